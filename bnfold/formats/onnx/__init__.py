@@ -1,0 +1,1 @@
+"""ONNX: the native model stays the truth; bnfold holds its structure and maps its tensors."""

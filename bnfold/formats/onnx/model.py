@@ -1,0 +1,123 @@
+"""An ONNX file as bnfold holds it: opened, planned on, edited, written."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import inliner
+
+from bnfold.formats.onnx.read import read_graph
+from bnfold.formats.onnx.scopes import Scope, bodies_of
+from bnfold.formats.onnx.tensors import TensorStore
+from bnfold.formats.onnx.wire import read_skeleton
+from bnfold.graph import Graph
+
+_FIRST_IR_WITH_OVERRIDES = 4
+_FOLDABLE_OPS = {"BatchNormalization"}
+
+
+class OnnxModel:
+    """A model file and what was read from it. Nothing here changes the file."""
+
+    format = "onnx"
+
+    def __init__(self, path: Path, *, freeze_initializers: bool = False) -> None:
+        """Reads the structure; tensors stay in the file until they are needed.
+
+        Args:
+            path: an ONNX file.
+            freeze_initializers: treat initializers that are also graph inputs as constants.
+
+        Raises:
+            ModelError: where the file is no intact ONNX model.
+        """
+        self.path = path
+        self.freeze_initializers = freeze_initializers
+        self.store = TensorStore(path)
+        self.proto = read_skeleton(path)
+        for tensor in self.proto.graph.initializer:
+            self.store.place(tensor)
+        self.notes: list[str] = []
+        self._inline_functions()
+        self.overridable = set() if freeze_initializers else overridable_names(self.proto)
+
+    @cached_property
+    def _read(self) -> tuple[Graph, list[Scope]]:
+        graph, scopes = read_graph(self.proto, self.store, self.overridable)
+        graph.notes += self.notes
+        return graph, scopes
+
+    @property
+    def graph(self) -> Graph:
+        return self._read[0]
+
+    @property
+    def scopes(self) -> list[Scope]:
+        return self._read[1]
+
+    @cached_property
+    def sha256(self) -> str:
+        return file_sha256(self.path)
+
+    @property
+    def node_count(self) -> int:
+        return count_nodes(self.proto.graph)
+
+    @property
+    def batch_norm_count(self) -> int:
+        return count_nodes(self.proto.graph, _FOLDABLE_OPS)
+
+    def _inline_functions(self) -> None:
+        """Local functions that hold a BatchNorm, or feed one, become nodes like others."""
+        if not self.proto.functions:
+            return
+        wanted = _functions_to_inline(self.proto)
+        if wanted:
+            self.proto = inliner.inline_selected_functions(self.proto, sorted(wanted))
+            self.notes.append(f"{len(wanted)} model-local functions were inlined to reach their nodes")
+
+
+def _functions_to_inline(model: onnx.ModelProto) -> set[tuple[str, str]]:
+    """Functions with a BatchNorm or a linear operator in them, directly or through others."""
+    ops = _FOLDABLE_OPS | {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+    bodies = {(f.domain, f.name): f for f in model.functions}
+    wanted: set[tuple[str, str]] = set()
+    grown = True
+    while grown:
+        grown = False
+        for key, function in bodies.items():
+            used = {(n.domain, n.op_type) for n in function.node}
+            plain = {op for domain, op in used if domain in ("", "ai.onnx")}
+            if key not in wanted and (plain & ops or used & wanted):
+                wanted.add(key)
+                grown = True
+    return wanted
+
+
+def overridable_names(model: onnx.ModelProto) -> set[str]:
+    """Initializers that are graph inputs as well: from IR 4 on, callers may replace them."""
+    if model.ir_version < _FIRST_IR_WITH_OVERRIDES:
+        return set()
+    return {i.name for i in model.graph.input} & {t.name for t in model.graph.initializer}
+
+
+def count_nodes(graph: onnx.GraphProto, ops: set[str] | None = None) -> int:
+    """How many nodes (of some operators) a graph and the bodies in it hold."""
+    total = 0
+    for node in graph.node:
+        total += ops is None or node.op_type in ops
+        total += sum(count_nodes(body, ops) for body in bodies_of(node))
+    return total
+
+
+def file_sha256(path: Path) -> str:
+    """The hex digest of a file, read in pieces."""
+    digest: Any = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 22):
+            digest.update(piece)
+    return str(digest.hexdigest())

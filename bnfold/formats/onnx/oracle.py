@@ -1,0 +1,150 @@
+"""The planner's questions, answered by ONNX: shapes by inference, operators by running them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from bnfold.formats.onnx.constants import Constants
+from bnfold.formats.onnx.scopes import Scope
+from bnfold.formats.onnx.shapes import SIZES, Shapes, is_static
+from bnfold.graph import Node, Shape, Value
+
+_RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
+_EXACT_IN_FLOAT32 = 1 << 24
+
+
+class OnnxOracle:
+    """Shapes are inferred when the first one is asked for: most models never need any."""
+
+    def __init__(self, model: onnx.ModelProto, scopes: list[Scope]) -> None:
+        self._model = model
+        self._scopes = scopes
+        self.constants: Constants  # set by the reader; the two need each other
+
+    @property
+    def rounds(self) -> int:
+        return len(self._assignments)
+
+    @cached_property
+    def _assignments(self) -> list[Shapes]:
+        wanted = 1 if is_static(self._model.graph) else 2
+        found: list[Shapes] = []
+        tried = [self._propagated(*sizes) for sizes in SIZES[:wanted]]
+        found = [shapes for shapes in tried if shapes.complete]
+        if len(found) < wanted:
+            for sizes in SIZES[wanted:]:
+                shapes = self._propagated(*sizes)
+                tried.append(shapes)
+                if shapes.complete:
+                    found.append(shapes)
+                if len(found) == wanted:
+                    break
+        return (found + [s for s in tried if s not in found])[:wanted]
+
+    def _propagated(self, batch: int, other: int) -> Shapes:
+        return Shapes(self._model, self._scopes, self.constants).propagate(batch, other)
+
+    def shape(self, value: Value, round: int) -> Shape | None:
+        return self._assignments[round].shape(self._scopes[value.scope], value.name)
+
+    def shape_of(self, scope: Scope, name: str) -> Shape | None:
+        """The shape in the first assignment, by name."""
+        return self._assignments[0].shape(scope, name)
+
+    def run(
+        self, node: Node, arrays: Sequence[NDArray[Any]], round: int
+    ) -> list[NDArray[Any]]:
+        proto: onnx.NodeProto = node.native.proto
+        if proto.op_type == "Cast":
+            return [np.asarray(arrays[0])]
+        shapes = self._assignments[round]
+        if proto.op_type in _RESHAPES:
+            target = shapes.shape(self._scopes[node.scope], proto.output[0])
+            if target is None or prod(target) != arrays[0].size:
+                raise NotImplementedError
+            return [arrays[0].reshape(target)]
+        feeds = {v.name: a for v, a in zip(node.inputs, arrays, strict=True)}
+        settings = self._settings(node, proto, feeds, shapes)
+        for dtype in (np.float64, np.float32):
+            if dtype is np.float32 and max((a.max(initial=0) for a in arrays)) > _EXACT_IN_FLOAT32:
+                break
+            try:
+                typed = {name: np.asarray(a, dtype) for name, a in feeds.items()}
+                return run_node(proto, typed, settings, self._model)
+            except NotImplementedError:
+                continue
+        raise NotImplementedError
+
+    def _settings(
+        self, node: Node, proto: onnx.NodeProto, feeds: dict[str, NDArray[Any]], shapes: Shapes
+    ) -> dict[str, NDArray[Any]]:
+        """The inputs that are not activations: constants, and sizes that follow from shapes."""
+        scope = self._scopes[node.scope]
+        settings: dict[str, NDArray[Any]] = {}
+        for position, name in enumerate(proto.input):
+            if not name or name in feeds:
+                continue
+            value = shapes.value(scope, name)
+            if value is None:
+                raise NotImplementedError
+            if proto.op_type == "Resize" and position == 3:
+                value = self._shrunk_sizes(node, feeds[proto.input[0]].shape, value, shapes)
+            settings[name] = value
+        return settings
+
+    def _shrunk_sizes(
+        self, node: Node, tried: Shape, sizes: NDArray[Any], shapes: Shapes
+    ) -> NDArray[Any]:
+        """A resize to absolute sizes, on an input of which axes that stay were shrunk."""
+        real = shapes.shape(self._scopes[node.scope], node.inputs[0].name)
+        if real is None or len(sizes) != len(real):
+            raise NotImplementedError
+        stays = [a if s == r else s for a, r, s in zip(tried, real, sizes.tolist(), strict=True)]
+        return np.array(stays, np.int64)
+
+
+def run_node(
+    proto: onnx.NodeProto,
+    feeds: dict[str, NDArray[Any]],
+    settings: dict[str, NDArray[Any]],
+    like: onnx.ModelProto,
+) -> list[NDArray[Any]]:
+    """One node, alone in a model, in onnxruntime.
+
+    Raises:
+        NotImplementedError: where the runtime does not offer the operator for these types.
+    """
+    import onnxruntime as ort
+
+    from bnfold.formats.onnx.run import quiet_options
+
+    inputs = [
+        helper.make_tensor_value_info(
+            name, helper.np_dtype_to_tensor_dtype(a.dtype), [None] * a.ndim
+        )
+        for name, a in feeds.items()
+    ]
+    outputs = [helper.make_empty_tensor_value_info(name) for name in proto.output if name]
+    initializers = [
+        onnx.numpy_helper.from_array(np.ascontiguousarray(a), name)
+        for name, a in settings.items()
+    ]
+    graph = helper.make_graph([proto], "probe", inputs, outputs, initializers)
+    model = helper.make_model(
+        graph, opset_imports=like.opset_import, ir_version=max(4, like.ir_version)
+    )
+    try:
+        session = ort.InferenceSession(
+            model.SerializeToString(), quiet_options(), providers=["CPUExecutionProvider"]
+        )
+        return [np.asarray(y) for y in session.run(None, feeds)]
+    except Exception as error:  # onnxruntime's exceptions share no public base class
+        raise NotImplementedError(str(error)) from None

@@ -1,0 +1,209 @@
+"""From an ONNX model to the neutral graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import onnx
+
+from bnfold.formats.onnx.constants import Constants
+from bnfold.formats.onnx.operators import NONLINEAR, READERS, SHAPE_READS, NodeView, Reading
+from bnfold.formats.onnx.operators.elementwise import is_vector_on_last_axis
+from bnfold.formats.onnx.oracle import OnnxOracle
+from bnfold.formats.onnx.scopes import Scope, bodies_of, captured_names, scopes_of
+from bnfold.formats.onnx.tensors import TensorStore
+from bnfold.graph import Affine, Graph, Linear, Node, Opaque, Value
+
+_DIVIDERS = {"Sqrt", "Reciprocal", "Pow", "ReduceL2", "ReduceSumSquare"}
+_COMPUTED_NORMS = {
+    "LayerNormalization",
+    "InstanceNormalization",
+    "GroupNormalization",
+    "RMSNormalization",
+    "SimplifiedLayerNormalization",
+    "MeanVarianceNormalization",
+    "LpNormalization",
+    "LRN",
+}
+
+
+@dataclass(eq=False)
+class Native:
+    """What stands behind a neutral node: its proto, and the Add that serves a MatMul as bias."""
+
+    proto: onnx.NodeProto
+    scope: Scope
+    bias_add: onnx.NodeProto | None = None
+
+
+def read_graph(
+    model: onnx.ModelProto, store: TensorStore, overridable: set[str]
+) -> tuple[Graph, list[Scope]]:
+    """The neutral graph of ``model`` and its scopes.
+
+    Args:
+        model: a model without local functions (they are inlined before).
+        store: where its tensors are loaded from.
+        overridable: initializers that callers may replace.
+    """
+    return _Reader(model, store, overridable).read()
+
+
+class _Reader:
+    def __init__(
+        self, model: onnx.ModelProto, store: TensorStore, overridable: set[str]
+    ) -> None:
+        self.opsets = {o.domain or "": o.version for o in model.opset_import}
+        self.scopes = scopes_of(model.graph)
+        self.oracle = OnnxOracle(model, self.scopes)
+        self.constants = Constants(self.scopes[0], store, self.opsets, overridable)
+        self.oracle.constants = self.constants
+        self.read_names = {(s.index, name) for s in self.scopes for name in _names_read(s)}
+        self.values: dict[tuple[int, str], Value] = {}
+        self.nodes: list[Node] = []
+        self.names: set[str] = set()
+
+    def read(self) -> tuple[Graph, list[Scope]]:
+        for scope in self.scopes[:1]:
+            self._read_scope(scope)
+        for scope in self.scopes:
+            for output in scope.graph.output:
+                self._value(scope, output.name).is_output = True
+        self._give_matmuls_their_bias()
+        self._mark_computed_norms()
+        return Graph(self.nodes, self.oracle), self.scopes
+
+    def _read_scope(self, scope: Scope) -> None:
+        for position, proto in enumerate(scope.graph.node):
+            self._read_node(scope, proto)
+            for body in scope.bodies.get(position, ()):
+                self._read_scope(body)
+
+    def _read_node(self, scope: Scope, proto: onnx.NodeProto) -> None:
+        outputs = [name for name in proto.output if name]
+        if outputs and all(self.constants.find(scope, name) for name in outputs):
+            return
+        reading = self._reading(scope, proto)
+        node = Node(
+            name=self._unique(proto.name or (outputs[0] if outputs else proto.op_type)),
+            op=proto.op_type,
+            kind=reading.kind,
+            inputs=[self._value(scope, name) for name in reading.inputs],
+            outputs=[self._value(scope, name) for name in outputs],
+            scope=scope.index,
+            native=Native(proto, scope),
+        )
+        for value in node.outputs:
+            value.producer = node
+        shape_reads = SHAPE_READS.get(proto.op_type, ())
+        for position, value in enumerate(node.inputs):
+            (value.shape_readers if position in shape_reads else value.readers).append(node)
+        self.nodes.append(node)
+
+    def _reading(self, scope: Scope, proto: onnx.NodeProto) -> Reading:
+        native = proto.domain in ("", "ai.onnx")
+        reader = READERS.get(proto.op_type) if native else None
+        reading = reader(self._view(scope, proto)) if reader else None
+        if reading is not None:
+            return reading
+        names = [name for name in proto.input if name]
+        if native and proto.op_type in SHAPE_READS:
+            names = list(proto.input)
+        elif not native or not any(True for _ in bodies_of(proto)):
+            names = [name for name in names if not self.constants.find(scope, name)]
+        for body in bodies_of(proto):
+            names += sorted(captured_names(body))
+        names = [name for name in names if scope.owner(name)]
+        nonlinear = native and proto.op_type in NONLINEAR
+        return Reading(Opaque(nonlinear), tuple(names))
+
+    def _view(self, scope: Scope, proto: onnx.NodeProto) -> NodeView:
+        def is_read(name: str) -> bool:
+            return (scope.index, name) in self.read_names
+
+        opset = self.opsets.get("", 1)
+        return NodeView(proto, scope, opset, self.constants, self.oracle, is_read)
+
+    def _value(self, scope: Scope, name: str) -> Value:
+        owner = scope.owner(name) or scope
+        key = owner.index, name
+        if key not in self.values:
+            constant = self.constants.find(scope, name)
+            self.values[key] = Value(name, owner.index, constant=constant)
+        return self.values[key]
+
+    def _unique(self, name: str) -> str:
+        candidate, count = name, 1
+        while candidate in self.names:
+            count += 1
+            candidate = f"{name}#{count}"
+        self.names.add(candidate)
+        return candidate
+
+    def _give_matmuls_their_bias(self) -> None:
+        """A MatMul and the vector added behind it are one linear layer."""
+        for node in list(self.nodes):
+            bias = _bias_of(node)
+            if bias is None:
+                continue
+            assert isinstance(node.kind, Linear) and isinstance(bias.kind, Affine)
+            node.kind = replace(node.kind, bias=bias.kind.constant)
+            node.native.bias_add = bias.native.proto
+            node.outputs = bias.outputs
+            for value in node.outputs:
+                value.producer = node
+            self.nodes.remove(bias)
+
+    def _mark_computed_norms(self) -> None:
+        """The affine behind a layer norm is that norm's own, no decomposed BatchNorm."""
+        for node in self.nodes:
+            if isinstance(node.kind, Affine) and _follows_computed_norm(node):
+                node.kind = replace(node.kind, computed_statistics=True)
+
+
+def _names_read(scope: Scope) -> set[str]:
+    names = {o.name for o in scope.graph.output}
+    for node in scope.graph.node:
+        names.update(node.input)
+        for body in bodies_of(node):
+            names |= captured_names(body)
+    return names
+
+
+def _bias_of(node: Node) -> Node | None:
+    if node.op != "MatMul" or not isinstance(node.kind, Linear) or node.kind.bias_axis != -1:
+        return None
+    value = node.outputs[0]
+    if value.is_output or value.shape_readers or len(value.readers) != 1:
+        return None
+    reader = value.readers[0]
+    kind: Any = reader.kind
+    if not isinstance(kind, Affine) or kind.form != "x+c" or reader.scope != node.scope:
+        return None
+    constant = kind.constant
+    if constant is None or constant.obstacle or not is_vector_on_last_axis(constant):
+        return None
+    if constant.shape[-1] not in (1, node.kind.layout.outputs):
+        return None
+    return reader if len(constant.shape) <= 2 else None
+
+
+def _follows_computed_norm(node: Node) -> bool:
+    """Whether a division by a computed deviation, or a norm operator, leads to this affine."""
+    above: Node | None = node
+    while above is not None and isinstance(above.kind, Affine):
+        above = above.inputs[0].producer
+    if above is None or not isinstance(above.kind, Opaque):
+        return False
+    if above.op in _COMPUTED_NORMS:
+        return True
+    return above.op in ("Div", "Mul") and any(_is_deviation(v.producer) for v in above.inputs)
+
+
+def _is_deviation(node: Node | None, depth: int = 3) -> bool:
+    if node is None or depth == 0:
+        return False
+    if node.op in _DIVIDERS:
+        return True
+    return any(_is_deviation(value.producer, depth - 1) for value in node.inputs)

@@ -1,0 +1,72 @@
+"""Names and what they mean: the main graph and the bodies of control flow inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import onnx
+
+
+@dataclass(eq=False)
+class Scope:
+    """One graph or body. Names of outer scopes are visible; sibling bodies may reuse names."""
+
+    index: int
+    graph: onnx.GraphProto
+    parent: Scope | None = None
+    initializers: dict[str, onnx.TensorProto] = field(default_factory=dict)
+    producers: dict[str, onnx.NodeProto] = field(default_factory=dict)
+    inputs: set[str] = field(default_factory=set)
+    bodies: dict[int, list[Scope]] = field(default_factory=dict)
+
+    def owner(self, name: str) -> Scope | None:
+        """The innermost scope that defines ``name``."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.initializers or name in scope.producers or name in scope.inputs:
+                return scope
+            scope = scope.parent
+        return None
+
+
+def scopes_of(graph: onnx.GraphProto) -> list[Scope]:
+    """The main scope first, then every body, outer ones before inner ones."""
+    found: list[Scope] = []
+
+    def visit(graph: onnx.GraphProto, parent: Scope | None) -> Scope:
+        scope = Scope(len(found), graph, parent)
+        found.append(scope)
+        scope.initializers = {t.name: t for t in graph.initializer}
+        scope.inputs = {i.name for i in graph.input}
+        scope.inputs |= {t.values.name for t in graph.sparse_initializer}
+        for node in graph.node:
+            scope.producers.update({name: node for name in node.output if name})
+        for position, node in enumerate(graph.node):
+            inner = [visit(body, scope) for body in bodies_of(node)]
+            if inner:
+                scope.bodies[position] = inner
+        return scope
+
+    visit(graph, None)
+    return found
+
+
+def bodies_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == onnx.AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def captured_names(graph: onnx.GraphProto) -> set[str]:
+    """Names that a body reads from outside, those of bodies inside it included."""
+    own = {i.name for i in graph.input} | {t.name for t in graph.initializer}
+    own |= {name for node in graph.node for name in node.output}
+    read = {o.name for o in graph.output}
+    for node in graph.node:
+        read.update(node.input)
+        for body in bodies_of(node):
+            read |= captured_names(body)
+    return {name for name in read - own if name}

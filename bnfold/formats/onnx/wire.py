@@ -1,0 +1,208 @@
+"""Reading and writing ONNX files without holding their weights.
+
+An ONNX file is a protobuf message; a trained one is mostly the ``raw_data`` of initializers. The
+scanner below walks over the wire format, leaves large payloads where they are and notes their place
+in the tensor, as if they were external data of the file itself. The writer streams them across.
+Wire format: https://protobuf.dev/programming-guides/encoding (varint tags, length-delimited fields).
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import onnx
+
+from bnfold.errors import ModelError
+
+EMBEDDED = "*embedded*"  # the location of a payload that lies in the model file itself
+LARGE = 4096
+
+_MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7, 5, 9
+_LENGTH_DELIMITED = 2
+_FIXED = {1: 8, 5: 4}
+
+
+class _Damaged(Exception):
+    """The bytes are no protobuf message, or end too early."""
+
+
+def read_skeleton(path: Path) -> onnx.ModelProto:
+    """The model at ``path`` with every large initializer's payload left in the file.
+
+    Raises:
+        ModelError: where the file is missing, truncated or no ONNX model.
+    """
+    try:
+        with path.open("rb") as file:
+            if not file.seek(0, 2):
+                raise ModelError(f"{path} is empty; the model was not written completely")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                skeleton = b"".join(_without_payloads(memoryview(data)))
+        model = onnx.ModelProto.FromString(skeleton)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+    except _Damaged as error:
+        raise ModelError(f"{path} is no intact ONNX model ({error}); export it again") from None
+    except Exception as error:
+        if type(error).__name__ != "DecodeError":
+            raise
+        raise ModelError(f"{path} is no intact ONNX model; export it again") from None
+    if not model.HasField("graph") or not model.opset_import:
+        raise ModelError(f"{path} is no ONNX model: it holds no graph with an operator set")
+    return model
+
+
+def write_model(model: onnx.ModelProto, source: Path, target: BinaryIO) -> None:
+    """Writes ``model``, whose embedded payloads lie in ``source``, to ``target``."""
+    graph = model.graph
+    streamed = [tensor for tensor in graph.initializer if is_embedded(tensor)]
+    skeleton = onnx.GraphProto()
+    skeleton.CopyFrom(graph)
+    del skeleton.initializer[:]
+    skeleton.initializer.extend(t for t in graph.initializer if not is_embedded(t))
+    head = skeleton.SerializeToString()
+    outer = onnx.ModelProto()
+    for field, value in model.ListFields():
+        if field.number != _MODEL_GRAPH:
+            _copy_field(outer, field.name, value)
+    target.write(outer.SerializeToString())
+    heads = [_tensor_head(tensor) for tensor in streamed]
+    total = len(head) + sum(
+        _framed(len(start) + place[1]) for start, place in zip(heads, map(embedded_place, streamed), strict=True)
+    )
+    target.write(_tag(_MODEL_GRAPH) + _varint(total) + head)
+    with source.open("rb") as payloads:
+        for tensor, start in zip(streamed, heads, strict=True):
+            offset, length = embedded_place(tensor)
+            target.write(_tag(_GRAPH_INITIALIZER) + _varint(len(start) + length) + start)
+            copy_range(payloads, offset, length, target)
+
+
+def is_embedded(tensor: onnx.TensorProto) -> bool:
+    return bool(tensor.external_data) and tensor.external_data[0].value == EMBEDDED
+
+
+def embedded_place(tensor: onnx.TensorProto) -> tuple[int, int]:
+    """``(offset, length)`` in bytes of an embedded payload."""
+    return int(tensor.external_data[1].value), int(tensor.external_data[2].value)
+
+
+def copy_range(source: BinaryIO, offset: int, length: int, target: BinaryIO) -> None:
+    """Copies bytes between files in pieces.
+
+    Raises:
+        ModelError: where the source ends too early.
+    """
+    source.seek(offset)
+    while length:
+        piece = source.read(min(length, 1 << 22))
+        if not piece:
+            raise ModelError(f"{source.name} ends in the middle of a tensor; copy it again")
+        target.write(piece)
+        length -= len(piece)
+
+
+def _copy_field(target: onnx.ModelProto, name: str, value: object) -> None:
+    if isinstance(value, str | int | float | bytes):
+        setattr(target, name, value)
+    elif hasattr(value, "CopyFrom"):
+        getattr(target, name).CopyFrom(value)
+    else:
+        getattr(target, name).extend(value)
+
+
+def _without_payloads(data: memoryview) -> Iterator[bytes]:
+    for number, start, body, end in _fields(data, 0, len(data)):
+        if number != _MODEL_GRAPH:
+            yield bytes(data[start:end])
+            continue
+        graph = b"".join(_graph_without_payloads(data, body, end))
+        yield _tag(_MODEL_GRAPH) + _varint(len(graph)) + graph
+
+
+def _graph_without_payloads(data: memoryview, body: int, end: int) -> Iterator[bytes]:
+    for number, start, inner, stop in _fields(data, body, end):
+        if number != _GRAPH_INITIALIZER or stop - inner < LARGE:
+            yield bytes(data[start:stop])
+            continue
+        tensor = _tensor_without_payload(data, inner, stop)
+        yield _tag(_GRAPH_INITIALIZER) + _varint(len(tensor)) + tensor
+
+
+def _tensor_without_payload(data: memoryview, body: int, end: int) -> bytes:
+    pieces, place = [], None
+    for number, start, inner, stop in _fields(data, body, end):
+        if number == _TENSOR_RAW_DATA and stop - inner >= LARGE:
+            place = inner, stop - inner
+        else:
+            pieces.append(bytes(data[start:stop]))
+    if place is not None:
+        note = onnx.TensorProto(data_location=onnx.TensorProto.EXTERNAL)
+        for key, value in zip(("location", "offset", "length"), (EMBEDDED, *place), strict=True):
+            note.external_data.add(key=key, value=str(value))
+        pieces.append(note.SerializeToString())
+    return b"".join(pieces)
+
+
+def _tensor_head(tensor: onnx.TensorProto) -> bytes:
+    """All of an embedded tensor but its payload, the payload's own header included."""
+    plain = onnx.TensorProto()
+    plain.CopyFrom(tensor)
+    plain.ClearField("external_data")
+    plain.ClearField("data_location")
+    return (
+        plain.SerializeToString() + _tag(_TENSOR_RAW_DATA) + _varint(embedded_place(tensor)[1])
+    )
+
+
+def _fields(data: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """``(number, start, body, end)`` of each field between two offsets."""
+    while at < end:
+        start = at
+        key, at = _read_varint(data, at, end)
+        wire, body = key & 7, at
+        if wire == _LENGTH_DELIMITED:
+            length, body = _read_varint(data, at, end)
+            at = body + length
+        elif wire == 0:
+            _, at = _read_varint(data, at, end)
+        elif wire in _FIXED:
+            at += _FIXED[wire]
+        else:
+            raise _Damaged("unknown wire type")
+        if at > end:
+            raise _Damaged("it ends too early")
+        yield key >> 3, start, body, at
+
+
+def _read_varint(data: memoryview, at: int, end: int) -> tuple[int, int]:
+    result = shift = 0
+    while at < end and shift < 70:
+        byte = data[at]
+        result |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            return result, at
+        shift += 7
+    raise _Damaged("it ends too early")
+
+
+def _varint(value: int) -> bytes:
+    result = bytearray()
+    while value > 0x7F:
+        result.append(value & 0x7F | 0x80)
+        value >>= 7
+    result.append(value)
+    return bytes(result)
+
+
+def _tag(number: int) -> bytes:
+    return _varint(number << 3 | _LENGTH_DELIMITED)
+
+
+def _framed(length: int) -> int:
+    """The size of an initializer field with a body of ``length`` bytes."""
+    return len(_tag(_GRAPH_INITIALIZER)) + len(_varint(length)) + length

@@ -1,0 +1,259 @@
+"""The neutral graph that the planner sees: values, nodes of eight kinds, and who uses what.
+
+A format's reader puts each native operator into one of the kinds below; whatever it does not know
+is `Opaque` and stops every fold. Nothing here knows a file format, and nothing is changed after
+reading: a plan is data beside the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnfold.algebra.affine import AffineMap, Array, affine_of_statistics
+from bnfold.algebra.weights import WeightLayout
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """A fact of the graph that forbids changing something; ``code`` names a `planning.Reason`."""
+
+    code: str
+    culprit: str | None = None
+
+
+@dataclass(eq=False)
+class Constant:
+    """A tensor known when the file is read; ``load`` brings its elements when they are needed."""
+
+    name: str
+    shape: Shape
+    dtype: np.dtype[Any]
+    load: Callable[[], NDArray[Any]]
+    obstacle: Obstacle | None = None
+
+    def float64(self) -> Array:
+        return np.asarray(self.load()).astype(np.float64)
+
+
+@dataclass(eq=False)
+class Value:
+    """One tensor that flows between nodes. Value uses and shape uses are counted apart."""
+
+    name: str
+    scope: int = 0
+    producer: Node | None = None
+    readers: list[Node] = field(default_factory=list)
+    shape_readers: list[Node] = field(default_factory=list)
+    is_output: bool = False
+    constant: Constant | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """BatchNorm in inference form: per channel ``scale * (x - mean) / sqrt(variance + epsilon) + shift``.
+
+    The arrays have shape ``(channels,)``, float64. They are None where the file computes them.
+    """
+
+    channels: int
+    epsilon: float
+    momentum: float | None
+    mean: Array
+    variance: Array
+    scale: Array
+    shift: Array
+    dtype: np.dtype[Any]
+    axis: int = 1
+    obstacle: Obstacle | None = None
+
+    def vectors(self) -> tuple[Array, Array]:
+        """``(s, t)`` with ``norm(x) = s * x + t`` along ``axis``."""
+        return affine_of_statistics(
+            self.mean, self.variance, self.scale, self.shift, self.epsilon
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """An element-wise operation with one constant operand.
+
+    ``form`` is one of ``x*c``, ``x/c``, ``x+c``, ``x-c``, ``c-x``, ``-x``; ``constant`` broadcasts
+    against the value from the right, as NumPy does.
+    """
+
+    form: str
+    constant: Constant | None
+    computed_statistics: bool = False
+
+    def map(self, rank: int) -> AffineMap | None:
+        """The node as a map on a value of ``rank``; None where the constant has a higher rank."""
+        one, zero = np.ones((1,) * rank), np.zeros((1,) * rank)
+        if self.constant is None:
+            return AffineMap(-one, zero)
+        if len(self.constant.shape) > rank:
+            return None
+        c = self.constant.float64()
+        c = c.reshape((1,) * (rank - c.ndim) + c.shape)
+        with np.errstate(all="ignore"):
+            return {
+                "x*c": lambda: AffineMap(c, zero),
+                "x/c": lambda: AffineMap(1.0 / c, zero),
+                "x+c": lambda: AffineMap(one, c),
+                "x-c": lambda: AffineMap(one, -c),
+                "c-x": lambda: AffineMap(-one, c),
+            }[self.form]()
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """A linear operator with a constant weight: convolution, transposed convolution, matrix product.
+
+    ``bias`` broadcasts so that its last axis (convolution: only axis) is the output channel, or,
+    where ``bias_axis`` is -2, the last but one. ``weight_factor`` and ``bias_factor`` are the
+    multipliers that the operator itself applies (Gemm's alpha and beta).
+    ``every_tap_everywhere`` says that each output element sees the whole kernel: only then may a
+    shift of the input be absorbed.
+    """
+
+    layout: WeightLayout
+    weight: Constant
+    bias: Constant | None
+    out_axis: int
+    in_axis: int
+    rank: int | None
+    every_tap_everywhere: bool
+    weight_factor: float = 1.0
+    bias_factor: float = 1.0
+    bias_axis: int = -1
+    geometry: Geometry | None = None
+    obstacle: Obstacle | None = None
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What must agree before two convolutions on one input can become one."""
+
+    groups: int
+    strides: Shape
+    dilations: Shape
+    pads_begin: Shape
+    pads_end: Shape
+    transposed: bool = False
+
+
+@dataclass(frozen=True)
+class Movement:
+    """Moves elements about without changing them. ``touched``: the axes it works on, None for all.
+
+    An axis that is not touched is the same axis, of the same size, of every input and output.
+    """
+
+    touched: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Average:
+    """Replaces elements by weighted sums over some axes.
+
+    ``axes[i]`` is the input axis that output axis ``i`` carries unchanged, None where it is reduced.
+    """
+
+    axes: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Monotone:
+    """Takes maxima over some axes; ``axes`` as in `Average`."""
+
+    axes: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Adds its inputs, each with its sign."""
+
+    signs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """Anything else. ``nonlinear`` marks the well-known activations, for a better sentence."""
+
+    nonlinear: bool = False
+    obstacle: Obstacle | None = None
+
+
+Kind = Norm | Affine | Linear | Movement | Average | Monotone | Sum | Opaque
+
+
+@dataclass(eq=False)
+class Node:
+    """One operator. ``inputs`` are the values that flow into it, weights and settings left out."""
+
+    name: str
+    op: str
+    kind: Kind
+    inputs: list[Value]
+    outputs: list[Value]
+    scope: int = 0
+    native: Any = None
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        return f"{self.op} '{self.name}'"
+
+
+class Oracle(Protocol):
+    """What a format owes the planner: shapes, and the real operators to ask."""
+
+    @property
+    def rounds(self) -> int:
+        """How many assignments of sizes to the dynamic axes there are (1 where all are static)."""
+
+    def shape(self, value: Value, round: int) -> Shape | None:
+        """The shape of ``value`` in that assignment, None where it cannot be known."""
+
+    def run(
+        self, node: Node, arrays: Sequence[NDArray[Any]], round: int
+    ) -> list[NDArray[Any]]:
+        """The native operator of ``node`` on ``arrays``, one for each of ``node.inputs``.
+
+        Arrays may have other sizes than the values along axes that the node does not touch.
+
+        Raises:
+            NotImplementedError: where the operator cannot be run on them.
+        """
+
+
+@dataclass(eq=False)
+class Graph:
+    """Nodes in topological order, bodies of control flow after the node that holds them."""
+
+    nodes: list[Node]
+    oracle: Oracle
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def norms(self) -> list[Node]:
+        return [node for node in self.nodes if isinstance(node.kind, Norm)]
+
+    def rank(self, value: Value) -> int | None:
+        """The rank of a value, from its producer where that is certain, else from its shape."""
+        producer = value.producer
+        if producer is not None and isinstance(producer.kind, Linear) and producer.kind.rank:
+            return producer.kind.rank
+        shape = self.oracle.shape(value, 0)
+        return None if shape is None else len(shape)
+
+    def shapes(self, value: Value) -> list[Shape] | None:
+        """The shape in every assignment, None where one is unknown."""
+        shapes = [self.oracle.shape(value, i) for i in range(self.oracle.rounds)]
+        return None if any(s is None for s in shapes) else [s for s in shapes if s is not None]

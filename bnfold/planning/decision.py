@@ -1,0 +1,173 @@
+"""Decisions and edits: what a plan is made of. Everything here is frozen data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal
+
+from bnfold.algebra.affine import Array
+from bnfold.graph import Node, Value
+from bnfold.planning.reasons import Reason
+
+
+class Action(str, Enum):
+    FOLD = "fold"
+    MERGE = "merge"
+    KEEP = "keep"
+
+
+class Direction(str, Enum):
+    BACKWARD = "backward"
+    FORWARD = "forward"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why something stays: a reason, the node to look at, and the sentence shown."""
+
+    reason: Reason
+    culprit: str | None
+    message: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"code": self.reason.code, "message": self.message, "culprit": self.culprit}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Refusal:
+        return cls(Reason[data["code"].upper()], data["culprit"], data["message"])
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of one normalisation: folded into or merged with the nodes ``into``, or kept."""
+
+    name: str
+    source: Literal["batch_norm", "affine"]
+    action: Action
+    direction: Direction | None = None
+    into: tuple[str, ...] = ()
+    reason: Refusal | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The decision as inspect and fold print it (the name stands beside it there)."""
+        return {
+            "action": self.action.value,
+            "direction": self.direction.value if self.direction else None,
+            "into": list(self.into),
+            "reason": self.reason.to_json() if self.reason else None,
+        }
+
+    @classmethod
+    def from_json(
+        cls, name: str, data: dict[str, Any], source: Literal["batch_norm", "affine"] = "batch_norm"
+    ) -> Decision:
+        return cls(
+            name,
+            source,
+            Action(data["action"]),
+            Direction(data["direction"]) if data["direction"] else None,
+            tuple(data["into"]),
+            Refusal.from_json(data["reason"]) if data["reason"] else None,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Reweight:
+    """New parameters of a `Linear` node.
+
+    The weight becomes ``weight * out_scale * in_scale`` along its channels (None: unchanged) and
+    the effective bias becomes ``bias`` (float64, broadcasting as `Linear.bias`; None: no bias),
+    the operator's own bias factor already in it.
+    """
+
+    node: Node
+    out_scale: Array | None
+    in_scale: Array | None
+    bias: Array | None
+    bias_changed: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstant:
+    """The constant operand of an `Affine` node becomes ``constant``."""
+
+    node: Node
+    constant: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Renorm:
+    """A `Norm` node that stays gets this ``scale`` and ``shift`` (gamma and beta)."""
+
+    node: Node
+    scale: Array
+    shift: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Revalue:
+    """A constant that ``node`` reads as one of its inputs gets new elements."""
+
+    node: Node
+    value: Value
+    constant: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Bypass:
+    """The node disappears; whoever read its output reads its input."""
+
+    node: Node
+
+
+@dataclass(frozen=True, eq=False)
+class MergeBranches:
+    """The ``branches`` that meet in ``total`` become one convolution on their common ``source``.
+
+    ``weight`` and ``bias`` are float64; ``pads`` are begin and end of each spatial axis. ``keep`` is
+    the branch whose operator and settings serve the merged one; ``total`` disappears, or loses the
+    branches where it has other addends (``rest``).
+    """
+
+    keep: Node
+    branches: tuple[Node, ...]
+    totals: tuple[Node, ...]
+    weight: Array
+    bias: Array
+    kernel: tuple[int, ...]
+    pads: tuple[int, ...]
+
+
+Edit = Reweight | Reconstant | Renorm | Revalue | Bypass | MergeBranches
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """One decision per normalisation, and what carries them out.
+
+    ``regions`` are the sets of values whose meaning changes, one per decision: outside of them
+    nothing may differ, which is what a local proof compares.
+    """
+
+    decisions: tuple[Decision, ...]
+    edits: tuple[Edit, ...] = ()
+    regions: tuple[frozenset[Value], ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def batch_norms(self) -> tuple[Decision, ...]:
+        return tuple(d for d in self.decisions if d.source == "batch_norm")
+
+    @property
+    def affines(self) -> tuple[Decision, ...]:
+        return tuple(d for d in self.decisions if d.source == "affine")
+
+    @property
+    def foldable(self) -> int:
+        """How many BatchNorm leave the graph."""
+        return sum(d.action is not Action.KEEP for d in self.batch_norms)
+
+    @property
+    def kept(self) -> int:
+        return sum(d.action is Action.KEEP for d in self.batch_norms)

@@ -1,0 +1,110 @@
+"""Element-wise operations with a constant: sources like a norm, and absorbers where they stay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bnfold.algebra.affine import AffineMap, Array
+from bnfold.graph import Affine, Constant, Node, Value
+from bnfold.planning.ledger import ConstantState, Ledger, check_vector
+from bnfold.planning.reasons import Reason, Refused
+
+if TYPE_CHECKING:
+    from bnfold.planning.walk import Walk
+
+
+def current_map(node: Node, rank: int, ledger: Ledger) -> AffineMap:
+    """The node as a map on a value of ``rank``, with all that it has absorbed so far.
+
+    Raises:
+        Refused: where its constant has more axes than the value.
+    """
+    kind = node.kind
+    assert isinstance(kind, Affine)
+    state = ledger.get(node)
+    if isinstance(state, ConstantState):
+        kind = Affine(kind.form, _replaced(kind.constant, state.array))
+    amap = kind.map(rank)
+    if amap is None:
+        raise Refused(Reason.BROADCAST, node.label)
+    return amap
+
+
+def check_constant(array: Array, like: Constant, node: Node) -> None:
+    """Raises `Refused` where new constant elements do not survive in the type of ``like``."""
+    check_vector(array, like.dtype, node.label)
+
+
+def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
+    kind = node.kind
+    assert isinstance(kind, Affine)
+    before = current_map(node, amap.rank, walk.ledger)
+    refuse_growth(node, before, walk)
+    if kind.form == "-x":
+        walk.pull(node.inputs[0], AffineMap(amap.scale, -amap.shift), node)
+    elif kind.form in ("x*c", "x/c"):
+        if not amap.has_no_shift:
+            raise Refused(Reason.OPAQUE_PRODUCER, node.label)
+        if walk.merging:
+            _put(node, before.then(amap), walk)
+        else:
+            walk.pull(node.inputs[0], amap, node)
+    else:  # the constant takes its part of scale and shift, the value takes the scale
+        if amap.has_unit_scale and not walk.merging:
+            raise Refused(Reason.OPAQUE_PRODUCER, node.label)
+        walk.pull(node.inputs[0], amap.without_shift(), node)
+        signed = AffineMap(before.scale, amap.scale * before.shift + amap.shift)
+        _put(node, signed, walk)
+
+
+def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
+    kind = node.kind
+    assert isinstance(kind, Affine)
+    after = current_map(node, amap.rank, walk.ledger)
+    refuse_growth(node, after, walk)
+    scales = kind.form in ("x*c", "x/c")
+    if walk.merging and scales and amap.has_no_shift:
+        _put(node, amap.then(after), walk)
+    elif walk.merging and not scales and kind.constant is not None and amap.has_unit_scale:
+        _put(node, amap.then(after), walk)
+    else:  # a(s x + t) + b = s (a x + b) + (a t + b - s b)
+        shift = after.scale * amap.shift + after.shift - amap.scale * after.shift
+        walk.push(node.outputs[0], AffineMap(amap.scale, shift))
+
+
+def refuse_growth(node: Node, own: AffineMap, walk: Walk) -> None:
+    """A constant that broadcasts the value to a larger one is no map on that value."""
+    if all(size == 1 for size in own.shape):
+        return
+    shapes = walk.graph.shapes(node.inputs[0])
+    if shapes is None:
+        raise Refused(Reason.UNKNOWN_SHAPE, node.inputs[0].name)
+    for shape in shapes:
+        if len(shape) != own.rank or np.broadcast_shapes(shape, own.shape) != shape:
+            raise Refused(Reason.BROADCAST, node.label)
+
+
+def _put(node: Node, new: AffineMap, walk: Walk) -> None:
+    """Gives the node the constant with which it computes ``new``."""
+    kind = node.kind
+    assert isinstance(kind, Affine) and kind.constant is not None
+    if kind.constant.obstacle:
+        raise Refused(Reason[kind.constant.obstacle.code], kind.constant.obstacle.culprit)
+    with np.errstate(all="ignore"):
+        array: Array = {
+            "x*c": lambda: new.scale,
+            "x/c": lambda: 1.0 / new.scale,
+            "x+c": lambda: new.shift,
+            "x-c": lambda: -new.shift,
+            "c-x": lambda: new.shift,
+        }[kind.form]()
+    check_constant(array, kind.constant, node)
+    walk.ledger.put(node, ConstantState(array))
+    walk.absorbed_by(node)
+
+
+def _replaced(constant: Constant | None, array: Array) -> Constant:
+    assert constant is not None
+    return Constant(constant.name, array.shape, constant.dtype, lambda: array)

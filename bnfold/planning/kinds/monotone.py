@@ -1,0 +1,31 @@
+"""Maxima carry a map whose scale is not negative."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bnfold.algebra.affine import AffineMap
+from bnfold.graph import Monotone, Node, Value
+from bnfold.planning.kinds.average import after_reduction, before_reduction
+from bnfold.planning.reasons import Reason, Refused
+
+if TYPE_CHECKING:
+    from bnfold.planning.walk import Walk
+
+
+def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
+    assert isinstance(node.kind, Monotone)
+    _check_scale(node, amap)
+    source = before_reduction(node, node.kind.axes, amap, walk)
+    walk.pull(node.inputs[0], source, node)
+
+
+def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
+    assert isinstance(node.kind, Monotone)
+    _check_scale(node, amap)
+    walk.push(node.outputs[0], after_reduction(node, node.kind.axes, amap))
+
+
+def _check_scale(node: Node, amap: AffineMap) -> None:
+    if (amap.scale < 0).any():
+        raise Refused(Reason.NEGATIVE_SCALE, node.label)

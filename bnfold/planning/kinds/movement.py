@@ -1,0 +1,186 @@
+"""Movements carry a map element by element; the index probe says which element goes where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bnfold.algebra.affine import AffineMap, Array
+from bnfold.graph import Movement, Node, Shape, Value
+from bnfold.planning.probe import index_probe
+from bnfold.planning.reasons import Reason, Refused
+
+if TYPE_CHECKING:
+    from bnfold.planning.walk import Walk
+
+
+def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
+    if len(set(node.inputs)) < len(node.inputs):
+        raise Refused(Reason.ACROSS_REGIONS, node.label)
+    if _is_untouched(node, amap) and sum(map(_is_live, node.outputs)) == 1:
+        _check_constants(node, amap, walk)
+        maps = [amap] * len(node.inputs)
+    else:
+        maps = _agreed([_pulled(node, value, amap, walk, i) for i in _rounds(walk)], node)
+    for source, source_map in zip(node.inputs, maps, strict=True):
+        walk.pull(source, source_map, node)
+
+
+def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
+    if _is_untouched(node, amap) and len(node.inputs) == 1:
+        _check_constants(node, amap, walk)
+        maps = [amap] * len(node.outputs)
+    else:
+        maps = _agreed([_pushed(node, value, amap, walk, i) for i in _rounds(walk)], node)
+    for target, target_map in zip(node.outputs, maps, strict=True):
+        if _is_live(target):
+            walk.push(target, target_map)
+
+
+def reads_unchanged(node: Node, value: Value, amap: AffineMap, walk: Walk) -> bool:
+    """Whether ``node`` reads only such elements of ``value`` as ``amap`` leaves as they are."""
+    for round in _rounds(walk):
+        shapes = _probe_shapes(node, amap, walk, round)
+        starts = np.cumsum([0, *map(prod, shapes)])
+        scale, shift = (_spread(a, shapes[node.inputs.index(value)]) for a in _arrays(amap))
+        for routing in index_probe(node, shapes, walk.graph.oracle, round):
+            for i, source in enumerate(node.inputs):
+                if source is value:
+                    local = routing.source - starts[i]
+                    read = local[(local >= 0) & (local < scale.size)]
+                    if (scale[read] != 1).any() or (shift[read] != 0).any():
+                        return False
+    return True
+
+
+def _is_live(value: Value) -> bool:
+    return bool(value.readers) or value.is_output
+
+
+def _rounds(walk: Walk) -> range:
+    return range(walk.graph.oracle.rounds)
+
+
+def _arrays(amap: AffineMap) -> tuple[Array, Array]:
+    return amap.scale, amap.shift
+
+
+def _spread(array: Array, shape: Shape) -> Array:
+    return np.broadcast_to(array, shape).reshape(-1)
+
+
+def _is_untouched(node: Node, amap: AffineMap) -> bool:
+    """Whether the map varies only along axes that the operator leaves alone."""
+    touched = _touched(node, amap.rank)
+    return touched is not None and not touched & set(amap.varies_along)
+
+
+def _touched(node: Node, rank: int) -> set[int] | None:
+    assert isinstance(node.kind, Movement)
+    axes = node.kind.touched
+    return None if axes is None else {axis % rank for axis in axes}
+
+
+def _probe_shapes(node: Node, amap: AffineMap | None, walk: Walk, round: int) -> list[Shape]:
+    """Input shapes for a probe: axes along which nothing happens shrink to 1."""
+    shapes = []
+    for source in node.inputs:
+        shape = walk.graph.oracle.shape(source, round)
+        if shape is None:
+            raise Refused(Reason.UNKNOWN_SHAPE, source.name)
+        touched = _touched(node, len(shape))
+        if touched is not None:
+            vary = touched | (set() if amap is None else set(amap.varies_along))
+            shape = tuple(n if i in vary else min(n, 1) for i, n in enumerate(shape))
+        shapes.append(shape)
+    return shapes
+
+
+def _check_constants(node: Node, amap: AffineMap, walk: Walk) -> None:
+    """What the operator writes by itself (zero padding) must be a fixed point of the map."""
+    for round in _rounds(walk):
+        shapes = _probe_shapes(node, None, walk, round)
+        for routing in index_probe(node, shapes, walk.graph.oracle, round):
+            for constant in np.unique(routing.constants[routing.source < 0]):
+                if (amap.scale * constant + amap.shift != constant).any():
+                    raise Refused(Reason.SHIFT_BLOCKED, node.label)
+
+
+def _pulled(
+    node: Node, value: Value, amap: AffineMap, walk: Walk, round: int
+) -> list[AffineMap]:
+    """Maps on the inputs that make ``value`` become ``amap(value)`` and leave other outputs alone."""
+    shapes = _probe_shapes(node, amap, walk, round)
+    total = sum(map(prod, shapes))
+    scale, shift = np.full(total, np.nan), np.full(total, np.nan)
+    for output, routing in zip(
+        node.outputs, index_probe(node, shapes, walk.graph.oracle, round), strict=False
+    ):
+        if not _is_live(output):
+            continue
+        source = routing.source.reshape(-1)
+        if output is value:
+            s, t = (_spread(a, routing.source.shape) for a in _arrays(amap))
+        else:
+            s, t = np.ones(source.size), np.zeros(source.size)
+        constants = routing.constants.reshape(-1)
+        fixed = source < 0
+        if (s[fixed] * constants[fixed] + t[fixed] != constants[fixed]).any():
+            raise Refused(Reason.SHIFT_BLOCKED, node.label)
+        for wanted, found in ((s, scale), (t, shift)):
+            before = found[source[~fixed]]
+            if ((before != wanted[~fixed]) & ~np.isnan(before)).any():
+                raise Refused(Reason.MIXED_CHANNELS, node.label)
+            found[source[~fixed]] = wanted[~fixed]
+            if (found[source[~fixed]] != wanted[~fixed]).any():
+                raise Refused(Reason.MIXED_CHANNELS, node.label)
+    return [
+        AffineMap(_compressed(s.reshape(shape), 1.0), _compressed(t.reshape(shape), 0.0))
+        for shape, s, t in zip(shapes, _cut(scale, shapes), _cut(shift, shapes), strict=True)
+    ]
+
+
+def _pushed(
+    node: Node, value: Value, amap: AffineMap, walk: Walk, round: int
+) -> list[AffineMap]:
+    """Maps on the outputs that follow where the input ``value`` carries ``amap``."""
+    shapes = _probe_shapes(node, amap, walk, round)
+    scales, shifts = [], []
+    for source, shape in zip(node.inputs, shapes, strict=True):
+        carried = amap if source is value else AffineMap.identity(len(shape))
+        scales.append(_spread(carried.scale, shape))
+        shifts.append(_spread(carried.shift, shape))
+    scale, shift = np.concatenate([*scales, [1.0]]), np.concatenate([*shifts, [0.0]])
+    return [  # index -1, a constant of the operator, reads the neutral last entry
+        AffineMap(_compressed(scale[r.source], 1.0), _compressed(shift[r.source], 0.0))
+        for r in index_probe(node, shapes, walk.graph.oracle, round)
+    ]
+
+
+def _cut(flat: Array, shapes: Sequence[Shape]) -> list[Array]:
+    return np.split(flat, np.cumsum([prod(shape) for shape in shapes])[:-1])
+
+
+def _compressed(full: Array, neutral: float) -> Array:
+    """``full`` with every axis along which it is constant cut to size 1; NaN agrees with anything."""
+    for axis in range(full.ndim):
+        if full.shape[axis] <= 1:
+            continue
+        low = np.fmin.reduce(full, axis=axis, keepdims=True)
+        high = np.fmax.reduce(full, axis=axis, keepdims=True)
+        if ((low == high) | np.isnan(low)).all():
+            full = low
+    return np.where(np.isnan(full), neutral, full)
+
+
+def _agreed(rounds: list[list[AffineMap]], node: Node) -> list[AffineMap]:
+    """The maps, where they do not depend on the sizes of the dynamic axes."""
+    first = rounds[0]
+    for other in rounds[1:]:
+        for a, b in zip(first, other, strict=True):
+            if not (np.array_equal(a.scale, b.scale) and np.array_equal(a.shift, b.shift)):
+                raise Refused(Reason.MIXED_CHANNELS, node.label)
+    return first

@@ -1,0 +1,79 @@
+"""A norm is where maps come from; one that stays can absorb another one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bnfold.algebra.affine import AffineMap, Array
+from bnfold.graph import Norm, Node, Value
+from bnfold.planning.ledger import Ledger, NormState, check_vector
+from bnfold.planning.reasons import Reason, Refused
+
+if TYPE_CHECKING:
+    from bnfold.planning.walk import Walk
+
+
+def check_source(node: Node) -> None:
+    """Raises `Refused` where the norm is no finite constant map."""
+    kind = node.kind
+    assert isinstance(kind, Norm)
+    if kind.obstacle:
+        raise Refused(Reason[kind.obstacle.code], kind.obstacle.culprit)
+    named = {"mean": kind.mean, "variance": kind.variance, "scale": kind.scale, "shift": kind.shift}
+    for name, array in named.items():
+        if not np.isfinite(array).all():
+            raise Refused(Reason.NON_FINITE_STATISTICS, name)
+    if (kind.variance < 0).any():
+        raise Refused(Reason.NEGATIVE_VARIANCE, f"minimum {kind.variance.min():.3g}")
+    if (kind.variance + kind.epsilon <= 0).any():
+        raise Refused(Reason.ZERO_VARIANCE, f"epsilon {kind.epsilon:g}")
+
+
+def vectors(node: Node, ledger: Ledger) -> tuple[Array, Array]:
+    """``(s, t)`` of the norm, with all that it has absorbed so far."""
+    assert isinstance(node.kind, Norm)
+    state = ledger.get(node)
+    if isinstance(state, NormState):
+        return state.scale, state.shift
+    return node.kind.vectors()
+
+
+def parameters(kind: Norm, state: NormState) -> tuple[Array, Array]:
+    """The gamma and beta with which ``kind``, its statistics unchanged, becomes ``state``."""
+    deviation = np.sqrt(kind.variance + kind.epsilon)
+    return state.scale * deviation, state.shift + state.scale * kind.mean
+
+
+def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
+    scale, shift = _arriving(node, amap, walk, Reason.OPAQUE_PRODUCER)
+    s, t = vectors(node, walk.ledger)
+    _absorb(node, NormState(scale * s, scale * t + shift), walk)
+
+
+def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
+    scale, shift = _arriving(node, amap, walk, Reason.OPAQUE_READER)
+    s, t = vectors(node, walk.ledger)
+    _absorb(node, NormState(s * scale, s * shift + t), walk)
+
+
+def _arriving(node: Node, amap: AffineMap, walk: Walk, otherwise: Reason) -> tuple[Array, Array]:
+    kind = node.kind
+    assert isinstance(kind, Norm)
+    if not walk.merging:
+        raise Refused(otherwise, node.label)
+    check_source(node)
+    found = amap.vectors(kind.axis, kind.channels)
+    if found is None:
+        raise Refused(Reason.AXIS_MISMATCH, node.label)
+    return found
+
+
+def _absorb(node: Node, state: NormState, walk: Walk) -> None:
+    kind = node.kind
+    assert isinstance(kind, Norm)
+    for array in parameters(kind, state):
+        check_vector(array, kind.dtype, node.label)
+    walk.ledger.put(node, state)
+    walk.absorbed_by(node)

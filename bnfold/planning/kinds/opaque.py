@@ -1,0 +1,28 @@
+"""Whatever is not known to be safe stops a map, and is named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from bnfold.algebra.affine import AffineMap
+from bnfold.graph import Node, Opaque, Value
+from bnfold.planning.reasons import Reason, Refused
+
+if TYPE_CHECKING:
+    from bnfold.planning.walk import Walk
+
+
+def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> NoReturn:
+    raise _refusal(node, Reason.NONLINEAR_PRODUCER, Reason.OPAQUE_PRODUCER)
+
+
+def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> NoReturn:
+    raise _refusal(node, Reason.NONLINEAR_READER, Reason.OPAQUE_READER)
+
+
+def _refusal(node: Node, nonlinear: Reason, otherwise: Reason) -> Refused:
+    kind = node.kind
+    assert isinstance(kind, Opaque)
+    if kind.obstacle:
+        return Refused(Reason[kind.obstacle.code], kind.obstacle.culprit or node.label)
+    return Refused(nonlinear if kind.nonlinear else otherwise, node.label)

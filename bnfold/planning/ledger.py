@@ -1,0 +1,176 @@
+"""What each node that stays has absorbed so far. A walk writes into a fork; only success is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from bnfold.algebra.affine import Array
+from bnfold.algebra.rounding import Loss, cast_loss, overflows
+from bnfold.graph import Linear, Node
+from bnfold.planning.reasons import Reason, Refused
+
+
+@dataclass(frozen=True, eq=False)
+class LinearState:
+    """Factors on a weight's channels and the effective bias, all float64 (None: as in the file)."""
+
+    out_scale: Array | None = None
+    in_scale: Array | None = None
+    bias: Array | None = None
+    bias_changed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class NormState:
+    """A norm that stays, as the map ``x -> scale * x + shift`` that it has become."""
+
+    scale: Array
+    shift: Array
+
+
+@dataclass(frozen=True, eq=False)
+class ConstantState:
+    """A constant that an operation that stays has been given."""
+
+    array: Array
+
+
+class Ledger:
+    """States by node (or by constant value), forked for every attempt."""
+
+    def __init__(self, parent: Ledger | None = None) -> None:
+        self._parent = parent
+        self._states: dict[Any, Any] = {}
+        self._bypassed: set[Node] = set()
+        self._loads: dict[Node, Array] = parent._loads if parent else {}
+
+    def fork(self) -> Ledger:
+        return Ledger(self)
+
+    def commit(self) -> None:
+        """Hands everything over to the ledger that this one was forked from."""
+        assert self._parent is not None
+        self._parent._states.update(self._states)
+        self._parent._bypassed |= self._bypassed
+
+    def get(self, key: Any) -> Any:
+        ledger: Ledger | None = self
+        while ledger is not None:
+            if key in ledger._states:
+                return ledger._states[key]
+            ledger = ledger._parent
+        return None
+
+    def put(self, key: Any, state: Any) -> None:
+        self._states[key] = state
+
+    def bypass(self, node: Node) -> None:
+        self._bypassed.add(node)
+
+    def is_bypassed(self, node: Node) -> bool:
+        return node in self._bypassed or (
+            self._parent is not None and self._parent.is_bypassed(node)
+        )
+
+    @property
+    def states(self) -> Mapping[Any, Any]:
+        return self._states
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self._bypassed)
+
+    # Linear ---------------------------------------------------------------------------------
+
+    def linear(self, node: Node, kind: Linear) -> LinearState:
+        """The state of a linear node; one that nothing has touched yet starts from the file."""
+        state = self.get(node)
+        if isinstance(state, LinearState):
+            return state
+        if kind.bias is None:
+            return LinearState()
+        return LinearState(bias=kind.bias.float64() * kind.bias_factor)
+
+    def absorb_output(self, node: Node, kind: Linear, scale: Array, shift: Array) -> None:
+        """``y -> scale * y + shift`` behind the linear ``node``; vectors over output channels.
+
+        Raises:
+            Refused: where the cast into the weight's own type would lose something.
+        """
+        self._check_changeable(node, kind)
+        state = self.linear(node, kind)
+        bias = state.bias
+        if bias is not None:
+            bias = _along(kind, scale) * bias
+        if bias is not None or np.any(shift != 0):
+            bias = (0.0 if bias is None else bias) + _along(kind, shift)
+        old = state.out_scale
+        new = LinearState(scale if old is None else old * scale, state.in_scale, bias, True)
+        self._check_cast(node, kind, new)
+        self.put(node, new)
+
+    def absorb_input(self, node: Node, kind: Linear, scale: Array, shift: Array) -> None:
+        """``x -> scale * x + shift`` in front of the linear ``node``; vectors over input channels.
+
+        Raises:
+            Refused: as for `absorb_output`, or where the shift cannot become a bias.
+        """
+        self._check_changeable(node, kind)
+        state = self.linear(node, kind)
+        if np.any(shift != 0):
+            if not kind.every_tap_everywhere or kind.layout.is_stack:
+                convolution = kind.geometry is not None and not kind.geometry.transposed
+                reason = Reason.PADDED_READER if convolution else Reason.SHIFT_AT_BORDERS
+                raise Refused(reason, node.label)
+            arriving = shift if state.in_scale is None else state.in_scale * shift
+            added = kind.layout.contract(kind.weight.load(), arriving) * kind.weight_factor
+            if state.out_scale is not None:
+                added = added * state.out_scale
+            bias = (0.0 if state.bias is None else state.bias) + _along(kind, added)
+            state = replace(state, bias=bias, bias_changed=True)
+        old = state.in_scale
+        new = replace(state, in_scale=scale if old is None else old * scale)
+        self._check_cast(node, kind, new)
+        self.put(node, new)
+
+    def _check_changeable(self, node: Node, kind: Linear) -> None:
+        for obstacle in (kind.obstacle, kind.weight.obstacle, kind.bias and kind.bias.obstacle):
+            if obstacle:
+                raise Refused(Reason[obstacle.code], obstacle.culprit or node.label)
+
+    def _check_cast(self, node: Node, kind: Linear, state: LinearState) -> None:
+        outputs = kind.layout.outputs
+        scales = np.ones(outputs) if state.out_scale is None else state.out_scale
+        if state.in_scale is None:
+            if node not in self._loads:
+                self._loads[node] = kind.layout.channel_peaks(kind.weight.load())
+            peaks = self._loads[node] * np.abs(scales)
+        else:
+            weight = kind.layout.scaled(kind.weight.load(), state.out_scale, state.in_scale)
+            peaks = kind.layout.channel_peaks(weight)
+        check_weight(peaks, kind.weight.dtype, node.label)
+        if state.bias is not None:
+            check_vector(state.bias, kind.weight.dtype, node.label)
+
+
+def _along(kind: Linear, vector: Array) -> Array:
+    """A vector over output channels, shaped to broadcast as the bias of ``kind`` does."""
+    return vector if kind.bias_axis == -1 else vector.reshape(-1, 1)
+
+
+def check_weight(peaks: Array, dtype: DTypeLike, culprit: str) -> None:
+    """Raises `Refused` where channels of these magnitudes do not survive in ``dtype``."""
+    loss = cast_loss(peaks, dtype)
+    if loss is not None:
+        reason = Reason.OVERFLOW if loss is Loss.OVERFLOW else Reason.UNDERFLOW
+        raise Refused(reason, culprit)
+
+
+def check_vector(values: Array, dtype: DTypeLike, culprit: str) -> None:
+    """Raises `Refused` where an element is not finite in ``dtype``."""
+    if overflows(values, dtype):
+        raise Refused(Reason.OVERFLOW, culprit)

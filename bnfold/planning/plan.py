@@ -1,0 +1,177 @@
+"""The ladder: pull every map back into weights, push the rest forward, merge what still stands.
+
+Each step rewrites the network into an exactly equal one, so the order decides only how far the
+plan gets: pulls run with the data, pushes against it (so that a chain leaves from its end), merges
+last, and all of them again until nothing moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from bnfold.algebra.affine import AffineMap
+from bnfold.graph import Affine, Graph, Linear, Node, Norm, Value
+from bnfold.planning import kinds
+from bnfold.planning.decision import Action, Decision, Direction, Plan, Refusal
+from bnfold.planning.edits import edits_of
+from bnfold.planning.kinds import norm
+from bnfold.planning.ledger import Ledger
+from bnfold.planning.reasons import Reason, Refused
+from bnfold.planning.walk import Walk
+
+
+def make_plan(graph: Graph, *, reparameterize: bool = False) -> Plan:
+    """One decision for every BatchNorm of ``graph``, one for every affine that can go, and the edits.
+
+    Args:
+        graph: what a format's reader made of a model.
+        reparameterize: also merge parallel linear branches into one.
+    """
+    planner = _Planner(graph)
+    planner.run()
+    merged = planner.reparameterize() if reparameterize else ()
+    edits = (*edits_of(planner.ledger, graph, merged), *merged)
+    return Plan(planner.decisions(), edits, tuple(planner.regions), tuple(graph.notes))
+
+
+class _Planner:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.ledger = Ledger()
+        self.regions: list[frozenset[Value]] = []
+        self.made: dict[Node, Decision] = {}
+        self.refusals: dict[tuple[Node, Direction], Refused] = {}
+        self.sources = [n for n in graph.nodes if _is_source(n)]
+
+    def run(self) -> None:
+        while self._phase(Direction.BACKWARD) | self._phase(Direction.FORWARD):
+            pass
+        refusals = dict(self.refusals)
+        while self._phase(Direction.BACKWARD, merging=True) | self._phase(
+            Direction.FORWARD, merging=True
+        ):
+            pass
+        self.refusals = refusals  # what stands in the way of a fold says more than of a merge
+
+    def _phase(self, direction: Direction, *, merging: bool = False) -> bool:
+        moved = False
+        order: Iterable[Node] = [n for n in self.sources if n not in self.made]
+        for node in order if direction is Direction.BACKWARD else reversed(list(order)):
+            moved |= self._attempt(node, direction, merging)
+        return moved
+
+    def _attempt(self, node: Node, direction: Direction, merging: bool) -> bool:
+        walk = Walk(self.graph, self.ledger, merging=merging)
+        step: Callable[[Node, Walk], None] = (
+            _pull if direction is Direction.BACKWARD else _push
+        )
+        try:
+            step(node, walk)
+        except Refused as refusal:
+            self.refusals[node, direction] = refusal
+            return False
+        walk.ledger.bypass(node)
+        walk.ledger.commit()
+        self.regions.append(frozenset(walk.visited))
+        merge = bool(walk.into) and all(isinstance(n.kind, Norm | Affine) for n in walk.into)
+        self.made[node] = Decision(
+            node.name,
+            _source_of(node),
+            Action.MERGE if merge else Action.FOLD,
+            direction,
+            tuple(n.name for n in walk.into),
+        )
+        return True
+
+    def decisions(self) -> tuple[Decision, ...]:
+        """In the order of the graph; affines that stay are not decisions, they are the network."""
+        result = []
+        for node in self.sources:
+            decision = self.made.get(node)
+            if decision is None and isinstance(node.kind, Norm):
+                decision = Decision(
+                    node.name, "batch_norm", Action.KEEP, reason=self._refusal(node)
+                )
+            if decision is not None:
+                result.append(decision)
+        return tuple(result)
+
+    def _refusal(self, node: Node) -> Refusal:
+        back = self.refusals[node, Direction.BACKWARD]
+        ahead = self.refusals[node, Direction.FORWARD]
+        if back.reason is ahead.reason and back.culprit == ahead.culprit:
+            return Refusal(back.reason, back.culprit, str(back))
+        first = ahead if back.reason in _SAYS_LITTLE else back
+        message = f"{back}; and {ahead}"
+        if {back.reason, ahead.reason} <= _STRUCTURAL:
+            message = f"no exact fold exists: {message}"
+        return Refusal(first.reason, first.culprit, message)
+
+    def reparameterize(self) -> tuple[object, ...]:
+        raise NotImplementedError
+
+
+_SAYS_LITTLE = {Reason.NONLINEAR_PRODUCER, Reason.GRAPH_INPUT}
+_STRUCTURAL = {
+    Reason.NONLINEAR_PRODUCER,
+    Reason.OPAQUE_PRODUCER,
+    Reason.SHARED_VALUE,
+    Reason.GRAPH_INPUT,
+    Reason.GRAPH_OUTPUT,
+    Reason.NONLINEAR_READER,
+    Reason.OPAQUE_READER,
+    Reason.READER_IS_OUTPUT,
+    Reason.UNEQUAL_BRANCHES,
+    Reason.PADDED_READER,
+    Reason.SHIFT_AT_BORDERS,
+}
+
+
+def _is_source(node: Node) -> bool:
+    kind = node.kind
+    return isinstance(kind, Norm) or (
+        isinstance(kind, Affine) and not kind.computed_statistics
+    )
+
+
+def _source_of(node: Node) -> Literal["batch_norm", "affine"]:
+    return "batch_norm" if isinstance(node.kind, Norm) else "affine"
+
+
+def _source_map(node: Node, walk: Walk) -> AffineMap:
+    """What the source computes, as a map on its value.
+
+    Raises:
+        Refused: where that is not a finite constant map.
+    """
+    kind = node.kind
+    if isinstance(kind, Norm):
+        norm.check_source(node)
+    rank = walk.graph.rank(node.inputs[0])
+    if rank is None:
+        raise Refused(Reason.UNKNOWN_SHAPE, node.inputs[0].name)
+    if isinstance(kind, Norm):
+        scale, shift = norm.vectors(node, walk.ledger)
+        amap = AffineMap.per_channel(scale, shift, kind.axis, rank)
+    else:
+        amap = kinds.affine.current_map(node, rank, walk.ledger)
+        kinds.affine.refuse_growth(node, amap, walk)
+        assert isinstance(kind, Affine)
+        if kind.constant is not None and kind.constant.obstacle:
+            obstacle = kind.constant.obstacle
+            raise Refused(Reason[obstacle.code], obstacle.culprit)
+    if not amap.is_finite:
+        raise Refused(Reason.OVERFLOW, node.label)
+    return amap
+
+
+def _pull(node: Node, walk: Walk) -> None:
+    walk.pull(node.inputs[0], _source_map(node, walk), node)
+
+
+def _push(node: Node, walk: Walk) -> None:
+    amap = _source_map(node, walk)
+    if not node.outputs[0].readers and not node.outputs[0].is_output:
+        raise Refused(Reason.UNREAD, node.outputs[0].name)
+    walk.push(node.outputs[0], amap)

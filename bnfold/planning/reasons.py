@@ -1,0 +1,95 @@
+"""Why a normalisation stays: one member a reason, its value the sentence that the user reads."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Reason(Enum):
+    """The name in lower case is the code in JSON; ``{culprit}`` is the node or tensor to look at."""
+
+    # The normalisation itself
+    TRAINING_MODE = (
+        "it is in training mode and normalises with the statistics of each batch; "
+        "export the model for inference (model.eval() before the export)"
+    )
+    STATISTICS_IN_USE = (
+        "its mean or variance outputs are in use ({culprit}); "
+        "export the model for inference so that it has one output"
+    )
+    COMPUTED_STATISTICS = (
+        "its parameters are computed while the model runs ({culprit}), so no constant map exists"
+    )
+    OVERRIDABLE_INITIALIZER = (
+        "{culprit} is an initializer that is also a graph input, so a caller may override it; "
+        "if no caller does, use --freeze-initializers"
+    )
+    NON_FINITE_STATISTICS = (
+        "its {culprit} holds NaN or infinity; restore a healthy checkpoint or recalibrate"
+    )
+    NEGATIVE_VARIANCE = (
+        "its running variance is negative ({culprit}); restore a healthy checkpoint or recalibrate"
+    )
+    ZERO_VARIANCE = (
+        "its variance plus epsilon is zero ({culprit}), which divides by zero; recalibrate, or set epsilon"
+    )
+    SPATIAL_STATISTICS = (
+        "it normalises each position by itself (spatial=0), which is no per-channel map"
+    )
+    UNKNOWN_SHAPE = (
+        "the shape of {culprit} cannot be inferred; run shape inference on the model, "
+        "or export it with fixed sizes"
+    )
+    # Before it
+    GRAPH_INPUT = "its input is the graph input {culprit}, so no weight stands before it"
+    GRAPH_OUTPUT = "{culprit} is a graph output and must keep its values"
+    SHARED_VALUE = "{culprit} also reads the values as they are before it"
+    CAPTURED_VALUE = "{culprit} is read across the border of a control-flow body"
+    NONLINEAR_PRODUCER = "{culprit} before it is not linear"
+    OPAQUE_PRODUCER = "{culprit} before it is not an operator that an affine map can pass"
+    # Behind it
+    READER_IS_OUTPUT = "its output {culprit} is a graph output"
+    NONLINEAR_READER = "{culprit} behind it is not linear"
+    OPAQUE_READER = "{culprit} behind it is not an operator that an affine map can pass"
+    PADDED_READER = (
+        "{culprit} behind it pads with zeros, where a shift would be missing at the border"
+    )
+    SHIFT_AT_BORDERS = "{culprit} behind it does not see its whole kernel at every position"
+    UNREAD = "nothing reads its output"
+    # On the way
+    COMPUTED_WEIGHT = "the weight of {culprit} is computed while the model runs"
+    QUANTIZED_WEIGHT = (
+        "the weight of {culprit} is quantised; fold first and quantise the folded model"
+    )
+    AXIS_MISMATCH = "its channels do not line up with the channels of {culprit}"
+    MIXED_CHANNELS = "{culprit} puts elements that need different maps into one"
+    SHIFT_BLOCKED = "{culprit} mixes in constants (zero padding), where a shift may not pass"
+    NEGATIVE_SCALE = "{culprit} takes maxima, which a negative scale would turn into minima"
+    UNEQUAL_BRANCHES = "{culprit} adds a branch that cannot take the same scale"
+    BROADCAST = "{culprit} broadcasts a smaller value, which cannot take a per-channel map"
+    ACROSS_REGIONS = "{culprit} is read twice in one sum"
+    SHARED_CONSTANT = "the constant in {culprit} cannot take over this map"
+    DEQUANTIZED = "{culprit} is an integer operation, where rounding would differ"
+    PROBE_FAILED = "{culprit} could not be tried out on a small tensor"
+    # The cast
+    OVERFLOW = "the folded weight of {culprit} would overflow its number type"
+    UNDERFLOW = (
+        "a channel of the folded weight of {culprit} would vanish in its number type; "
+        "fold in float32 and convert afterwards"
+    )
+
+    @property
+    def code(self) -> str:
+        return self.name.lower()
+
+    def sentence(self, culprit: str | None) -> str:
+        return self.value.format(culprit=culprit or "the graph")
+
+
+class Refused(Exception):
+    """Raised inside the planner where a walk meets something that it cannot pass."""
+
+    def __init__(self, reason: Reason, culprit: str | None = None) -> None:
+        super().__init__(reason.sentence(culprit))
+        self.reason = reason
+        self.culprit = culprit

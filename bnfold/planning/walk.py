@@ -1,0 +1,109 @@
+"""One attempt to move an affine map away from its source: backward (pull) or forward (push).
+
+A walk only asks: every kind of node says in its own file under `kinds` how a map passes it or is
+absorbed by it. What is absorbed goes into a fork of the ledger; a refusal anywhere discards it all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bnfold.algebra.affine import AffineMap
+from bnfold.graph import Graph, Movement, Node, Value
+from bnfold.planning import kinds
+from bnfold.planning.ledger import ConstantState, Ledger
+from bnfold.planning.reasons import Reason, Refused
+
+
+class Walk:
+    """The state of one attempt: what was absorbed (``into``), which values change (``visited``)."""
+
+    def __init__(self, graph: Graph, ledger: Ledger, *, merging: bool) -> None:
+        self.graph = graph
+        self.ledger = ledger.fork()
+        self.merging = merging
+        self.into: list[Node] = []
+        self.visited: list[Value] = []
+
+    def fork(self) -> Walk:
+        return Walk(self.graph, self.ledger, merging=self.merging)
+
+    def join(self, branch: Walk) -> None:
+        """Takes over what a fork of this walk has reached."""
+        branch.ledger.commit()
+        self.into += branch.into
+        self.visited += branch.visited
+
+    def absorbed_by(self, node: Node) -> None:
+        if node not in self.into:
+            self.into.append(node)
+
+    def pull(self, value: Value, amap: AffineMap, reader: Node) -> None:
+        """Makes ``value`` arrive at ``reader`` as ``amap(value)`` by changing what produces it.
+
+        Raises:
+            Refused: where that is not exact, or not possible.
+        """
+        if amap.is_identity:
+            return
+        if value.constant is not None:
+            self._absorb_in_constant(value, amap, reader)
+            return
+        node = value.producer
+        if value.is_output:
+            raise Refused(Reason.GRAPH_OUTPUT, value.name)
+        if node is None:
+            raise Refused(Reason.GRAPH_INPUT, value.name)
+        if node.scope != reader.scope:
+            raise Refused(Reason.CAPTURED_VALUE, value.name)
+        self._check_other_readers(value, amap, reader)
+        self.visited.append(value)
+        if self.ledger.is_bypassed(node):
+            self.pull(node.inputs[0], amap, node)
+        else:
+            kinds.of(node).pull(node, value, amap, self)
+
+    def push(self, value: Value, amap: AffineMap) -> None:
+        """Makes every reader of ``value`` compute as if it were ``amap(value)``.
+
+        Raises:
+            Refused: where that is not exact, or not possible.
+        """
+        if amap.is_identity:
+            return
+        if value.is_output:
+            raise Refused(Reason.READER_IS_OUTPUT, value.name)
+        self.visited.append(value)
+        for reader in dict.fromkeys(value.readers):
+            if reader.scope != value.scope:
+                raise Refused(Reason.CAPTURED_VALUE, value.name)
+            if self.ledger.is_bypassed(reader):
+                self.push(reader.outputs[0], amap)
+            else:
+                kinds.of(reader).push(reader, value, amap, self)
+
+    def _check_other_readers(self, value: Value, amap: AffineMap, reader: Node) -> None:
+        """Others may read ``value`` only where the map leaves its elements as they are."""
+        if value.readers.count(reader) > 1:
+            raise Refused(Reason.ACROSS_REGIONS, reader.label)
+        for other in value.readers:
+            if other is reader:
+                continue
+            if not isinstance(other.kind, Movement) or other.scope != value.scope:
+                raise Refused(Reason.SHARED_VALUE, other.label)
+            if not kinds.movement.reads_unchanged(other, value, amap, self):
+                raise Refused(Reason.SHARED_VALUE, other.label)
+
+    def _absorb_in_constant(self, value: Value, amap: AffineMap, reader: Node) -> None:
+        assert value.constant is not None
+        if value.constant.obstacle:
+            obstacle = value.constant.obstacle
+            raise Refused(Reason[obstacle.code], obstacle.culprit)
+        if not np.issubdtype(value.constant.dtype, np.floating):
+            raise Refused(Reason.SHARED_CONSTANT, reader.label)
+        state = self.ledger.get((reader, value))
+        old = state.array if isinstance(state, ConstantState) else value.constant.float64()
+        new = amap.scale * old + amap.shift
+        kinds.affine.check_constant(new, value.constant, reader)
+        self.ledger.put((reader, value), ConstantState(new))
+        self.absorbed_by(reader)
