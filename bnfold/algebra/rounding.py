@@ -42,10 +42,9 @@ def cast(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
     """
     target = np.dtype(dtype)
     with np.errstate(over="ignore", under="ignore"):
-        result = values.astype(target)
-    if is_half(target):
-        return result
-    result[np.abs(values) < float(float_info(target).tiny)] = 0
+        result = np.array(values, dtype=target)
+    if not is_half(target):
+        np.copyto(result, 0, where=np.abs(values) < float(float_info(target).tiny))
     return result
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import onnx
 from onnx import inliner
 
+from bnfold.formats.onnx.constants import Constants
 from bnfold.formats.onnx.read import read_graph
 from bnfold.formats.onnx.scopes import Scope, bodies_of
 from bnfold.formats.onnx.tensors import TensorStore
 from bnfold.formats.onnx.wire import read_skeleton
-from bnfold.graph import Graph
+from bnfold.graph import Constant, Graph
 
 _FIRST_IR_WITH_OVERRIDES = 4
 _FOLDABLE_OPS = {"BatchNormalization"}
@@ -46,10 +47,10 @@ class OnnxModel:
         self.overridable = set() if freeze_initializers else overridable_names(self.proto)
 
     @cached_property
-    def _read(self) -> tuple[Graph, list[Scope]]:
-        graph, scopes = read_graph(self.proto, self.store, self.overridable)
+    def _read(self) -> tuple[Graph, list[Scope], Constants]:
+        graph, scopes, constants = read_graph(self.proto, self.store, self.overridable)
         graph.notes += self.notes
-        return graph, scopes
+        return graph, scopes, constants
 
     @property
     def graph(self) -> Graph:
@@ -58,6 +59,17 @@ class OnnxModel:
     @property
     def scopes(self) -> list[Scope]:
         return self._read[1]
+
+    @property
+    def opset(self) -> int:
+        """The version of the standard operator set."""
+        return max((o.version for o in self.proto.opset_import if not o.domain), default=1)
+
+    def constant(self, scope: Scope, name: str) -> Constant:
+        """The constant that ``name`` means in ``scope``; it must be one."""
+        found = self._read[2].find(scope, name)
+        assert found is not None
+        return found
 
     @cached_property
     def sha256(self) -> str:

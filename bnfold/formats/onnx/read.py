@@ -39,8 +39,8 @@ class Native:
 
 def read_graph(
     model: onnx.ModelProto, store: TensorStore, overridable: set[str]
-) -> tuple[Graph, list[Scope]]:
-    """The neutral graph of ``model`` and its scopes.
+) -> tuple[Graph, list[Scope], Constants]:
+    """The neutral graph of ``model``, its scopes and its constants.
 
     Args:
         model: a model without local functions (they are inlined before).
@@ -64,7 +64,7 @@ class _Reader:
         self.nodes: list[Node] = []
         self.names: set[str] = set()
 
-    def read(self) -> tuple[Graph, list[Scope]]:
+    def read(self) -> tuple[Graph, list[Scope], Constants]:
         for scope in self.scopes[:1]:
             self._read_scope(scope)
         for scope in self.scopes:
@@ -72,7 +72,7 @@ class _Reader:
                 self._value(scope, output.name).is_output = True
         self._give_matmuls_their_bias()
         self._mark_computed_norms()
-        return Graph(self.nodes, self.oracle), self.scopes
+        return Graph(self.nodes, self.oracle), self.scopes, self.constants
 
     def _read_scope(self, scope: Scope) -> None:
         for position, proto in enumerate(scope.graph.node):

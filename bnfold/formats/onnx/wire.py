@@ -9,9 +9,10 @@ Wire format: https://protobuf.dev/programming-guides/encoding (varint tags, leng
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import onnx
 
@@ -55,39 +56,39 @@ def read_skeleton(path: Path) -> onnx.ModelProto:
     return model
 
 
-def write_model(model: onnx.ModelProto, source: Path, target: BinaryIO) -> None:
-    """Writes ``model``, whose embedded payloads lie in ``source``, to ``target``."""
+@dataclass(frozen=True)
+class Payload:
+    """The bytes of one tensor: how many, and how to write them when their turn comes."""
+
+    length: int
+    write: Callable[[BinaryIO], None]
+
+
+def write_model(
+    model: onnx.ModelProto, payloads: Mapping[str, Payload], target: BinaryIO
+) -> None:
+    """Writes ``model``; initializers named in ``payloads`` get their ``raw_data`` from there."""
     graph = model.graph
-    streamed = [tensor for tensor in graph.initializer if is_embedded(tensor)]
+    streamed = [tensor for tensor in graph.initializer if tensor.name in payloads]
     skeleton = onnx.GraphProto()
     skeleton.CopyFrom(graph)
     del skeleton.initializer[:]
-    skeleton.initializer.extend(t for t in graph.initializer if not is_embedded(t))
+    skeleton.initializer.extend(t for t in graph.initializer if t.name not in payloads)
     head = skeleton.SerializeToString()
     outer = onnx.ModelProto()
     for field, value in model.ListFields():
         if field.number != _MODEL_GRAPH:
             _copy_field(outer, field.name, value)
     target.write(outer.SerializeToString())
-    heads = [_tensor_head(tensor) for tensor in streamed]
-    total = len(head) + sum(
-        _framed(len(start) + place[1]) for start, place in zip(heads, map(embedded_place, streamed), strict=True)
-    )
+    starts = [_tensor_head(tensor, payloads[tensor.name].length) for tensor in streamed]
+    bodies = [
+        (start, payloads[tensor.name]) for tensor, start in zip(streamed, starts, strict=True)
+    ]
+    total = len(head) + sum(_framed(len(start) + payload.length) for start, payload in bodies)
     target.write(_tag(_MODEL_GRAPH) + _varint(total) + head)
-    with source.open("rb") as payloads:
-        for tensor, start in zip(streamed, heads, strict=True):
-            offset, length = embedded_place(tensor)
-            target.write(_tag(_GRAPH_INITIALIZER) + _varint(len(start) + length) + start)
-            copy_range(payloads, offset, length, target)
-
-
-def is_embedded(tensor: onnx.TensorProto) -> bool:
-    return bool(tensor.external_data) and tensor.external_data[0].value == EMBEDDED
-
-
-def embedded_place(tensor: onnx.TensorProto) -> tuple[int, int]:
-    """``(offset, length)`` in bytes of an embedded payload."""
-    return int(tensor.external_data[1].value), int(tensor.external_data[2].value)
+    for start, payload in bodies:
+        target.write(_tag(_GRAPH_INITIALIZER) + _varint(len(start) + payload.length) + start)
+        payload.write(target)
 
 
 def copy_range(source: BinaryIO, offset: int, length: int, target: BinaryIO) -> None:
@@ -105,7 +106,7 @@ def copy_range(source: BinaryIO, offset: int, length: int, target: BinaryIO) -> 
         length -= len(piece)
 
 
-def _copy_field(target: onnx.ModelProto, name: str, value: object) -> None:
+def _copy_field(target: onnx.ModelProto, name: str, value: Any) -> None:
     if isinstance(value, str | int | float | bytes):
         setattr(target, name, value)
     elif hasattr(value, "CopyFrom"):
@@ -147,15 +148,13 @@ def _tensor_without_payload(data: memoryview, body: int, end: int) -> bytes:
     return b"".join(pieces)
 
 
-def _tensor_head(tensor: onnx.TensorProto) -> bytes:
-    """All of an embedded tensor but its payload, the payload's own header included."""
+def _tensor_head(tensor: onnx.TensorProto, length: int) -> bytes:
+    """All of a tensor but its payload, the payload's own header included."""
     plain = onnx.TensorProto()
     plain.CopyFrom(tensor)
-    plain.ClearField("external_data")
-    plain.ClearField("data_location")
-    return (
-        plain.SerializeToString() + _tag(_TENSOR_RAW_DATA) + _varint(embedded_place(tensor)[1])
-    )
+    for field in ("external_data", "data_location", "raw_data"):
+        plain.ClearField(field)
+    return bytes(plain.SerializeToString()) + _tag(_TENSOR_RAW_DATA) + _varint(length)
 
 
 def _fields(data: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
