@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 from onnx import inliner
 
+from bnfold.data import InputSpec
+from bnfold.errors import RuntimeUnavailableError
+from bnfold.files import file_sha256
 from bnfold.formats.onnx.constants import Constants
+from bnfold.formats.onnx.counting import BATCH_NORMS, count_nodes
+from bnfold.formats.onnx.inputs import make_inputs, signature
 from bnfold.formats.onnx.read import read_graph
-from bnfold.formats.onnx.scopes import Scope, bodies_of
+from bnfold.formats.onnx.run import Session
+from bnfold.formats.onnx.scopes import Scope
+from bnfold.formats.onnx.shapes import SIZES, is_static
 from bnfold.formats.onnx.tensors import TensorStore
 from bnfold.formats.onnx.wire import read_skeleton
 from bnfold.graph import Constant, Graph
+from bnfold.planning import Plan
+from bnfold.verification import Arrays, Bench
+
+if TYPE_CHECKING:
+    from bnfold.formats import Model
+    from bnfold.formats.onnx.edited import OnnxEdited
 
 _FIRST_IR_WITH_OVERRIDES = 4
-_FOLDABLE_OPS = {"BatchNormalization"}
 
 
 class OnnxModel:
@@ -71,6 +83,9 @@ class OnnxModel:
         assert found is not None
         return found
 
+    def has_constant(self, scope: Scope, name: str) -> bool:
+        return self._read[2].find(scope, name) is not None
+
     @cached_property
     def sha256(self) -> str:
         return file_sha256(self.path)
@@ -81,7 +96,45 @@ class OnnxModel:
 
     @property
     def batch_norm_count(self) -> int:
-        return count_nodes(self.proto.graph, _FOLDABLE_OPS)
+        return count_nodes(self.proto.graph, BATCH_NORMS)
+
+    @cached_property
+    def inputs(self) -> list[InputSpec]:
+        return signature(self.proto)
+
+    def generated_inputs(self) -> Sequence[Arrays]:
+        """Inputs of the first sizes for which onnxruntime runs the model.
+
+        Raises:
+            DataError: where an input has a type that cannot be made up.
+            RuntimeUnavailableError: where onnxruntime does not run the model.
+        """
+        session = Session(self.path)
+        problem: RuntimeUnavailableError | None = None
+        for batch, other in SIZES:
+            feeds = make_inputs(self.inputs, batch, other)
+            try:
+                for each in feeds:
+                    session.run(each)
+            except RuntimeUnavailableError as error:
+                problem = problem or error
+                if is_static(self.proto.graph):
+                    break
+                continue
+            return feeds
+        assert problem is not None
+        raise problem
+
+    def edit(self, plan: Plan) -> OnnxEdited:
+        from bnfold.formats.onnx.edited import OnnxEdited
+
+        return OnnxEdited(self, plan)
+
+    def comparison(self, other: Model, scratch: Path) -> Bench:
+        """This model, with the parameters of all its layers exposed, beside another file."""
+        from bnfold.formats.onnx.check import bench, layers
+
+        return bench(self, layers(self.graph), other.path, scratch)
 
     def _inline_functions(self) -> None:
         """Local functions that hold a BatchNorm, or feed one, become nodes like others."""
@@ -95,7 +148,7 @@ class OnnxModel:
 
 def _functions_to_inline(model: onnx.ModelProto) -> set[tuple[str, str]]:
     """Functions with a BatchNorm or a linear operator in them, directly or through others."""
-    ops = _FOLDABLE_OPS | {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+    ops = BATCH_NORMS | {"Conv", "ConvTranspose", "Gemm", "MatMul"}
     bodies = {(f.domain, f.name): f for f in model.functions}
     wanted: set[tuple[str, str]] = set()
     grown = True
@@ -115,21 +168,3 @@ def overridable_names(model: onnx.ModelProto) -> set[str]:
     if model.ir_version < _FIRST_IR_WITH_OVERRIDES:
         return set()
     return {i.name for i in model.graph.input} & {t.name for t in model.graph.initializer}
-
-
-def count_nodes(graph: onnx.GraphProto, ops: set[str] | None = None) -> int:
-    """How many nodes (of some operators) a graph and the bodies in it hold."""
-    total = 0
-    for node in graph.node:
-        total += ops is None or node.op_type in ops
-        total += sum(count_nodes(body, ops) for body in bodies_of(node))
-    return total
-
-
-def file_sha256(path: Path) -> str:
-    """The hex digest of a file, read in pieces."""
-    digest: Any = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 22):
-            digest.update(piece)
-    return str(digest.hexdigest())

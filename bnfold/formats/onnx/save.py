@@ -23,17 +23,19 @@ def save(
     store: TensorStore,
     computed: Mapping[str, Callable[[], NDArray[Any]]],
     path: Path,
+    data_name: str | None = None,
 ) -> list[Path]:
-    """Writes ``model`` to ``path`` and returns the files written.
+    """Writes ``model`` to ``path`` and returns the files written, the one to open last.
 
     Tensors in ``computed`` come from there, all others from where ``store`` finds them. A model
-    with external data gets one data file beside it, ``<name>.data``.
+    with external data gets one data file beside it.
 
     Args:
         model: the structure; its fields are left as they are.
         store: where unchanged tensors lie.
         computed: new elements by initializer name, asked for one at a time.
         path: the file to write.
+        data_name: the name of the data file, ``<name>.data`` by default.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
@@ -41,16 +43,16 @@ def save(
     external = bool(store.external_files(model)) or (
         sum(payload.length for payload in payloads.values()) > _INLINE_LIMIT
     )
-    files = [path]
+    files = []
     if external:
-        data = path.with_name(f"{path.name}.data")
+        data = path.with_name(data_name or f"{path.name}.data")
         files.append(data)
         with data.open("wb") as target:
             _write_external(result, payloads, target, data.name)
         payloads = {}
     with path.open("wb") as target:
         write_model(result, payloads, target)
-    return files
+    return [*files, path]
 
 
 def _payloads(

@@ -44,6 +44,8 @@ class Editor:
         self.proto.CopyFrom(model.proto)
         self.index = NameIndex(self.proto.graph)
         self.computed: dict[str, Compute] = {}
+        # Values of the original that go by another name in the copy.
+        self.renamed: dict[str, str] = {}
         self._copies = {
             id(old): new
             for before, after in zip(model.scopes, self.index.scopes, strict=True)
@@ -114,7 +116,9 @@ class Editor:
         own = any(o.name == source for o in scope.graph.output)
         if producer is not None and not self.index.readers(scope, source) and not own:
             self.index.set_output(producer, list(producer.output).index(source), target)
+            self.renamed = {a: target if b == source else b for a, b in self.renamed.items()}
             return
+        self.renamed[target] = self.renamed.get(source, source)
         for read in list(self.index.readers(scope, target)):
             if read.node is not None:
                 self.index.set_input(read.node, read.position, source)

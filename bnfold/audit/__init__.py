@@ -1,0 +1,1 @@
+"""The audit: findings about the BatchNorm layers of a model."""

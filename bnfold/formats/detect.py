@@ -1,0 +1,51 @@
+"""What kind of file this is, by its first bytes: suffixes lie."""
+
+from __future__ import annotations
+
+import json
+import struct
+from enum import Enum
+from pathlib import Path
+
+from bnfold.errors import ModelError
+
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+
+
+class Content(Enum):
+    ONNX = "onnx"
+    TORCH = "torch"
+
+
+def content_of(path: Path) -> Content:
+    """The format family of a file.
+
+    Raises:
+        ModelError: where there is no such file, or it is a folder.
+    """
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder; name the model file in it")
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except FileNotFoundError:
+        raise ModelError(f"{path} does not exist; check the path") from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+    if head.startswith(_ZIP) or head.startswith(_PICKLE) or _is_safetensors(head):
+        return Content.TORCH
+    return Content.ONNX
+
+
+def _is_safetensors(head: bytes) -> bool:
+    """Eight bytes of header length, then a JSON object."""
+    if len(head) < 10:
+        return False
+    (length,) = struct.unpack("<Q", head[:8])
+    if not 2 <= length <= 1 << 27 or head[8:9] != b"{":
+        return False
+    header = head[8 : 8 + length]
+    try:
+        return len(header) < length or isinstance(json.loads(header), dict)
+    except ValueError:
+        return False

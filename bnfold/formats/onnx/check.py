@@ -1,0 +1,154 @@
+"""Benches for ONNX: the original with exposed parameters beside the candidate, whole or in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnfold.formats.onnx.model import OnnxModel
+from bnfold.formats.onnx.run import Session
+from bnfold.formats.onnx.variants import cut, exposed, start, with_outputs
+from bnfold.formats.onnx.write import Editor
+from bnfold.graph import Constant, Graph, Linear, Node, Norm, Value
+from bnfold.planning import Plan
+from bnfold.planning.decision import MergeBranches
+from bnfold.verification import Arrays, perturb
+
+RUNTIME = "onnxruntime"
+
+
+class OnnxBench:
+    """Two sessions. The reference takes its parameters as feeds."""
+
+    def __init__(
+        self, reference: Session, parameters: Mapping[str, Constant], candidate: Session
+    ) -> None:
+        import onnxruntime as ort
+
+        self.runtime = f"{RUNTIME} {ort.__version__}, graph optimisations off"
+        self._reference, self._candidate = reference, candidate
+        self._parameters = {name: np.asarray(c.load()) for name, c in parameters.items()}
+
+    def reference(self, feeds: Arrays) -> Arrays:
+        return self._reference.run(self._known(self._reference, feeds) | self._parameters)
+
+    def perturbed(self, feeds: Arrays, draw: int) -> Arrays:
+        rng = np.random.default_rng(draw + 1)
+        moved = {name: perturb(array, rng) for name, array in self._parameters.items()}
+        return self._reference.run(self._known(self._reference, feeds) | moved)
+
+    def candidate(self, feeds: Arrays) -> Arrays:
+        return self._candidate.run(self._known(self._candidate, feeds))
+
+    @staticmethod
+    def _known(session: Session, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        return {name: array for name, array in feeds.items() if name in session.inputs}
+
+
+class OnnxLocalBench(OnnxBench):
+    """The pieces around all folds, fed with the original network's activations."""
+
+    def __init__(
+        self,
+        activations: Session,
+        reference: Session,
+        parameters: Mapping[str, Constant],
+        candidate: Session,
+        renamed: Mapping[str, str],
+    ) -> None:
+        super().__init__(reference, parameters, candidate)
+        self._activations = activations
+        self._renamed = renamed
+
+    def inputs(self, feeds: Arrays) -> Arrays:
+        known = self._known(self._activations, feeds)
+        return {**feeds, **self._activations.run(known)}
+
+    def candidate(self, feeds: Arrays) -> Arrays:
+        found = dict(super().candidate(feeds))
+        return found | {old: found[new] for old, new in self._renamed.items() if new in found}
+
+
+def touched_nodes(plan: Plan) -> list[Node]:
+    """The nodes whose parameters a plan changes or removes."""
+    nodes: dict[Node, None] = {}
+    for edit in plan.edits:
+        if isinstance(edit, MergeBranches):
+            nodes.update(dict.fromkeys(edit.branches))
+        else:
+            nodes[edit.node] = None
+    return list(nodes)
+
+
+def layers(graph: Graph) -> list[Node]:
+    """All linear layers and norms of a model."""
+    return [node for node in graph.nodes if isinstance(node.kind, Linear | Norm)]
+
+
+def fold_bench(model: OnnxModel, plan: Plan, candidate: Path, scratch: Path) -> OnnxBench:
+    """The original of ``plan`` beside the folded file ``candidate``."""
+    return bench(model, touched_nodes(plan), candidate, scratch)
+
+
+def bench(model: OnnxModel, nodes: Iterable[Node], candidate: Path, scratch: Path) -> OnnxBench:
+    """A model with the parameters of ``nodes`` exposed beside another model's file.
+
+    Raises:
+        RuntimeUnavailableError: where onnxruntime does not run one of them.
+    """
+    proto, parameters = exposed(model, nodes)
+    reference = start(proto, model.store, {}, scratch / "reference.onnx")
+    return OnnxBench(reference, parameters, Session(candidate))
+
+
+def local_bench(
+    model: OnnxModel, plan: Plan, editor: Editor, feeds: Arrays, scratch: Path
+) -> OnnxLocalBench | None:
+    """The pieces that the plan changes, cut out of original and candidate.
+
+    None where there are none, or where one lies in a control-flow body and cannot be observed.
+    """
+    inputs, outputs = _borders(model.graph, plan)
+    if not outputs or any(v.scope for v in (*inputs, *outputs)):
+        return None
+    proto, parameters = exposed(model, touched_nodes(plan))
+    activations = start(
+        with_outputs(model.proto, [v.name for v in inputs]), model.store, {}, scratch / "whole.onnx"
+    )
+    known = {n: a for n, a in feeds.items() if n in activations.inputs}
+    values = {**feeds, **activations.run(known)}
+    types = {v.name: values[v.name].dtype for v in inputs}
+    wanted = [v.name for v in outputs]
+    reference = start(
+        cut(proto, types, wanted), model.store, {}, scratch / "reference-pieces.onnx"
+    )
+    renamed = {name: editor.renamed[name] for name in wanted if name in editor.renamed}
+    candidate = start(
+        cut(editor.proto, types, [renamed.get(name, name) for name in wanted]),
+        model.store,
+        editor.computed,
+        scratch / "candidate-pieces.onnx",
+    )
+    return OnnxLocalBench(activations, reference, parameters, candidate, renamed)
+
+
+def _borders(graph: Graph, plan: Plan) -> tuple[list[Value], list[Value]]:
+    """The values, unchanged by the plan, that enter and leave the pieces it changes."""
+    changed = {value for region in plan.regions for value in region}
+    inputs: dict[Value, None] = {}
+    outputs: dict[Value, None] = {}
+    for node in graph.nodes:
+        if not any(v in changed for v in (*node.inputs, *node.outputs)):
+            continue
+        for value in node.inputs:
+            if value not in changed and value.constant is None:
+                inputs[value] = None
+        for value in node.outputs:
+            if value not in changed and (value.readers or value.is_output):
+                outputs[value] = None
+    return [v for v in inputs if v.producer is not None or v.constant is None], list(outputs)
+

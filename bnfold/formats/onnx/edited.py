@@ -1,0 +1,45 @@
+"""An edited ONNX model: written, and compared with its original."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bnfold.formats.onnx import check
+from bnfold.formats.onnx.counting import BATCH_NORMS, count_nodes
+from bnfold.formats.onnx.model import OnnxModel
+from bnfold.formats.onnx.save import save
+from bnfold.formats.onnx.write import Editor
+from bnfold.planning import Plan
+from bnfold.verification import Arrays
+
+
+class OnnxEdited:
+    """The outcome of a plan on an ONNX model, in memory as structure only."""
+
+    def __init__(self, model: OnnxModel, plan: Plan) -> None:
+        self._model, self._plan = model, plan
+        self._editor = Editor(model)
+        self._editor.apply(plan)
+
+    @property
+    def node_count(self) -> int:
+        return count_nodes(self._editor.proto.graph)
+
+    @property
+    def batch_norm_count(self) -> int:
+        return count_nodes(self._editor.proto.graph, BATCH_NORMS)
+
+    def write(self, path: Path) -> list[Path]:
+        taken = {file.name for file in self._model.store.external_files(self._model.proto)}
+        data_name = f"{path.name}.data"
+        if data_name in taken and path.name != self._model.path.name:
+            data_name = f"{path.name}.folded.data"
+        return save(
+            self._editor.proto, self._model.store, self._editor.computed, path, data_name
+        )
+
+    def bench(self, written: Path, scratch: Path) -> check.OnnxBench:
+        return check.fold_bench(self._model, self._plan, written, scratch)
+
+    def local_bench(self, feeds: Arrays, scratch: Path) -> check.OnnxLocalBench | None:
+        return check.local_bench(self._model, self._plan, self._editor, feeds, scratch)

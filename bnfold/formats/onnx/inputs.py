@@ -1,0 +1,72 @@
+"""Inputs made from a model's signature, for comparisons without a data sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from bnfold.data import InputSpec
+from bnfold.errors import DataError
+
+_SETS = 2
+
+
+def signature(model: onnx.ModelProto) -> list[InputSpec]:
+    """The inputs that a caller must give: those without an initializer."""
+    given = {tensor.name for tensor in model.graph.initializer}
+    return [_spec(value) for value in model.graph.input if value.name not in given]
+
+
+def _spec(value: onnx.ValueInfoProto) -> InputSpec:
+    tensor = value.type.tensor_type
+    code = tensor.elem_type
+    text = None if code in (TensorProto.STRING, TensorProto.UNDEFINED) else code
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(code)) if text else None
+    if not tensor.HasField("shape"):
+        return InputSpec(value.name, dtype, None)
+    dims = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim]
+    return InputSpec(value.name, dtype, tuple(dims))
+
+
+def make_inputs(
+    inputs: Sequence[InputSpec], batch: int, other: int, seed: int = 0
+) -> list[dict[str, NDArray[Any]]]:
+    """Two sets: normally distributed values, and values between 0 and 1 as images have them.
+
+    Args:
+        inputs: the signature.
+        batch: the size for a dynamic first axis.
+        other: the size for any other dynamic axis.
+
+    Raises:
+        DataError: where an input is no plain tensor of numbers.
+    """
+    rng = np.random.default_rng(seed)
+    return [
+        {spec.name: _array(spec, batch, other, rng, image=bool(k)) for spec in inputs}
+        for k in range(_SETS)
+    ]
+
+
+def _array(
+    spec: InputSpec, batch: int, other: int, rng: np.random.Generator, *, image: bool
+) -> NDArray[Any]:
+    if spec.dtype is None or spec.shape is None:
+        raise DataError(
+            f"input {spec.name} has no tensor type or shape to make values for; give some with --data"
+        )
+    shape = tuple(
+        n if n is not None else (batch if axis == 0 else other)
+        for axis, n in enumerate(spec.shape)
+    )
+    if spec.dtype == np.bool_:
+        return rng.integers(0, 2, shape).astype(np.bool_)
+    if np.issubdtype(spec.dtype, np.integer):  # 0 and 1 are legal indices nearly everywhere
+        return rng.integers(0, 2, shape).astype(spec.dtype)
+    values = rng.random(shape) if image else rng.standard_normal(shape)
+    return values.astype(spec.dtype)

@@ -1,0 +1,105 @@
+"""What the jobs share: describing a model, choosing inputs, writing in one step or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from bnfold.data import open_sample
+from bnfold.errors import OutputError, UsageError
+from bnfold.formats import Model
+
+FORMAT_VERSION = "1.0"
+_SETS, _BATCH = 4, 16
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Which file a result speaks of."""
+
+    path: str
+    format: str
+    sha256: str
+
+    @classmethod
+    def of(cls, model: Model) -> ModelInfo:
+        return cls(str(model.path), model.format, model.sha256)
+
+    def to_json(self) -> dict[str, str]:
+        return {"path": self.path, "format": self.format, "sha256": self.sha256}
+
+
+def comparison_inputs(model: Model, data: Path | None) -> tuple[Sequence[Arrays], str]:
+    """A few sets of inputs, and where they come from in words.
+
+    Raises:
+        DataError: where the data does not fit, or none can be made up.
+        RuntimeUnavailableError: where no runtime executes the model.
+    """
+    if data is None:
+        return model.generated_inputs(), "generated from the input signature"
+    sample = open_sample(data, model.inputs)
+    fixed = {spec.shape[0] for spec in model.inputs if spec.shape} - {None}
+    size = min((n for n in fixed if n is not None), default=_BATCH)
+    sets = [b for b, _ in zip(sample.batches(size), range(_SETS), strict=False)]
+    full = [b for b in sets if all(len(a) == size for a in b.values())]
+    chosen = full if fixed else sets
+    if not chosen:
+        raise UsageError(f"{data} holds fewer than {size} samples, the model's fixed batch size")
+    return chosen, f"{data}, {sum(len(next(iter(b.values()))) for b in chosen)} samples"
+
+
+def check_target(target: Path, source: Path, *, force: bool) -> None:
+    """Refuses a destination that cannot or must not be written.
+
+    Raises:
+        OutputError: with the reason and what to do.
+    """
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder; name a file with -o")
+    if not target.parent.is_dir():
+        raise OutputError(f"the folder {target.parent} does not exist; create it first")
+    if target.exists() and target.samefile(source) and not force:
+        raise OutputError(f"{target} is the input itself; add --force to overwrite it")
+    if target.exists() and not os.access(target, os.W_OK):
+        raise OutputError(f"{target} is not writable; choose another file with -o")
+    if not os.access(target.parent, os.W_OK):
+        raise OutputError(f"the folder {target.parent} is not writable; choose another with -o")
+
+
+@contextmanager
+def scratch_folder(target: Path | None = None) -> Iterator[Path]:
+    """A folder beside ``target`` (on the same file system), gone afterwards whatever happens.
+
+    Raises:
+        OutputError: where it cannot be made.
+    """
+    try:
+        folder = Path(
+            tempfile.mkdtemp(prefix=".bnfold-", dir=None if target is None else target.parent)
+        )
+    except OSError as error:
+        raise OutputError(f"no temporary folder can be made: {error}") from None
+    try:
+        yield folder
+    except OSError as error:
+        raise OutputError(f"writing failed: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(files: Sequence[Path], target: Path) -> None:
+    """Moves finished files beside ``target``; the one to open, which comes last, becomes it."""
+    for file in files[:-1]:
+        os.replace(file, target.parent / file.name)
+    os.replace(files[-1], target)

@@ -1,0 +1,150 @@
+"""Fold: plan, edit, prove, write — or say why not, and leave nothing behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnfold.errors import RuntimeUnavailableError, UsageError
+from bnfold.files import file_sha256
+from bnfold.formats import Edited, Model
+from bnfold.jobs.common import (
+    FORMAT_VERSION,
+    ModelInfo,
+    check_target,
+    comparison_inputs,
+    publish,
+    scratch_folder,
+)
+from bnfold.planning import Plan, make_plan
+from bnfold.verification import Verification, verify
+
+
+@dataclass(frozen=True)
+class Output:
+    """The file that was written."""
+
+    path: str
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"path": self.path, "sha256": self.sha256}
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What `fold` did. ``output`` is None where nothing was written."""
+
+    model: ModelInfo
+    plan: Plan
+    verification: Verification | None
+    output: Output | None
+    batch_norms_left: int
+    nodes_before: int
+    nodes_after: int
+    refused_by_strict: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that was asked for was done."""
+        verified = self.verification is None or self.verification.passed
+        return verified and not self.refused_by_strict
+
+    def to_json(self) -> dict[str, Any]:
+        counts = {
+            "batch_norms_left": self.batch_norms_left,
+            "nodes_before": self.nodes_before,
+            "nodes_after": self.nodes_after,
+        }
+        return {
+            "format_version": FORMAT_VERSION,
+            "command": "fold",
+            "model": self.model.to_json(),
+            "decisions": [{"name": d.name, **d.to_json()} for d in self.plan.batch_norms],
+            "affines": [{"name": d.name, **d.to_json()} for d in self.plan.affines],
+            "notes": list(self.plan.notes),
+            "verification": self.verification.to_json() if self.verification else None,
+            "output": None if self.output is None else {**self.output.to_json(), **counts},
+            "predicted": counts,
+        }
+
+
+def fold(
+    model: Model,
+    target: Path | None,
+    *,
+    data: Path | None = None,
+    verified: bool = True,
+    strict: bool = False,
+    force: bool = False,
+    reparameterize: bool = False,
+) -> FoldResult:
+    """Folds every BatchNorm of ``model`` that can go exactly and writes the outcome to ``target``.
+
+    Args:
+        model: an opened model.
+        target: the file to write; None plans only.
+        data: a sample to verify on; None makes inputs from the signature.
+        verified: compare outputs before anything is written.
+        strict: write nothing where a BatchNorm has to stay.
+        force: allow ``target`` to be the input.
+        reparameterize: merge parallel linear branches into one.
+
+    Raises:
+        OutputError: where ``target`` must not or cannot be written.
+        UsageError: where the result cannot be verified because no runtime executes the model.
+        DataError: where ``data`` does not fit the model.
+    """
+    if target is not None:
+        check_target(target, model.path, force=force)
+    plan = make_plan(model.graph, reparameterize=reparameterize)
+    edited = model.edit(plan)
+    outcome = _Outcome(model, plan, edited)
+    if target is None or (strict and plan.kept):
+        return outcome.result(refused_by_strict=strict and plan.kept > 0)
+    with scratch_folder(target) as scratch:
+        files = edited.write(scratch / target.name)
+        verification = _verified(model, edited, files[-1], data) if verified else None
+        if verification is not None and not verification.passed:
+            return outcome.result(verification)
+        publish(files, target)
+    return outcome.result(verification, Output(str(target), file_sha256(target)))
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    model: Model
+    plan: Plan
+    edited: Edited
+
+    def result(
+        self,
+        verification: Verification | None = None,
+        output: Output | None = None,
+        *,
+        refused_by_strict: bool = False,
+    ) -> FoldResult:
+        return FoldResult(
+            ModelInfo.of(self.model),
+            self.plan,
+            verification,
+            output,
+            self.edited.batch_norm_count,
+            self.model.node_count,
+            self.edited.node_count,
+            refused_by_strict,
+        )
+
+
+def _verified(model: Model, edited: Edited, written: Path, data: Path | None) -> Verification:
+    try:
+        feeds, inputs = comparison_inputs(model, data)
+    except RuntimeUnavailableError as error:
+        raise UsageError(
+            f"the fold of {model.path} cannot be verified, because the model itself does not run "
+            f"({error}); --no-verify writes it unproven"
+        ) from None
+    with scratch_folder() as scratch:
+        bench = edited.bench(written, scratch)
+        return verify(bench, feeds, lambda: edited.local_bench(feeds[0], scratch), inputs)
