@@ -16,11 +16,19 @@ from numpy.typing import NDArray
 from bnfold.data import open_sample
 from bnfold.errors import OutputError, UsageError
 from bnfold.formats import Model
+from bnfold.planning import Plan
 
 FORMAT_VERSION = "1.0"
 _SETS, _BATCH = 4, 16
 
 Arrays = Mapping[str, NDArray[Any]]
+
+NO_BATCH_NORM = (
+    "the model holds no BatchNorm. Most likely the exporter folded it: both torch exporters do so in "
+    "eval mode. To export with BatchNorm: torch.onnx.export(..., dynamo=True, optimize=False), or "
+    "torch.onnx.export(..., dynamo=False, training=torch.onnx.TrainingMode.PRESERVE, "
+    "do_constant_folding=False)"
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,11 @@ class ModelInfo:
 
     def to_json(self) -> dict[str, str]:
         return {"path": self.path, "format": self.format, "sha256": self.sha256}
+
+
+def notes_of(plan: Plan) -> tuple[str, ...]:
+    """What a user should know beside the decisions."""
+    return plan.notes if plan.batch_norms else (*plan.notes, NO_BATCH_NORM)
 
 
 def comparison_inputs(model: Model, data: Path | None) -> tuple[Sequence[Arrays], str]:

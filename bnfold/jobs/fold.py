@@ -14,6 +14,7 @@ from bnfold.jobs.common import (
     ModelInfo,
     check_target,
     comparison_inputs,
+    notes_of,
     publish,
     scratch_folder,
 )
@@ -46,6 +47,10 @@ class FoldResult:
     refused_by_strict: bool = False
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        return notes_of(self.plan)
+
+    @property
     def ok(self) -> bool:
         """Whether everything that was asked for was done."""
         verified = self.verification is None or self.verification.passed
@@ -63,7 +68,7 @@ class FoldResult:
             "model": self.model.to_json(),
             "decisions": [{"name": d.name, **d.to_json()} for d in self.plan.batch_norms],
             "affines": [{"name": d.name, **d.to_json()} for d in self.plan.affines],
-            "notes": list(self.plan.notes),
+            "notes": list(self.notes),
             "verification": self.verification.to_json() if self.verification else None,
             "output": None if self.output is None else {**self.output.to_json(), **counts},
             "predicted": counts,

@@ -11,7 +11,7 @@ from bnfold.algebra.affine import Array
 from bnfold.audit.finding import Finding
 from bnfold.formats import Model
 from bnfold.graph import Node, Norm
-from bnfold.jobs.common import FORMAT_VERSION, ModelInfo
+from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, notes_of
 from bnfold.planning import Decision, Plan, make_plan
 
 
@@ -115,4 +115,4 @@ def inspect(model: Model, *, reparameterize: bool = False) -> Inspection:
     plan = make_plan(model.graph, reparameterize=reparameterize)
     decisions = {decision.name: decision for decision in plan.batch_norms}
     reports = tuple(NormReport.of(node, decisions[node.name]) for node in model.graph.norms)
-    return Inspection(ModelInfo.of(model), reports, plan, (), plan.notes)
+    return Inspection(ModelInfo.of(model), reports, plan, (), notes_of(plan))

@@ -1,0 +1,74 @@
+"""The command line: parse, call a job, print its report, exit with a code.
+
+Exit codes: 0 done; 1 findings at or above --fail-on, or a verification that failed; 2 wrong usage,
+unreadable or unsupported input; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from bnfold.cli import fold, inspect, verify
+from bnfold.errors import BnfoldError
+
+app = typer.Typer(
+    name="bnfold",
+    help="Audit, recalibrate and fold the BatchNorm layers of a trained network, "
+    "and prove that nothing changed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("inspect")(inspect.inspect)
+app.command("fold")(fold.fold)
+app.command("verify")(verify.verify)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from bnfold import __version__
+
+        typer.echo(f"bnfold {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+def main() -> None:
+    """Runs the command line; an error becomes one sentence and an exit code, never a traceback."""
+    debug = os.environ.get("BNFOLD_DEBUG") == "1"
+    try:
+        app()
+    except BnfoldError as error:
+        if debug:
+            raise
+        sys.exit(_complain(str(error)))
+    except KeyboardInterrupt:
+        print("bnfold: interrupted; nothing was written", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of stdout has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if debug:
+            raise
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        sys.exit(_complain(f"an unexpected error ({what}); BNFOLD_DEBUG=1 shows where"))
+
+
+def _complain(sentence: str) -> int:
+    print(f"bnfold: {sentence}", file=sys.stderr)
+    return 2

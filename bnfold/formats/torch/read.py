@@ -1,0 +1,246 @@
+"""From an exported program to the neutral graph."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.fx import Node as Call
+
+from bnfold.formats.torch.arguments import (
+    arguments_of,
+    base_name,
+    is_aten,
+    is_aten_call,
+    is_tensor,
+    nodes_in,
+    value_of,
+)
+from bnfold.formats.torch.constants import Constants
+from bnfold.formats.torch.names import Names
+from bnfold.formats.torch.operators import NONLINEAR, READERS, SHAPE_READS, CallView, Reading
+from bnfold.formats.torch.operators.batch_norm import READERS as BATCH_NORMS
+from bnfold.formats.torch.oracle import TorchOracle
+from bnfold.formats.torch.symbols import Symbols
+from bnfold.graph import Affine, Graph, Linear, Node, Norm, Opaque, Value
+
+_COMPUTED_NORMS = {
+    "layer_norm",
+    "native_layer_norm",
+    "group_norm",
+    "native_group_norm",
+    "instance_norm",
+    "rms_norm",
+    "_fused_rms_norm",
+    "local_response_norm",
+}
+_DIVIDERS = {"sqrt", "rsqrt", "reciprocal", "pow", "norm", "linalg_vector_norm", "var", "std"}
+
+
+@dataclass(eq=False)
+class Native:
+    """What stands behind a neutral node: its call, the nodes of its inputs in their order, and the
+    call that adds a bias behind a matrix product."""
+
+    call: Call
+    flows: tuple[Call, ...]
+    bias_add: Call | None = None
+
+
+def read_graph(program: ExportedProgram) -> tuple[Graph, Constants, TorchOracle]:
+    """The neutral graph of a functional ``program``, its constants and its oracle."""
+    return _Reader(program).read()
+
+
+class _Reader:
+    def __init__(self, program: ExportedProgram) -> None:
+        self.program = program
+        self.constants = Constants(program)
+        self.oracle = TorchOracle(Symbols(program), self.constants)
+        self.values: dict[tuple[Call, int], Value] = {}
+        self.nodes: list[Node] = []
+
+    def read(self) -> tuple[Graph, Constants, TorchOracle]:
+        calls = [call for call in self.program.graph.nodes if self._is_computed(call)]
+        readings = {call: self._reading(call) for call in calls}
+        main = {c for c, r in readings.items() if isinstance(r.kind, Norm | Linear)}
+        names = Names(self.program, main)
+        # Norms and layers first: a name without an addition belongs to them.
+        named = {c: names.of(c, self._parameter(c, readings[c])) for c in calls if c in main}
+        for call in calls:
+            self._add(call, readings[call], named.get(call) or names.of(call))
+        for output in nodes_in(self.program.graph.output_node().args):
+            if is_tensor(output):
+                self._value(output).is_output = True
+        self._give_products_their_bias()
+        self._mark_computed_norms()
+        return Graph(self.nodes, self.oracle), self.constants, self.oracle
+
+    def _is_computed(self, call: Call) -> bool:
+        if call.op != "call_function" or call.target is operator.getitem:
+            return False
+        tensors = any(is_tensor(node) for node in nodes_in((call.args, call.kwargs)))
+        return tensors and not self.constants.is_known(call)
+
+    def _reading(self, call: Call) -> Reading:
+        view = CallView(call, self.constants)
+        reader = READERS.get(view.op) if is_aten(call) else None
+        # Operators differ in what an overload means; one that lacks what its reader needs is unknown.
+        try:
+            reading = reader(view) if reader else None
+        except (AssertionError, KeyError, TypeError):
+            reading = None
+        if reading is not None:
+            return reading
+        shape_only = self._shape_only(call)
+        flows = [
+            node
+            for node in nodes_in((call.args, call.kwargs))
+            if self._is_flow(node) and node not in shape_only
+        ]
+        return Reading(Opaque(is_aten(call) and view.op in NONLINEAR), tuple(flows))
+
+    def _is_flow(self, node: Call) -> bool:
+        value = value_of(node)
+        several = isinstance(value, tuple | list)
+        return (several or is_tensor(node)) and not self.constants.is_known(node)
+
+    def _shape_only(self, call: Call) -> list[Call]:
+        """Nodes of which the call reads shape or type alone."""
+        if not is_aten_call(call):
+            return []
+        bound = arguments_of(call)
+        found = [bound.get(name) for name in SHAPE_READS.get(base_name(call), ())]
+        read = [n for k, v in bound.items() if v not in found for n in nodes_in(v)]
+        return [n for n in found if isinstance(n, Call) and n not in read]
+
+    def _parameter(self, call: Call, reading: Reading) -> str | None:
+        if isinstance(reading.kind, Linear):
+            return reading.kind.weight.name
+        mean = CallView(call, self.constants).tensor("running_mean")
+        return None if mean is None else self.constants.targets.get(mean.name)
+
+    def _add(self, call: Call, reading: Reading, name: str) -> None:
+        flows = tuple(f for flow in reading.inputs for f in self._parts(flow))
+        node = Node(
+            name=name,
+            op=base_name(call).strip("_") if is_aten_call(call) else base_name(call),
+            kind=reading.kind,
+            inputs=[self._value(flow, index) for flow, index in flows],
+            outputs=[self._value(call, i) for i in range(_result_count(call))],
+            native=Native(call, tuple(flow for flow, _ in flows)),
+        )
+        if base_name(call) in BATCH_NORMS:
+            node.op = "batch_norm"
+        for value in node.outputs:
+            value.producer = node
+        for value in node.inputs:
+            value.readers.append(node)
+        for shape_read in self._shape_only(call):
+            self._value(shape_read).shape_readers.append(node)
+        self.nodes.append(node)
+
+    def _parts(self, flow: Call) -> list[tuple[Call, int]]:
+        """The single values in what flows: all of them where a call takes a whole tuple."""
+        count = _result_count(flow)
+        whole = isinstance(value_of(flow), tuple | list)
+        return [(flow, i) for i in range(count)] if whole else [(flow, 0)]
+
+    def _value(self, call: Call, index: int = 0) -> Value:
+        shown = call
+        if call.target is operator.getitem and isinstance(call.args[1], int):
+            source = call.args[0]
+            assert isinstance(source, Call)
+            if not self.constants.is_known(source):
+                call, index = source, call.args[1]
+        key = call, index
+        if key not in self.values:
+            constant = self.constants.find(call)
+            value = Value(shown.name if shown is not call else _output_name(call, index))
+            value.constant = constant
+            self.values[key] = value
+            self.oracle.calls[value] = shown if shown is not call else _picker(call, index)
+        return self.values[key]
+
+    def _give_products_their_bias(self) -> None:
+        """A matrix product and the vector added behind it are one linear layer."""
+        for node in list(self.nodes):
+            bias = _bias_of(node)
+            if bias is None:
+                continue
+            assert isinstance(node.kind, Linear) and isinstance(bias.kind, Affine)
+            node.kind = replace(node.kind, bias=bias.kind.constant)
+            node.native.bias_add = bias.native.call
+            node.outputs = bias.outputs
+            for value in node.outputs:
+                value.producer = node
+            self.nodes.remove(bias)
+
+    def _mark_computed_norms(self) -> None:
+        """The affine behind a layer norm is that norm's own, no decomposed BatchNorm."""
+        for node in self.nodes:
+            if isinstance(node.kind, Affine) and _follows_computed_norm(node):
+                node.kind = replace(node.kind, computed_statistics=True)
+
+
+def _result_count(call: Call) -> int:
+    value = value_of(call)
+    if isinstance(value, tuple | list):
+        return len(value)
+    return 1 if isinstance(value, torch.Tensor) else 0
+
+
+def _picker(call: Call, index: int) -> Call:
+    """The node that picks one of several results, or the call itself."""
+    if not isinstance(value_of(call), tuple | list):
+        return call
+    for user in call.users:
+        if user.target is operator.getitem and user.args[1] == index:
+            return user
+    return call
+
+
+def _output_name(call: Call, index: int) -> str:
+    picker = _picker(call, index)
+    several = picker is call and isinstance(value_of(call), tuple | list)
+    return f"{call.name}.{index}" if several else str(picker.name)
+
+
+def _bias_of(node: Node) -> Node | None:
+    if node.op not in ("matmul", "mm", "bmm") or not isinstance(node.kind, Linear):
+        return None
+    value = node.outputs[0]
+    if value.is_output or value.shape_readers or len(value.readers) != 1:
+        return None
+    reader = value.readers[0]
+    kind: Any = reader.kind
+    if not isinstance(kind, Affine) or kind.form != "x+c" or node.kind.bias_axis != -1:
+        return None
+    shape = None if kind.constant is None else kind.constant.shape
+    if kind.constant is None or kind.constant.obstacle or not shape or len(shape) > 2:
+        return None
+    vector = all(n == 1 for n in shape[:-1]) and shape[-1] in (1, node.kind.layout.outputs)
+    return reader if vector else None
+
+
+def _follows_computed_norm(node: Node) -> bool:
+    """Whether a division by a computed deviation, or a norm operator, leads to this affine."""
+    above: Node | None = node
+    while above is not None and isinstance(above.kind, Affine):
+        above = above.inputs[0].producer
+    if above is None or not isinstance(above.kind, Opaque):
+        return False
+    if above.op.strip("_") in _COMPUTED_NORMS:
+        return True
+    return above.op in ("div", "mul") and any(_is_deviation(v.producer) for v in above.inputs)
+
+
+def _is_deviation(node: Node | None, depth: int = 3) -> bool:
+    if node is None or depth == 0:
+        return False
+    if node.op in _DIVIDERS:
+        return True
+    return any(_is_deviation(value.producer, depth - 1) for value in node.inputs)

@@ -1,0 +1,56 @@
+"""Between torch tensors and NumPy arrays, bfloat16 included (NumPy knows it through ml_dtypes)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+_DTYPES: dict[torch.dtype, np.dtype[Any]] = {
+    torch.bfloat16: _BFLOAT16,
+    **{
+        getattr(torch, name): np.dtype(name)
+        for name in (
+            "float64 float32 float16 int64 int32 int16 int8 uint8 bool complex64 complex128"
+        ).split()
+    },
+}
+_BACK = {numpy: torch_type for torch_type, numpy in _DTYPES.items()}
+
+
+def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
+    """The NumPy type of a torch type.
+
+    Raises:
+        KeyError: for types without one (quantised and 8-bit floats).
+    """
+    return _DTYPES[dtype]
+
+
+def has_numpy_dtype(dtype: torch.dtype) -> bool:
+    return dtype in _DTYPES
+
+
+def torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
+    """The torch type of a NumPy type. Raises KeyError for types without one."""
+    return _BACK[np.dtype(dtype)]
+
+
+def to_numpy(tensor: torch.Tensor) -> NDArray[Any]:
+    """The elements of a tensor on any device, as an array of the same shape and type."""
+    tensor = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    if tensor.dtype is torch.bfloat16:
+        return np.asarray(tensor.view(torch.int16).numpy()).view(_BFLOAT16)
+    return np.asarray(tensor.numpy())
+
+
+def to_torch(array: NDArray[Any]) -> torch.Tensor:
+    """A tensor of its own memory with the elements of ``array``."""
+    array = np.array(array, order="C")
+    if array.dtype == _BFLOAT16:
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)

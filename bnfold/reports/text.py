@@ -1,0 +1,183 @@
+"""Reports for people, on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import singledispatch
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bnfold.algebra.comparison import OutputComparison
+from bnfold.jobs import FoldResult, Inspection, NormReport, VerifyResult
+from bnfold.jobs.inspect import Range
+from bnfold.planning import Action, Decision, Direction, Plan
+from bnfold.verification import Verification
+
+_MANY = 12
+
+
+def render(result: Any, *, verbose: bool = False) -> None:
+    """Prints ``result`` to stdout."""
+    console = Console(highlight=False, soft_wrap=False)
+    _render(result, console, verbose)
+
+
+@singledispatch
+def _render(result: Any, console: Console, verbose: bool) -> None:
+    raise TypeError(f"no text report for {type(result).__name__}")
+
+
+@_render.register
+def _(result: Inspection, console: Console, verbose: bool) -> None:
+    if result.batch_norms:
+        console.print(_norm_table(result.batch_norms))
+        _print_kept(result.plan, console)
+    _print_notes(result.notes, console)
+    console.print(f"[bold]{escape(result.model.path)}[/]: {_summary(result.plan)}")
+
+
+@_render.register
+def _(result: FoldResult, console: Console, verbose: bool) -> None:
+    _print_folded(result.plan, console, verbose)
+    _print_kept(result.plan, console)
+    _print_notes(result.notes, console)
+    if result.verification is not None:
+        _print_verification(result.verification, console)
+    console.print(f"[bold]{escape(result.model.path)}[/]: {_summary(result.plan)}")
+    nodes = f"{result.nodes_before} nodes before, {result.nodes_after} after"
+    if result.output is not None:
+        unproven = "" if result.verification else " [yellow](not verified)[/]"
+        console.print(f"wrote [bold]{escape(result.output.path)}[/]{unproven}, {nodes}")
+    elif result.refused_by_strict:
+        console.print("[red]nothing written[/]: --strict, and a BatchNorm has to stay")
+    elif not result.ok:
+        console.print("[red]nothing written[/]: the verification failed")
+    else:
+        console.print(f"nothing written (dry run): {nodes}")
+
+
+@_render.register
+def _(result: VerifyResult, console: Console, verbose: bool) -> None:
+    _print_verification(result.verification, console)
+    verdict = "[green]the same[/]" if result.ok else "[red]not the same[/]"
+    names = f"{escape(result.reference.path)} and {escape(result.candidate.path)}"
+    console.print(f"{names} compute {verdict}")
+
+
+def _norm_table(reports: Sequence[NormReport]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    table.add_column("BatchNorm", overflow="fold", ratio=3)
+    for title in ("channels", "epsilon"):
+        table.add_column(title, justify="right")
+    for title in ("mean", "variance", "scale"):
+        table.add_column(title, justify="right", overflow="fold")
+    table.add_column("decision", overflow="fold", ratio=3)
+    for report in reports:
+        table.add_row(
+            escape(report.name),
+            str(report.channels),
+            f"{report.epsilon:g}",
+            _range(report.mean),
+            _range(report.variance),
+            _range(report.scale),
+            _decision(report.decision),
+        )
+    return table
+
+
+def _range(values: Range) -> str:
+    if values.min is None or values.max is None:
+        return "?"
+    return f"{values.min:.2g}…{values.max:.2g}"
+
+
+def _decision(decision: Decision) -> str:
+    if decision.action is Action.KEEP:
+        return "[yellow]stays[/]"
+    into = ", ".join(decision.into[:2]) + (" …" if len(decision.into) > 2 else "")
+    arrow = "↑" if decision.direction is Direction.BACKWARD else "↓"
+    verb = "folds" if decision.action is Action.FOLD else "merges"
+    return f"[green]{verb}[/] {arrow} {escape(into)}" if into else f"[green]{verb}[/] (identity)"
+
+
+def _print_folded(plan: Plan, console: Console, verbose: bool) -> None:
+    gone = [d for d in plan.decisions if d.action is not Action.KEEP]
+    for decision in gone if verbose or len(gone) <= _MANY else ():
+        console.print(f"  {escape(decision.name)} {_decision(decision)}")
+    if len(gone) > _MANY and not verbose:
+        backward = sum(d.direction is Direction.BACKWARD for d in gone)
+        console.print(
+            f"  {len(gone)} layers go: {backward} backward, {len(gone) - backward} forward "
+            "(-v lists them)"
+        )
+
+
+def _print_kept(plan: Plan, console: Console) -> None:
+    """What stays, grouped by the reason; the sentence of the first stands for its group."""
+    groups: dict[str, list[Decision]] = {}
+    for decision in plan.batch_norms:
+        if decision.reason is not None:
+            groups.setdefault(decision.reason.reason.code, []).append(decision)
+    for code, decisions in groups.items():
+        shown = decisions[: 3 if len(decisions) > 3 else None]
+        console.print(f"[yellow]{len(decisions)} stay[/] ({code}):")
+        for decision in shown:
+            assert decision.reason is not None
+            console.print(f"  {escape(decision.name)}: {escape(decision.reason.message)}")
+        if len(shown) < len(decisions):
+            console.print(f"  … and {len(decisions) - len(shown)} more (--format json lists all)")
+
+
+def _print_notes(notes: Sequence[str], console: Console) -> None:
+    for note in notes:
+        console.print(f"[cyan]note:[/] {escape(note)}")
+
+
+def _print_verification(found: Verification, console: Console) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    table.add_column("output", overflow="fold")
+    for title in ("max error", "max value", "rounding floor", "error / floor", "same class"):
+        table.add_column(title, justify="right")
+    table.add_column("")
+    for each in found.outputs:
+        table.add_row(*_comparison(each))
+    console.print(table)
+    for piece in found.local or ():
+        if not piece.passed:
+            console.print(f"  [red]first wrong value[/]: {escape(piece.name)}")
+            break
+    if found.local is not None and found.passed:
+        console.print(
+            "  rounding alone moves these outputs too far to decide; "
+            f"each of {len(found.local)} changed pieces was proved by itself"
+        )
+    verdict = "[green]verified[/]" if found.passed else "[red]not verified[/]"
+    console.print(f"{verdict} with {found.runtime}; inputs {escape(found.inputs)}")
+
+
+def _comparison(each: OutputComparison) -> tuple[str, ...]:
+    if each.decided is None:
+        return escape(each.name), "", "", "", "", f"{each.agreement:.2%}", "not judged"
+    verdict = "[green]same[/]" if each.passed else "[red]differs[/]"
+    if each.decided is False:
+        verdict = "[yellow]undecided[/]"
+    same = "" if each.argmax_agreement is None else f"{each.argmax_agreement:.2%}"
+    numbers = (each.max_abs_error, each.max_abs_reference, each.rounding_floor, each.ratio)
+    return escape(each.name), *(f"{n:.3g}" for n in numbers), same, verdict
+
+
+def _summary(plan: Plan) -> str:
+    """One line: how many BatchNorm there are, and what becomes of them."""
+    total, affines = len(plan.batch_norms), len(plan.affines)
+    also = f"; {affines} affine operations go as well" if affines else ""
+    if not total:
+        return f"no BatchNorm{also}"
+    merged = sum(d.action is Action.MERGE for d in plan.batch_norms)
+    parts = [f"{plan.foldable - merged} fold"]
+    if merged:
+        parts.append(f"{merged} merge")
+    parts.append(f"{plan.kept} stay")
+    return f"{total} BatchNorm: {', '.join(parts)}{also}"
