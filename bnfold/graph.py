@@ -138,7 +138,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What must agree before two convolutions on one input can become one."""
+    """How a convolution slides over its input; None in `Linear` where that depends on sizes."""
 
     groups: int
     strides: Shape

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from bnfold.algebra.affine import Array
-from bnfold.graph import Node, Value
+from bnfold.graph import Geometry, Linear, Node, Value
 from bnfold.planning.reasons import Reason
 
 
@@ -76,12 +76,14 @@ class Decision:
 class Reweight:
     """New parameters of a `Linear` node.
 
-    The weight becomes ``weight * out_scale * in_scale`` along its channels (None: unchanged) and
-    the effective bias becomes ``bias`` (float64, broadcasting as `Linear.bias`; None: no bias),
-    the operator's own bias factor already in it.
+    The weight becomes ``kind.weight * out_scale * in_scale`` along its channels (None: unchanged)
+    and the effective bias becomes ``bias`` (float64, broadcasting as `Linear.bias`; None: no bias),
+    the operator's own bias factor already in it. ``kind`` is the node's own, or what a merge of
+    branches has made of it: then `MergeBranches` has changed the operator's settings before.
     """
 
     node: Node
+    kind: Linear
     out_scale: Array | None
     in_scale: Array | None
     bias: Array | None
@@ -116,27 +118,24 @@ class Revalue:
 
 @dataclass(frozen=True, eq=False)
 class Bypass:
-    """The node disappears; whoever read its output reads its input."""
+    """The node disappears; whoever read its output reads ``source``, one of its inputs."""
 
     node: Node
+    source: Value
 
 
 @dataclass(frozen=True, eq=False)
 class MergeBranches:
-    """The ``branches`` that meet in ``total`` become one convolution on their common ``source``.
+    """The convolutions and norms ``gone`` disappear; ``node`` computes for them as well.
 
-    ``weight`` and ``bias`` are float64; ``pads`` are begin and end of each spatial axis. ``keep`` is
-    the branch whose operator and settings serve the merged one; ``total`` disappears, or loses the
-    branches where it has other addends (``rest``).
+    ``node`` gets a kernel of shape ``kernel`` and slides as ``geometry`` says; a `Reweight` brings
+    its weight and bias, `Bypass` edits remove the sums.
     """
 
-    keep: Node
-    branches: tuple[Node, ...]
-    totals: tuple[Node, ...]
-    weight: Array
-    bias: Array
+    node: Node
+    gone: tuple[Node, ...]
     kernel: tuple[int, ...]
-    pads: tuple[int, ...]
+    geometry: Geometry
 
 
 Edit = Reweight | Reconstant | Renorm | Revalue | Bypass | MergeBranches

@@ -11,21 +11,24 @@ from bnfold.planning.kinds import norm
 from bnfold.planning.ledger import ConstantState, Ledger, LinearState, NormState
 
 
-def edits_of(ledger: Ledger, graph: Graph, merged: tuple[Any, ...] = ()) -> tuple[Edit, ...]:
-    """The edits in graph order, those on nodes that disappear by a merge of branches left out."""
-    gone = {node for edit in merged for node in edit.branches}
-    return tuple(edit for edit in _edits(ledger, graph) if edit.node not in gone)
+def edits_of(ledger: Ledger, graph: Graph) -> tuple[Edit, ...]:
+    """The edits in graph order, those on nodes that a merge of branches has removed left out."""
+    return tuple(edit for edit in _edits(ledger, graph) if not ledger.is_gone(edit.node))
 
 
 def _edits(ledger: Ledger, graph: Graph) -> Iterator[Any]:
     for node in graph.nodes:
-        if ledger.is_bypassed(node):
-            yield Bypass(node)
+        source = ledger.source(node)
+        if source is not None:
+            yield Bypass(node, source)
             continue
         state = ledger.states.get(node)
-        if isinstance(state, LinearState):
-            assert isinstance(node.kind, Linear)
-            yield Reweight(node, state.out_scale, state.in_scale, state.bias, state.bias_changed)
+        if isinstance(node.kind, Linear):
+            kind = ledger.kind(node)
+            if isinstance(state, LinearState) or kind is not node.kind:
+                new = ledger.linear(node)
+                changed = new.bias_changed or kind is not node.kind
+                yield Reweight(node, kind, new.out_scale, new.in_scale, new.bias, changed)
         elif isinstance(state, NormState):
             assert isinstance(node.kind, Norm)
             yield Renorm(node, *norm.parameters(node.kind, state))

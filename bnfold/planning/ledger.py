@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import Loss, cast_loss, overflows
-from bnfold.graph import Linear, Node
+from bnfold.graph import Linear, Node, Value
 from bnfold.planning.reasons import Reason, Refused
 
 
@@ -46,8 +46,11 @@ class Ledger:
     def __init__(self, parent: Ledger | None = None) -> None:
         self._parent = parent
         self._states: dict[Any, Any] = {}
-        self._bypassed: set[Node] = set()
-        self._loads: dict[Node, Array] = parent._loads if parent else {}
+        self._bypassed: dict[Node, Value] = {}
+        # Shared by all forks: what a merge of branches has made of nodes, and a cache.
+        self._kinds: dict[Node, Linear] = parent._kinds if parent else {}
+        self._gone: set[Node] = parent._gone if parent else set()
+        self._peaks: dict[Linear, Array] = parent._peaks if parent else {}
 
     def fork(self) -> Ledger:
         return Ledger(self)
@@ -56,7 +59,7 @@ class Ledger:
         """Hands everything over to the ledger that this one was forked from."""
         assert self._parent is not None
         self._parent._states.update(self._states)
-        self._parent._bypassed |= self._bypassed
+        self._parent._bypassed.update(self._bypassed)
 
     def get(self, key: Any) -> Any:
         ledger: Ledger | None = self
@@ -69,40 +72,76 @@ class Ledger:
     def put(self, key: Any, state: Any) -> None:
         self._states[key] = state
 
-    def bypass(self, node: Node) -> None:
-        self._bypassed.add(node)
+    def bypass(self, node: Node, source: Value | None = None) -> None:
+        """``node`` disappears; its output is ``source``, by default its first input."""
+        self._bypassed[node] = node.inputs[0] if source is None else source
 
     def is_bypassed(self, node: Node) -> bool:
-        return node in self._bypassed or (
-            self._parent is not None and self._parent.is_bypassed(node)
-        )
+        return self.source(node) is not None
+
+    def source(self, node: Node) -> Value | None:
+        """What the output of a bypassed node is, None for a node that stands."""
+        ledger: Ledger | None = self
+        while ledger is not None:
+            if node in ledger._bypassed:
+                return ledger._bypassed[node]
+            ledger = ledger._parent
+        return None
+
+    def origin(self, value: Value) -> Value:
+        """``value``, or what it is by now where the nodes that made it are bypassed."""
+        while value.producer is not None:
+            source = self.source(value.producer)
+            if source is None:
+                break
+            value = source
+        return value
+
+    def merge(self, keep: Node, kind: Linear, gone: Iterable[Node]) -> None:
+        """``keep`` has become ``kind`` and stands for the nodes ``gone`` as well."""
+        self._gone.update(gone)
+        self._kinds[keep] = kind
+        self._states.pop(keep, None)
+
+    def is_gone(self, node: Node) -> bool:
+        """Whether a merge of branches has removed the node."""
+        return node in self._gone
+
+    def readers(self, value: Value) -> list[Node]:
+        """Who reads a value, nodes that a merge has removed left out."""
+        return [node for node in value.readers if node not in self._gone]
+
+    def kind(self, node: Node) -> Linear:
+        """What a linear node is by now."""
+        kind = self._kinds.get(node, node.kind)
+        assert isinstance(kind, Linear)
+        return kind
 
     @property
     def states(self) -> Mapping[Any, Any]:
         return self._states
 
-    def __iter__(self) -> Iterator[Node]:
-        return iter(self._bypassed)
-
     # Linear ---------------------------------------------------------------------------------
 
-    def linear(self, node: Node, kind: Linear) -> LinearState:
+    def linear(self, node: Node) -> LinearState:
         """The state of a linear node; one that nothing has touched yet starts from the file."""
         state = self.get(node)
         if isinstance(state, LinearState):
             return state
+        kind = self.kind(node)
         if kind.bias is None:
             return LinearState()
         return LinearState(bias=kind.bias.float64() * kind.bias_factor)
 
-    def absorb_output(self, node: Node, kind: Linear, scale: Array, shift: Array) -> None:
+    def absorb_output(self, node: Node, scale: Array, shift: Array) -> None:
         """``y -> scale * y + shift`` behind the linear ``node``; vectors over output channels.
 
         Raises:
             Refused: where the cast into the weight's own type would lose something.
         """
-        self._check_changeable(node, kind)
-        state = self.linear(node, kind)
+        kind = self.kind(node)
+        check_changeable(node, kind)
+        state = self.linear(node)
         bias = state.bias
         if bias is not None:
             bias = _along(kind, scale) * bias
@@ -113,14 +152,15 @@ class Ledger:
         self._check_cast(node, kind, new)
         self.put(node, new)
 
-    def absorb_input(self, node: Node, kind: Linear, scale: Array, shift: Array) -> None:
+    def absorb_input(self, node: Node, scale: Array, shift: Array) -> None:
         """``x -> scale * x + shift`` in front of the linear ``node``; vectors over input channels.
 
         Raises:
             Refused: as for `absorb_output`, or where the shift cannot become a bias.
         """
-        self._check_changeable(node, kind)
-        state = self.linear(node, kind)
+        kind = self.kind(node)
+        check_changeable(node, kind)
+        state = self.linear(node)
         if np.any(shift != 0):
             if not kind.every_tap_everywhere or kind.layout.is_stack:
                 convolution = kind.geometry is not None and not kind.geometry.transposed
@@ -137,24 +177,26 @@ class Ledger:
         self._check_cast(node, kind, new)
         self.put(node, new)
 
-    def _check_changeable(self, node: Node, kind: Linear) -> None:
-        for obstacle in (kind.obstacle, kind.weight.obstacle, kind.bias and kind.bias.obstacle):
-            if obstacle:
-                raise Refused(Reason[obstacle.code], obstacle.culprit or node.label)
-
     def _check_cast(self, node: Node, kind: Linear, state: LinearState) -> None:
         outputs = kind.layout.outputs
         scales = np.ones(outputs) if state.out_scale is None else state.out_scale
         if state.in_scale is None:
-            if node not in self._loads:
-                self._loads[node] = kind.layout.channel_peaks(kind.weight.load())
-            peaks = self._loads[node] * np.abs(scales)
+            if kind not in self._peaks:
+                self._peaks[kind] = kind.layout.channel_peaks(kind.weight.load())
+            peaks = self._peaks[kind] * np.abs(scales)
         else:
             weight = kind.layout.scaled(kind.weight.load(), state.out_scale, state.in_scale)
             peaks = kind.layout.channel_peaks(weight)
         check_weight(peaks, kind.weight.dtype, node.label)
         if state.bias is not None:
             check_vector(state.bias, kind.weight.dtype, node.label)
+
+
+def check_changeable(node: Node, kind: Linear) -> None:
+    """Raises `Refused` where the weight or the bias of ``kind`` must not change."""
+    for obstacle in (kind.obstacle, kind.weight.obstacle, kind.bias and kind.bias.obstacle):
+        if obstacle:
+            raise Refused(Reason[obstacle.code], obstacle.culprit or node.label)
 
 
 def _along(kind: Linear, vector: Array) -> Array:

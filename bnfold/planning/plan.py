@@ -11,13 +11,21 @@ from collections.abc import Callable, Iterable
 from typing import Literal
 
 from bnfold.algebra.affine import AffineMap
-from bnfold.graph import Affine, Graph, Linear, Node, Norm, Value
+from bnfold.graph import Affine, Graph, Node, Norm, Value
 from bnfold.planning import kinds
-from bnfold.planning.decision import Action, Decision, Direction, Plan, Refusal
+from bnfold.planning.decision import (
+    Action,
+    Decision,
+    Direction,
+    MergeBranches,
+    Plan,
+    Refusal,
+)
 from bnfold.planning.edits import edits_of
 from bnfold.planning.kinds import norm
 from bnfold.planning.ledger import Ledger
 from bnfold.planning.reasons import Reason, Refused
+from bnfold.planning.reparameterize import merge_branches
 from bnfold.planning.walk import Walk
 
 
@@ -29,9 +37,8 @@ def make_plan(graph: Graph, *, reparameterize: bool = False) -> Plan:
         reparameterize: also merge parallel linear branches into one.
     """
     planner = _Planner(graph)
-    planner.run()
-    merged = planner.reparameterize() if reparameterize else ()
-    edits = (*edits_of(planner.ledger, graph, merged), *merged)
+    planner.run(reparameterize)
+    edits = (*planner.merges, *edits_of(planner.ledger, graph))
     return Plan(planner.decisions(), edits, tuple(planner.regions), tuple(graph.notes))
 
 
@@ -43,16 +50,36 @@ class _Planner:
         self.made: dict[Node, Decision] = {}
         self.refusals: dict[tuple[Node, Direction], Refused] = {}
         self.sources = [n for n in graph.nodes if _is_source(n)]
+        self.merges: list[MergeBranches] = []
 
-    def run(self) -> None:
-        while self._phase(Direction.BACKWARD) | self._phase(Direction.FORWARD):
-            pass
+    def run(self, reparameterize: bool) -> None:
+        self._fold()
+        while reparameterize and self._merge_branches():
+            self._fold()
         refusals = dict(self.refusals)
         while self._phase(Direction.BACKWARD, merging=True) | self._phase(
             Direction.FORWARD, merging=True
         ):
             pass
         self.refusals = refusals  # what stands in the way of a fold says more than of a merge
+
+    def _fold(self) -> None:
+        while self._phase(Direction.BACKWARD) | self._phase(Direction.FORWARD):
+            pass
+
+    def _merge_branches(self) -> bool:
+        """Merges the branches of every sum that has such; norms among them are folded."""
+        merged = False
+        for merge in merge_branches(self.graph, self.ledger):
+            merged = True
+            self.merges.append(merge.edit)
+            self.regions.append(merge.region)
+            for node in merge.edit.gone:
+                if _is_source(node):
+                    self.made[node] = Decision(
+                        node.name, _source_of(node), Action.FOLD, None, (merge.edit.node.name,)
+                    )
+        return merged
 
     def _phase(self, direction: Direction, *, merging: bool = False) -> bool:
         moved = False
@@ -107,9 +134,6 @@ class _Planner:
         if {back.reason, ahead.reason} <= _STRUCTURAL:
             message = f"no exact fold exists: {message}"
         return Refusal(first.reason, first.culprit, message)
-
-    def reparameterize(self) -> tuple[object, ...]:
-        raise NotImplementedError
 
 
 _SAYS_LITTLE = {Reason.NONLINEAR_PRODUCER, Reason.GRAPH_INPUT}

@@ -58,8 +58,9 @@ class Walk:
             raise Refused(Reason.CAPTURED_VALUE, value.name)
         self._check_other_readers(value, amap, reader)
         self.visited.append(value)
-        if self.ledger.is_bypassed(node):
-            self.pull(node.inputs[0], amap, node)
+        source = self.ledger.source(node)
+        if source is not None:
+            self.pull(source, amap, node)
         else:
             kinds.of(node).pull(node, value, amap, self)
 
@@ -74,7 +75,7 @@ class Walk:
         if value.is_output:
             raise Refused(Reason.READER_IS_OUTPUT, value.name)
         self.visited.append(value)
-        for reader in dict.fromkeys(value.readers):
+        for reader in dict.fromkeys(self.ledger.readers(value)):
             if reader.scope != value.scope:
                 raise Refused(Reason.CAPTURED_VALUE, value.name)
             if self.ledger.is_bypassed(reader):
@@ -84,9 +85,10 @@ class Walk:
 
     def _check_other_readers(self, value: Value, amap: AffineMap, reader: Node) -> None:
         """Others may read ``value`` only where the map leaves its elements as they are."""
-        if value.readers.count(reader) > 1:
+        readers = self.ledger.readers(value)
+        if readers.count(reader) > 1:
             raise Refused(Reason.ACROSS_REGIONS, reader.label)
-        for other in value.readers:
+        for other in readers:
             if other is reader:
                 continue
             if not isinstance(other.kind, Movement) or other.scope != value.scope:

@@ -77,10 +77,9 @@ def touched_nodes(plan: Plan) -> list[Node]:
     """The nodes whose parameters a plan changes or removes."""
     nodes: dict[Node, None] = {}
     for edit in plan.edits:
+        nodes[edit.node] = None
         if isinstance(edit, MergeBranches):
-            nodes.update(dict.fromkeys(edit.branches))
-        else:
-            nodes[edit.node] = None
+            nodes.update(dict.fromkeys(edit.gone))
     return list(nodes)
 
 

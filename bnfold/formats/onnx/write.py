@@ -6,7 +6,7 @@ copy holds structure only. What nothing reads any more afterwards is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import singledispatchmethod
 from typing import Any
 
@@ -20,7 +20,7 @@ from bnfold.algebra.rounding import cast
 from bnfold.formats.onnx.model import OnnxModel
 from bnfold.formats.onnx.names import NameIndex
 from bnfold.formats.onnx.scopes import Scope
-from bnfold.graph import Affine, Constant, Linear, Node, Norm
+from bnfold.graph import Affine, Constant, Linear, Node, Value
 from bnfold.planning.decision import (
     Bypass,
     Edit,
@@ -68,10 +68,9 @@ class Editor:
 
     @edit.register
     def _reweight(self, edit: Reweight) -> None:
-        node, kind = edit.node, edit.node.kind
-        assert isinstance(kind, Linear)
+        node, kind = edit.node, edit.kind
         proto = self.proto_of(node)
-        if edit.out_scale is not None or edit.in_scale is not None:
+        if edit.out_scale is not None or edit.in_scale is not None or kind is not node.kind:
             position = 0 if kind.bias_axis == -2 else 1
 
             def weight() -> NDArray[Any]:
@@ -87,7 +86,8 @@ class Editor:
         kind = edit.node.kind
         assert isinstance(kind, Affine) and kind.constant is not None
         proto = self.proto_of(edit.node)
-        self.replace_array(proto, 1 - _flow_position(edit.node), edit.constant, kind.constant)
+        position = 1 - _position_of(edit.node, edit.node.inputs[0])
+        self.replace_array(proto, position, edit.constant, kind.constant)
 
     @edit.register
     def _renorm(self, edit: Renorm) -> None:
@@ -108,7 +108,7 @@ class Editor:
     def _bypass(self, edit: Bypass) -> None:
         proto = self.proto_of(edit.node)
         scope = self.index.home(proto)
-        source, target = proto.input[_flow_position(edit.node)], proto.output[0]
+        source, target = proto.input[_position_of(edit.node, edit.source)], proto.output[0]
         for name in proto.input:
             self._suspects.append((scope, name))
         self.index.remove(proto)
@@ -128,7 +128,15 @@ class Editor:
 
     @edit.register
     def _merge(self, edit: MergeBranches) -> None:
-        raise NotImplementedError
+        proto = self.proto_of(edit.node)
+        geometry = edit.geometry
+        _set_attribute(proto, "kernel_shape", edit.kernel)
+        _set_attribute(proto, "dilations", geometry.dilations)
+        _set_attribute(proto, "pads", (*geometry.pads_begin, *geometry.pads_end))
+        for node in edit.gone:
+            gone = self.proto_of(node)
+            self._suspects += [(self.index.home(gone), name) for name in gone.input]
+            self.index.remove(gone)
 
     def proto_of(self, node: Node) -> onnx.NodeProto:
         """The copy of the proto behind a neutral node."""
@@ -269,11 +277,9 @@ class Editor:
             _keep(self.proto.graph, "input", lambda i: i.name not in names)
 
 
-def _flow_position(node: Node) -> int:
-    """At which input of the native node the value of a norm or an affine flows in."""
-    if isinstance(node.kind, Norm):
-        return 0
-    return list(node.native.proto.input).index(node.inputs[0].name)
+def _position_of(node: Node, value: Value) -> int:
+    """At which input of the native node ``value`` flows in."""
+    return list(node.native.proto.input).index(value.name)
 
 
 def _keep(graph: onnx.GraphProto, field: str, wanted: Callable[[Any], bool]) -> None:
@@ -287,7 +293,7 @@ def _keep(graph: onnx.GraphProto, field: str, wanted: Callable[[Any], bool]) -> 
         entries.MergeFrom(getattr(rebuilt, field))
 
 
-def _set_attribute(proto: onnx.NodeProto, name: str, value: float) -> None:
+def _set_attribute(proto: onnx.NodeProto, name: str, value: float | Sequence[int]) -> None:
     kept = [a for a in proto.attribute if a.name != name]
     rebuilt = onnx.NodeProto()
     rebuilt.attribute.extend([*kept, helper.make_attribute(name, value)])

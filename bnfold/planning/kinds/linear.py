@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bnfold.algebra.affine import AffineMap
-from bnfold.graph import Linear, Node, Value
+from bnfold.graph import Node, Value
 from bnfold.planning.reasons import Reason, Refused
 
 if TYPE_CHECKING:
@@ -13,20 +13,18 @@ if TYPE_CHECKING:
 
 
 def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
-    kind = node.kind
-    assert isinstance(kind, Linear)
+    kind = walk.ledger.kind(node)
     vectors = amap.vectors(kind.out_axis, kind.layout.outputs)
     if vectors is None:
         raise Refused(Reason.AXIS_MISMATCH, node.label)
-    walk.ledger.absorb_output(node, kind, *vectors)
+    walk.ledger.absorb_output(node, *vectors)
     walk.absorbed_by(node)
 
 
 def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
-    kind = node.kind
-    assert isinstance(kind, Linear)
+    kind = walk.ledger.kind(node)
     vectors = amap.vectors(kind.in_axis, kind.layout.inputs)
     if vectors is None:
         raise Refused(Reason.AXIS_MISMATCH, node.label)
-    walk.ledger.absorb_input(node, kind, *vectors)
+    walk.ledger.absorb_input(node, *vectors)
     walk.absorbed_by(node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -83,7 +84,10 @@ class CallView:
         return found
 
     def only_first_result_read(self) -> bool:
-        return all(user.args[1] == 0 or not user.users for user in self.node.users)
+        return all(
+            user.target is operator.getitem and (user.args[1] == 0 or not user.users)
+            for user in self.node.users
+        )
 
 
 def is_tensor(node: Node) -> bool:

@@ -1,0 +1,147 @@
+"""Count, mean and squared deviations per channel: the one place where statistics are accumulated.
+
+Never E[x²] - E[x]² of the values themselves: in float32, at mean 1000 and deviation 0.01, that
+difference is negative. Each row here is first moved by one of its own elements, in float64. As that
+element lies within the data, ``(pivot - mean)² <= K * variance`` for a row of K elements, so that
+the cancellation costs at most a factor of K in a relative error of 2**-53.
+
+Merging: Chan, Golub & LeVeque, *Updating Formulae and a Pairwise Algorithm for Computing Sample
+Variances*, Stanford STAN-CS-79-773, 1979.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnfold.algebra.affine import Array
+
+# Elements worked on at once: in float64 they stay within a processor's cache.
+_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What is known of a population of values, channel by channel.
+
+    ``count`` is the number of values in each channel; ``mean`` and ``m2`` (the sum of squared
+    deviations from the mean) have shape ``(C,)``, float64.
+    """
+
+    count: int
+    mean: Array
+    m2: Array
+
+    @classmethod
+    def empty(cls, channels: int) -> Moments:
+        return cls(0, np.zeros(channels), np.zeros(channels))
+
+    @classmethod
+    def of(cls, values: NDArray[Any], axis: int = 1) -> Moments:
+        """The moments of an array of any float type.
+
+        Args:
+            values: any rank >= 1; the axes other than ``axis`` hold the population.
+            axis: where the channels lie.
+        """
+        return sample_moments(values, axis).pooled()
+
+    def merge(self, other: Moments) -> Moments:
+        """The moments of both populations together (Chan's formula)."""
+        if not self.count or not other.count:
+            return self if self.count else other
+        count = self.count + other.count
+        delta = other.mean - self.mean
+        share = other.count / count
+        m2 = self.m2 + other.m2 + delta * delta * (self.count * share)
+        return Moments(count, self.mean + delta * share, m2)
+
+    @classmethod
+    def merged(cls, several: Iterable[Moments], channels: int) -> Moments:
+        """All of them together, in their order: the same order gives the same bits."""
+        result = cls.empty(channels)
+        for moments in several:
+            result = result.merge(moments)
+        return result
+
+    @property
+    def is_finite(self) -> bool:
+        return bool(np.isfinite(self.mean).all() and np.isfinite(self.m2).all())
+
+    def variance(self, *, unbiased: bool = False) -> Array:
+        """``m2 / count``, or ``m2 / (count - 1)``; shape ``(C,)``.
+
+        Raises:
+            ValueError: where there are too few values for it.
+        """
+        degrees = self.count - int(unbiased)
+        if degrees < 1:
+            raise ValueError(f"{self.count} values have no such variance")
+        return self.m2 / degrees
+
+
+@dataclass(frozen=True, eq=False)
+class SampleMoments:
+    """The moments of each sample of a batch by itself: ``mean`` and ``m2`` have shape ``(N, C)``.
+
+    ``count`` is the number of values that a sample holds in each channel.
+    """
+
+    count: int
+    mean: Array
+    m2: Array
+
+    def __getitem__(self, rows: slice) -> SampleMoments:
+        return SampleMoments(self.count, self.mean[rows], self.m2[rows])
+
+    def pooled(self) -> Moments:
+        """All samples as one population (Chan's formula for parts of equal size)."""
+        rows, channels = self.mean.shape
+        if not rows or not self.count:
+            return Moments.empty(channels)
+        pivot = self.mean[0]
+        moved = self.mean - pivot
+        mean = moved.mean(axis=0)
+        between = ((moved - mean) ** 2).sum(axis=0) * self.count
+        return Moments(rows * self.count, pivot + mean, self.m2.sum(axis=0) + between)
+
+
+def sample_moments(values: NDArray[Any], axis: int = 1) -> SampleMoments:
+    """The moments of each sample (first axis) of ``values``, channels along ``axis``.
+
+    Where the channels lie along the first axis, every position of the second is a sample.
+    """
+    if values.ndim == 1:
+        values, axis = values[None], 1
+    moved = np.moveaxis(values, axis % values.ndim, 1)
+    rows, channels = moved.shape[:2]
+    lines = moved.reshape(rows, channels, -1)
+    size = lines.shape[2]
+    if size == 1:
+        return SampleMoments(1, lines[:, :, 0].astype(np.float64), np.zeros((rows, channels)))
+    mean, m2 = np.empty((rows, channels)), np.empty((rows, channels))
+    step = max(1, _BLOCK // max(1, channels * size))
+    for start in range(0, rows, step):
+        block = slice(start, start + step)
+        mean[block], m2[block] = _line_moments(lines[block])
+    return SampleMoments(size, mean, m2)
+
+
+def _line_moments(lines: NDArray[Any]) -> tuple[Array, Array]:
+    """Mean and squared deviations along the last axis, each of shape ``(N, C)``."""
+    size = lines.shape[2]
+    if not size:
+        return np.zeros(lines.shape[:2]), np.zeros(lines.shape[:2])
+    pivot = lines[:, :, :1].astype(np.float64)
+    # Infinities are reported by whoever looks at the result, with the name of the layer.
+    with np.errstate(invalid="ignore", over="ignore"):
+        moved = np.subtract(lines, pivot, dtype=np.float64)
+        total = moved.sum(axis=2)
+        squares = np.einsum("nck,nck->nc", moved, moved)
+        mean = total / size
+        # A constant line may come out below zero by rounding.
+        return pivot[:, :, 0] + mean, np.maximum(squares - total * mean, 0.0)

@@ -1,0 +1,184 @@
+"""Carrying out a plan's edits on a copy of an exported program.
+
+The graph is copied, tensors are not: a changed parameter becomes a new tensor under its old name,
+or, where another call uses the old one, under a new name. The original program is never touched.
+"""
+
+from __future__ import annotations
+
+import operator
+from functools import singledispatchmethod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
+from torch.fx import Node as Call
+
+from bnfold.algebra.affine import Array
+from bnfold.algebra.rounding import cast
+from bnfold.formats.torch.arguments import arguments_of, base_name, mapped, set_argument
+from bnfold.formats.torch.names import module_path
+from bnfold.formats.torch.program import Draft
+from bnfold.formats.torch.read import Native
+from bnfold.formats.torch.tensors import to_torch
+from bnfold.graph import Affine, Constant, Linear, Node, Norm
+from bnfold.planning.decision import (
+    Bypass,
+    Edit,
+    MergeBranches,
+    Plan,
+    Reconstant,
+    Renorm,
+    Revalue,
+    Reweight,
+)
+
+_WEIGHTS = {"addmm": "mat2", "mm": "mat2", "bmm": "mat2", "matmul": "other"}
+
+
+class Editor:
+    """The edits of a plan, made on a draft of the new program."""
+
+    def __init__(self, program: ExportedProgram) -> None:
+        self.draft = Draft(program)
+
+    def apply(self, plan: Plan) -> ExportedProgram:
+        """Makes all edits and returns the new program."""
+        for edit in plan.edits:
+            self.edit(edit)
+        return self.draft.finish()
+
+    @singledispatchmethod
+    def edit(self, edit: Edit) -> None:
+        raise TypeError(f"no writer for {type(edit).__name__}")
+
+    @edit.register
+    def _reweight(self, edit: Reweight) -> None:
+        node, kind = edit.node, edit.node.kind
+        assert isinstance(kind, Linear)
+        call = self._call(node)
+        if edit.out_scale is not None or edit.in_scale is not None:
+            scaled = kind.layout.scaled(kind.weight.load(), edit.out_scale, edit.in_scale)
+            name = weight_argument(node)
+            self._give(call, name, cast(scaled, kind.weight.dtype), _hint(call, name, "weight"))
+        if edit.bias_changed and edit.bias is not None:
+            self._set_bias(node, call, cast(edit.bias, kind.weight.dtype))
+
+    def _set_bias(self, node: Node, call: Call, bias: NDArray[Any]) -> None:
+        native: Native = node.native
+        op = base_name(call)
+        if op == "addmm":
+            self._give(call, "self", bias, _hint(call, "self", "bias"))
+            set_argument(call, "beta", 1)
+        elif "bias" in arguments_of(call):
+            self._give(call, "bias", bias, _hint(call, "bias", "bias"))
+        elif native.bias_add is not None:
+            add = self.draft.copies[native.bias_add]
+            operand = "self" if arguments_of(native.bias_add)["other"] is native.call else "other"
+            self._set_operand(add, operand, bias)
+        elif np.any(bias != 0):
+            hint = _hint(call, weight_argument(node), "bias")
+            parameter = self.draft.parameter(to_torch(bias), hint)
+            self.draft.insert_behind(call, torch.ops.aten.add.Tensor, parameter)
+
+    @edit.register
+    def _reconstant(self, edit: Reconstant) -> None:
+        kind, native = edit.node.kind, edit.node.native
+        assert isinstance(kind, Affine) and kind.constant is not None
+        operand = "other" if flow_argument(edit.node) == "self" else "self"
+        array = _fitted(edit.constant, kind.constant)
+        self._set_operand(self.draft.copies[native.call], operand, array)
+
+    def _set_operand(self, call: Call, name: str, array: NDArray[Any]) -> None:
+        """A new constant operand of an element-wise operator, any factor on it already in it."""
+        self._give(call, name, array, f"{module_path(call) or call.name}.constant")
+        if call.target._overloadname == "Scalar":  # type: ignore[union-attr]
+            packet = call.target._overloadpacket  # type: ignore[union-attr]
+            call.target = packet.Tensor
+        if "alpha" in arguments_of(call):
+            set_argument(call, "alpha", 1)
+
+    @edit.register
+    def _renorm(self, edit: Renorm) -> None:
+        kind = edit.node.kind
+        assert isinstance(kind, Norm)
+        call = self._call(edit.node)
+        for name, array in (("weight", edit.scale), ("bias", edit.shift)):
+            self._give(call, name, cast(array, kind.dtype), _hint(call, name, name))
+
+    @edit.register
+    def _revalue(self, edit: Revalue) -> None:
+        constant = edit.value.constant
+        assert constant is not None
+        place = edit.node.inputs.index(edit.value)
+        old = self.draft.copies[edit.node.native.flows[place]]
+        call = self._call(edit.node)
+        array = _fitted(edit.constant, constant)
+        if self.draft.replace_data(old, call, to_torch(array)):
+            return
+        new = self.draft.parameter(to_torch(array), f"{module_path(call) or call.name}.constant")
+        call.args = tuple(mapped(call.args, lambda leaf: new if leaf is old else leaf))
+        call.kwargs = mapped(call.kwargs, lambda leaf: new if leaf is old else leaf)
+
+    @edit.register
+    def _bypass(self, edit: Bypass) -> None:
+        call = self._call(edit.node)
+        source = arguments_of(call)[flow_argument(edit.node)]
+        shown = [u for u in call.users if u.target is operator.getitem and u.args[1] == 0]
+        for old in shown if _is_tuple(call) else [call]:
+            self.draft.forward(old, source)
+
+    @edit.register
+    def _merge(self, edit: MergeBranches) -> None:
+        raise NotImplementedError
+
+    def _call(self, node: Node) -> Call:
+        return self.draft.copies[node.native.call]
+
+    def _give(self, call: Call, name: str, array: NDArray[Any], hint: str) -> None:
+        """Makes ``call`` read new elements, under the old name where nobody else reads that."""
+        old = arguments_of(call).get(name)
+        tensor = to_torch(array)
+        if isinstance(old, Call) and self.draft.replace_data(old, call, tensor):
+            return
+        set_argument(call, name, self.draft.parameter(tensor, hint))
+
+
+def weight_argument(node: Node) -> str:
+    """Under which name the native call of a linear node takes its weight."""
+    kind = node.kind
+    assert isinstance(kind, Linear)
+    if kind.bias_axis == -2:
+        return "self"
+    return _WEIGHTS.get(base_name(node.native.call), "weight")
+
+
+def flow_argument(node: Node) -> str:
+    """Under which name the native call of a norm or an affine takes the value that flows."""
+    if isinstance(node.kind, Norm):
+        return "input"
+    flow = node.native.flows[0]
+    return next(name for name, item in arguments_of(node.native.call).items() if item is flow)
+
+
+def _is_tuple(call: Call) -> bool:
+    return isinstance(call.meta.get("val"), tuple | list)
+
+
+def _fitted(array: Array, like: Constant) -> NDArray[Any]:
+    """The elements in the type and, where it fits, the rank of the constant they replace."""
+    while array.ndim > len(like.shape) and array.shape[0] == 1:
+        array = array[0]
+    return cast(array, like.dtype)
+
+
+def _hint(call: Call, argument: str, leaf: str) -> str:
+    """The name that a new parameter should get: beside the others of its module."""
+    for name in (argument, "weight"):
+        known = arguments_of(call).get(name)
+        target = known.meta.get("bnfold_target") if isinstance(known, Call) else None
+        if target:
+            return f"{target.rpartition('.')[0]}.{leaf}".lstrip(".")
+    return f"{module_path(call) or call.name}.{leaf}"

@@ -1,0 +1,318 @@
+"""Parallel convolutions on one input that meet in a sum become one convolution.
+
+Convolution is linear in its weight: kernels laid over one another by the position of their taps add
+up (Ding et al., *RepVGG*, CVPR 2021; *ACNet*, ICCV 2019). A norm or nothing at all on the common
+input is a convolution with a kernel of one tap. Strides, dilations and groups must agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnfold.algebra.affine import Array
+from bnfold.algebra.weights import WeightLayout
+from bnfold.graph import Affine, Constant, Geometry, Graph, Linear, Node, Norm, Sum, Value
+from bnfold.planning.decision import MergeBranches
+from bnfold.planning.kinds import affine, norm
+from bnfold.planning.ledger import (
+    Ledger,
+    LinearState,
+    check_changeable,
+    check_vector,
+    check_weight,
+)
+from bnfold.planning.reasons import Refused
+
+
+@dataclass(frozen=True, eq=False)
+class Merge:
+    """One merge that was made, and the values whose meaning it changed."""
+
+    edit: MergeBranches
+    region: frozenset[Value]
+
+
+@dataclass(frozen=True, eq=False)
+class _Leaf:
+    """One addend of a tree of sums. ``node`` is None where the common input itself is added."""
+
+    value: Value
+    total: Node
+    source: Value
+    node: Node | None
+    sign: int
+
+    def sibling(self) -> Value | None:
+        """What remains of its sum without it, None where that is no plain value."""
+        assert isinstance(self.total.kind, Sum)
+        if len(self.total.inputs) != 2:
+            return None
+        other = 1 - self.total.inputs.index(self.value)
+        return self.total.inputs[other] if self.total.kind.signs[other] == 1 else None
+
+
+def merge_branches(graph: Graph, ledger: Ledger) -> Iterator[Merge]:
+    """Makes every merge that there is, one sum after the other, and yields it.
+
+    Args:
+        graph: the network.
+        ledger: what its nodes have absorbed; the merges are entered into it.
+    """
+    for root in graph.nodes:
+        if not isinstance(root.kind, Sum) or ledger.is_bypassed(root):
+            continue
+        if _parent_sum(root, ledger) is not None:
+            continue
+        while (merge := _merge_in(root, graph, ledger)) is not None:
+            yield merge
+
+
+def _parent_sum(node: Node, ledger: Ledger) -> Node | None:
+    """The sum that alone reads the output of ``node``, bypassed nodes in between."""
+    value = node.outputs[0]
+    while len(readers := ledger.readers(value)) == 1 and not value.is_output:
+        if not ledger.is_bypassed(readers[0]):
+            return readers[0] if isinstance(readers[0].kind, Sum) else None
+        value = readers[0].outputs[0]
+    return None
+
+
+def _merge_in(root: Node, graph: Graph, ledger: Ledger) -> Merge | None:
+    if ledger.is_bypassed(root):
+        return None
+    leaves, inner = _leaves(root, ledger)
+    for keep in leaves:
+        if keep.node is None or not _is_convolution(keep.node, ledger):
+            continue
+        others = [leaf for leaf in leaves if leaf is not keep and _can_join(keep, leaf, graph, ledger)]
+        if not others:
+            continue
+        try:
+            return _made(keep, others[0], inner, ledger)
+        except Refused:
+            continue
+    return None
+
+
+def _leaves(root: Node, ledger: Ledger) -> tuple[list[_Leaf], list[Value]]:
+    """The addends below ``root``, and the values between its sums."""
+    found: list[_Leaf] = []
+    inner: list[Value] = []
+    pending: list[tuple[Node, int]] = [(root, 1)]
+    while pending:
+        total, outer = pending.pop()
+        assert isinstance(total.kind, Sum)
+        for value, sign in zip(total.inputs, total.kind.signs, strict=True):
+            made = ledger.origin(value)
+            node = made.producer
+            alone = node is not None and _read_once(value, made, ledger)
+            if alone and isinstance(node.kind, Sum):  # type: ignore[union-attr]
+                inner.append(value)
+                pending.append((node, outer * sign))  # type: ignore[arg-type]
+                continue
+            found.append(_leaf(value, made, total, outer * sign, alone, ledger))
+    return found, inner
+
+
+def _leaf(
+    value: Value, made: Value, total: Node, sign: int, alone: bool, ledger: Ledger
+) -> _Leaf:
+    node = made.producer
+    if alone and node is not None and isinstance(node.kind, Linear | Norm | Affine):
+        return _Leaf(value, total, ledger.origin(node.inputs[0]), node, sign)
+    return _Leaf(value, total, made, None, sign)
+
+
+def _read_once(value: Value, made: Value, ledger: Ledger) -> bool:
+    """Whether nothing but the sum reads any value from ``made`` on to ``value``."""
+    while True:
+        if value.is_output or len(ledger.readers(value)) != 1 or value.constant is not None:
+            return False
+        if value is made or value.producer is None:
+            return True
+        source = ledger.source(value.producer)
+        assert source is not None
+        value = source
+
+
+def _is_convolution(node: Node, ledger: Ledger) -> bool:
+    if not isinstance(node.kind, Linear):
+        return False
+    geometry = ledger.kind(node).geometry
+    return geometry is not None and not geometry.transposed
+
+
+def _can_join(keep: _Leaf, leaf: _Leaf, graph: Graph, ledger: Ledger) -> bool:
+    """Whether ``leaf`` slides over the same input as ``keep`` in the same way."""
+    if leaf.source is not keep.source or leaf.sibling() is None or keep.node is None:
+        return False
+    kind = ledger.kind(keep.node)
+    assert kind.geometry is not None
+    if leaf.node is None or not isinstance(leaf.node.kind, Linear):
+        same_size = all(n == 1 for n in kind.geometry.strides) and _margin(kind) == _point_margin(kind)
+        return same_size and kind.layout.inputs == kind.layout.outputs
+    if not _is_convolution(leaf.node, ledger):
+        return False
+    other = ledger.kind(leaf.node)
+    assert other.geometry is not None
+    if other.geometry.strides != kind.geometry.strides:
+        return False
+    if other.geometry.groups != kind.geometry.groups or other.weight.dtype != kind.weight.dtype:
+        return False
+    return _margin(other) == _margin(kind) and _steps(kind, other) is not None
+
+
+def _margin(kind: Linear) -> tuple[int, ...]:
+    """By how much the last window starts beyond the input's size, for each axis: outputs of two
+    convolutions of equal strides have the same size for every input where these agree."""
+    g = kind.geometry
+    assert g is not None
+    kernel = kind.layout.shape[2:]
+    axes = zip(g.pads_begin, g.pads_end, g.dilations, kernel, strict=True)
+    return tuple(begin + end - step * (taps - 1) for begin, end, step, taps in axes)
+
+
+def _point_margin(kind: Linear) -> tuple[int, ...]:
+    return (0,) * (len(kind.layout.shape) - 2)
+
+
+def _steps(a: Linear, b: Linear) -> tuple[int, ...] | None:
+    """A common distance between taps; a kernel of one tap has none of its own."""
+    assert a.geometry is not None and b.geometry is not None
+    steps = []
+    axes = zip(
+        a.geometry.dilations, a.layout.shape[2:], b.geometry.dilations, b.layout.shape[2:],
+        a.geometry.pads_begin, b.geometry.pads_begin, strict=True,
+    )  # fmt: skip
+    for step_a, taps_a, step_b, taps_b, begin_a, begin_b in axes:
+        if taps_a > 1 and taps_b > 1 and step_a != step_b:
+            return None
+        step = step_a if taps_a > 1 else step_b if taps_b > 1 else 1
+        if (begin_a - begin_b) % step:
+            return None
+        steps.append(step)
+    return tuple(steps)
+
+
+def _made(keep: _Leaf, leaf: _Leaf, inner: list[Value], ledger: Ledger) -> Merge:
+    """Lays the kernel of ``leaf`` over that of ``keep`` and takes it out of the sum.
+
+    Raises:
+        Refused: where the sum does not survive in the weight's type, or must not change.
+    """
+    assert keep.node is not None
+    kind = ledger.kind(keep.node)
+    check_changeable(keep.node, kind)
+    other = _as_convolution(leaf, kind, ledger)
+    merged = _overlaid(kind, ledger.linear(keep.node), *other, leaf.sign * keep.sign)
+    check_weight(merged.layout.channel_peaks(merged.weight.load()), merged.weight.dtype, keep.node.label)
+    if merged.bias is not None:
+        check_vector(merged.bias.float64(), merged.bias.dtype, keep.node.label)
+    gone = () if leaf.node is None else (leaf.node,)
+    remaining = leaf.sibling()
+    ledger.merge(keep.node, merged, gone)
+    ledger.bypass(leaf.total, remaining)
+    assert merged.geometry is not None
+    edit = MergeBranches(keep.node, gone, merged.layout.shape[2:], merged.geometry)
+    changed = {*inner, *keep.node.outputs, keep.value}
+    changed |= set() if leaf.node is None else {*leaf.node.outputs, leaf.value}
+    return Merge(edit, frozenset(changed))
+
+
+def _as_convolution(leaf: _Leaf, like: Linear, ledger: Ledger) -> tuple[Linear, LinearState]:
+    """A leaf as a convolution: itself, or one tap with a norm's scale on the diagonal."""
+    if leaf.node is not None and isinstance(leaf.node.kind, Linear):
+        check_changeable(leaf.node, ledger.kind(leaf.node))
+        return ledger.kind(leaf.node), ledger.linear(leaf.node)
+    channels, groups = like.layout.outputs, like.layout.split[0]
+    scale, shift = _pointwise(leaf, channels, len(like.layout.shape), ledger)
+    spatial = len(like.layout.shape) - 2
+    shape = (channels, channels // groups, *(1,) * spatial)
+    weight = np.zeros(shape)
+    index = np.arange(channels)
+    weight.reshape(channels, -1)[index, index % (channels // groups)] = scale
+    ones, zeros = (1,) * spatial, (0,) * spatial
+    kind = replace(
+        like,
+        layout=WeightLayout.conv(shape, groups),
+        weight=_computed("identity", weight, like.weight.dtype),
+        bias=_computed("shift", shift, like.weight.dtype),
+        geometry=Geometry(groups, ones, ones, zeros, zeros),
+        weight_factor=1.0,
+        bias_factor=1.0,
+    )
+    return kind, LinearState(bias=shift)
+
+
+def _pointwise(leaf: _Leaf, channels: int, rank: int, ledger: Ledger) -> tuple[Array, Array]:
+    """The per-channel map of a leaf that is a norm, an affine or nothing at all."""
+    node = leaf.node
+    if node is None:
+        return np.ones(channels), np.zeros(channels)
+    if isinstance(node.kind, Norm):
+        norm.check_source(node)
+        return norm.vectors(node, ledger)
+    amap = affine.current_map(node, rank, ledger)
+    found = amap.vectors(1, channels)
+    if found is None:
+        raise Refused(affine.Reason.AXIS_MISMATCH, node.label)
+    return found
+
+
+def _overlaid(
+    a: Linear, state_a: LinearState, b: Linear, state_b: LinearState, sign: int
+) -> Linear:
+    """The convolution ``a + sign * b``. Its weight and bias are float64, its type that of ``a``."""
+    ga, gb = a.geometry, b.geometry
+    steps = _steps(a, b)
+    assert ga is not None and gb is not None and steps is not None
+    pads = tuple(map(max, ga.pads_begin, gb.pads_begin))
+    starts = [
+        [(pad - begin) // step for pad, begin, step in zip(pads, g.pads_begin, steps, strict=True)]
+        for g in (ga, gb)
+    ]
+    kernel = tuple(
+        max(start + taps for start, taps in zip(firsts, sizes, strict=True))
+        for firsts, sizes in zip(
+            zip(*starts, strict=True),
+            zip(a.layout.shape[2:], b.layout.shape[2:], strict=True),
+            strict=True,
+        )
+    )
+    ends = tuple(
+        margin + step * (taps - 1) - begin
+        for margin, step, taps, begin in zip(_margin(a), steps, kernel, pads, strict=True)
+    )
+    weight = np.zeros((*a.layout.shape[:2], *kernel))
+    for kind, state, start, factor in ((a, state_a, starts[0], 1), (b, state_b, starts[1], sign)):
+        place = tuple(
+            slice(first, first + taps)
+            for first, taps in zip(start, kind.layout.shape[2:], strict=True)
+        )
+        effective = kind.layout.scaled(kind.weight.load(), state.out_scale, state.in_scale)
+        weight[(slice(None), slice(None), *place)] += factor * kind.weight_factor * effective
+    biases = [
+        factor * state.bias
+        for state, factor in ((state_a, 1), (state_b, sign))
+        if state.bias is not None
+    ]
+    bias = sum(biases[1:], biases[0]) if biases else None
+    return replace(
+        a,
+        layout=WeightLayout.conv(weight.shape, ga.groups),
+        weight=_computed(a.weight.name, weight, a.weight.dtype),
+        bias=None if bias is None else _computed("bias", bias, a.weight.dtype),
+        every_tap_everywhere=not any(pads + ends),
+        geometry=replace(ga, dilations=steps, pads_begin=pads, pads_end=ends),
+        weight_factor=1.0,
+        bias_factor=1.0,
+    )
+
+
+def _computed(name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> Constant:
+    return Constant(name, array.shape, dtype, lambda: array)
