@@ -75,9 +75,7 @@ class Norm:
 
     def vectors(self) -> tuple[Array, Array]:
         """``(s, t)`` with ``norm(x) = s * x + t`` along ``axis``."""
-        return affine_of_statistics(
-            self.mean, self.variance, self.scale, self.shift, self.epsilon
-        )
+        return affine_of_statistics(self.mean, self.variance, self.scale, self.shift, self.epsilon)
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,9 +219,7 @@ class Oracle(Protocol):
     def shape(self, value: Value, round: int) -> Shape | None:
         """The shape of ``value`` in that assignment, None where it cannot be known."""
 
-    def run(
-        self, node: Node, arrays: Sequence[NDArray[Any]], round: int
-    ) -> list[NDArray[Any]]:
+    def run(self, node: Node, arrays: Sequence[NDArray[Any]], round: int) -> list[NDArray[Any]]:
         """The native operator of ``node`` on ``arrays``, one for each of ``node.inputs``.
 
         Arrays may have other sizes than the values along axes that the node does not touch.

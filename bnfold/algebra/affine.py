@@ -96,7 +96,8 @@ class AffineMap:
         order += [axis for axis in range(self.rank) if axis not in order]
 
         def move(array: Array) -> Array:
-            return np.broadcast_to(array, old).transpose(order).reshape(shape)
+            moved: Array = np.broadcast_to(array, old).transpose(order).reshape(shape)
+            return moved
 
         return AffineMap(move(self.scale), move(self.shift))
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from bnfold.algebra.affine import Array
 
 # Elements worked on at once: in float64 they stay within a processor's cache.
-_BLOCK = 1 << 16
+_BLOCK = 1 << 17
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,8 @@ class Loss(Enum):
 
 def float_info(dtype: DTypeLike) -> Any:
     """``finfo`` of any float type, bfloat16 and the like included."""
-    return ml_dtypes.finfo(dtype)
+    finfo: Any = ml_dtypes.finfo
+    return finfo(dtype)
 
 
 def unit_roundoff(dtype: DTypeLike) -> float:

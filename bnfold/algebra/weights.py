@@ -63,7 +63,9 @@ class WeightLayout:
     def _along(self, vector: Array, axes: tuple[int, ...]) -> Array:
         return vector.reshape([n if i in axes else 1 for i, n in enumerate(self.split)])
 
-    def scaled(self, weight: NDArray[Any], out_scale: Array | None, in_scale: Array | None) -> Array:
+    def scaled(
+        self, weight: NDArray[Any], out_scale: Array | None, in_scale: Array | None
+    ) -> Array:
         """``weight`` (shape ``shape``) with its channels multiplied, in float64."""
         result: Array = weight.reshape(self.split).astype(np.float64)
         if out_scale is not None:
@@ -74,7 +76,9 @@ class WeightLayout:
 
     def contract(self, weight: NDArray[Any], in_shift: Array) -> Array:
         """What a constant ``in_shift`` (shape ``(inputs,)``) adds to each output, shape ``(outputs,)``."""
-        product = weight.reshape(self.split).astype(np.float64) * self._along(in_shift, self.in_axes)
+        product = weight.reshape(self.split).astype(np.float64) * self._along(
+            in_shift, self.in_axes
+        )
         rest = tuple(axis for axis in range(len(self.split)) if axis not in self.out_axes)
         return np.asarray(product.sum(axis=rest)).reshape(-1)
 

@@ -1,1 +1,31 @@
-"""The audit: findings about the BatchNorm layers of a model."""
+"""The audit: a linter for BatchNorm. One rule, one file, one code, its docstring its documentation."""
+
+from bnfold.audit.drift import Drift, Observations, Observed
+from bnfold.audit.finding import Finding, Group, Severity, grouped, in_words, tally
+from bnfold.audit.rule import PARTS, Rule
+from bnfold.audit.rules import FAMILIES, RULES, find_rule
+from bnfold.audit.run import run_rules
+from bnfold.audit.selection import Selection
+from bnfold.audit.settings import FailOn, Settings, load_settings
+
+__all__ = [
+    "FAMILIES",
+    "PARTS",
+    "RULES",
+    "Drift",
+    "FailOn",
+    "Finding",
+    "Group",
+    "Observations",
+    "Observed",
+    "Rule",
+    "Selection",
+    "Settings",
+    "Severity",
+    "find_rule",
+    "grouped",
+    "in_words",
+    "load_settings",
+    "run_rules",
+    "tally",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -128,6 +128,14 @@ class Subject:
             decision = decisions.get(node.name)
             layers.append(Layer(index, node, node.kind, decision, seen, thresholds))
         return cls(graph, tuple(layers), thresholds)
+
+    def named(self, names: Sequence[str]) -> list[Node]:
+        """The nodes of these names."""
+        return [self._by_name[name] for name in names if name in self._by_name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Node]:
+        return {node.name: node for node in self.graph.nodes}
 
     @property
     def known(self) -> tuple[Layer, ...]:

@@ -28,7 +28,9 @@ def fold(
         typer.Option("--output", "-o", help="The file to write.", show_default=False),
     ] = None,
     data: DataOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan, write nothing.")
+    ] = False,
     verify: Annotated[
         bool,
         typer.Option(

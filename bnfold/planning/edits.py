@@ -18,6 +18,10 @@ def edits_of(ledger: Ledger, graph: Graph) -> tuple[Edit, ...]:
 
 def _edits(ledger: Ledger, graph: Graph) -> Iterator[Any]:
     for node in graph.nodes:
+        for value in dict.fromkeys(node.inputs):
+            branch = ledger.states.get((node, value))
+            if isinstance(branch, ConstantState):
+                yield Revalue(node, value, branch.array)
         source = ledger.source(node)
         if source is not None:
             yield Bypass(node, source)
@@ -34,7 +38,3 @@ def _edits(ledger: Ledger, graph: Graph) -> Iterator[Any]:
             yield Renorm(node, *norm.parameters(node.kind, state))
         elif isinstance(state, ConstantState):
             yield Reconstant(node, state.array)
-        for value in dict.fromkeys(node.inputs):
-            branch = ledger.states.get((node, value))
-            if isinstance(branch, ConstantState):
-                yield Revalue(node, value, branch.array)

@@ -90,9 +90,7 @@ class _Planner:
 
     def _attempt(self, node: Node, direction: Direction, merging: bool) -> bool:
         walk = Walk(self.graph, self.ledger, merging=merging)
-        step: Callable[[Node, Walk], None] = (
-            _pull if direction is Direction.BACKWARD else _push
-        )
+        step: Callable[[Node, Walk], None] = _pull if direction is Direction.BACKWARD else _push
         try:
             step(node, walk)
         except Refused as refusal:
@@ -154,9 +152,7 @@ _STRUCTURAL = {
 
 def _is_source(node: Node) -> bool:
     kind = node.kind
-    return isinstance(kind, Norm) or (
-        isinstance(kind, Affine) and not kind.computed_statistics
-    )
+    return isinstance(kind, Norm) or (isinstance(kind, Affine) and not kind.computed_statistics)
 
 
 def _source_of(node: Node) -> Literal["batch_norm", "affine"]:

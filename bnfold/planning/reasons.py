@@ -31,7 +31,8 @@ class Reason(Enum):
         "its running variance is negative ({culprit}); restore a healthy checkpoint or recalibrate"
     )
     ZERO_VARIANCE = (
-        "its variance plus epsilon is zero ({culprit}), which divides by zero; recalibrate, or set epsilon"
+        "its variance plus epsilon is zero ({culprit}), which divides by zero; "
+        "recalibrate, or set epsilon"
     )
     SPATIAL_STATISTICS = (
         "it normalises each position by itself (spatial=0), which is no per-channel map"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnfold.algebra.affine import Array
+from bnfold.algebra.kernels import Slide, common_steps, overlaid
 from bnfold.algebra.weights import WeightLayout
 from bnfold.graph import Affine, Constant, Geometry, Graph, Linear, Node, Norm, Sum, Value
 from bnfold.planning.decision import MergeBranches
@@ -26,7 +27,7 @@ from bnfold.planning.ledger import (
     check_vector,
     check_weight,
 )
-from bnfold.planning.reasons import Refused
+from bnfold.planning.reasons import Reason, Refused
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ def merge_branches(graph: Graph, ledger: Ledger) -> Iterator[Merge]:
             continue
         if _parent_sum(root, ledger) is not None:
             continue
-        while (merge := _merge_in(root, graph, ledger)) is not None:
+        while (merge := _merge_in(root, ledger)) is not None:
             yield merge
 
 
@@ -82,14 +83,14 @@ def _parent_sum(node: Node, ledger: Ledger) -> Node | None:
     return None
 
 
-def _merge_in(root: Node, graph: Graph, ledger: Ledger) -> Merge | None:
+def _merge_in(root: Node, ledger: Ledger) -> Merge | None:
     if ledger.is_bypassed(root):
         return None
     leaves, inner = _leaves(root, ledger)
     for keep in leaves:
         if keep.node is None or not _is_convolution(keep.node, ledger):
             continue
-        others = [leaf for leaf in leaves if leaf is not keep and _can_join(keep, leaf, graph, ledger)]
+        others = [leaf for leaf in leaves if leaf is not keep and _can_join(keep, leaf, ledger)]
         if not others:
             continue
         try:
@@ -110,18 +111,16 @@ def _leaves(root: Node, ledger: Ledger) -> tuple[list[_Leaf], list[Value]]:
         for value, sign in zip(total.inputs, total.kind.signs, strict=True):
             made = ledger.origin(value)
             node = made.producer
-            alone = node is not None and _read_once(value, made, ledger)
-            if alone and isinstance(node.kind, Sum):  # type: ignore[union-attr]
+            alone = _read_once(value, made, ledger)
+            if alone and node is not None and isinstance(node.kind, Sum):
                 inner.append(value)
-                pending.append((node, outer * sign))  # type: ignore[arg-type]
+                pending.append((node, outer * sign))
                 continue
             found.append(_leaf(value, made, total, outer * sign, alone, ledger))
     return found, inner
 
 
-def _leaf(
-    value: Value, made: Value, total: Node, sign: int, alone: bool, ledger: Ledger
-) -> _Leaf:
+def _leaf(value: Value, made: Value, total: Node, sign: int, alone: bool, ledger: Ledger) -> _Leaf:
     node = made.producer
     if alone and node is not None and isinstance(node.kind, Linear | Norm | Affine):
         return _Leaf(value, total, ledger.origin(node.inputs[0]), node, sign)
@@ -147,56 +146,33 @@ def _is_convolution(node: Node, ledger: Ledger) -> bool:
     return geometry is not None and not geometry.transposed
 
 
-def _can_join(keep: _Leaf, leaf: _Leaf, graph: Graph, ledger: Ledger) -> bool:
+def _can_join(keep: _Leaf, leaf: _Leaf, ledger: Ledger) -> bool:
     """Whether ``leaf`` slides over the same input as ``keep`` in the same way."""
     if leaf.source is not keep.source or leaf.sibling() is None or keep.node is None:
         return False
     kind = ledger.kind(keep.node)
-    assert kind.geometry is not None
+    slide = _slide(kind)
     if leaf.node is None or not isinstance(leaf.node.kind, Linear):
-        same_size = all(n == 1 for n in kind.geometry.strides) and _margin(kind) == _point_margin(kind)
+        assert kind.geometry is not None
+        same_size = set(kind.geometry.strides) <= {1} and not any(slide.margin)
         return same_size and kind.layout.inputs == kind.layout.outputs
     if not _is_convolution(leaf.node, ledger):
         return False
     other = ledger.kind(leaf.node)
-    assert other.geometry is not None
-    if other.geometry.strides != kind.geometry.strides:
-        return False
-    if other.geometry.groups != kind.geometry.groups or other.weight.dtype != kind.weight.dtype:
-        return False
-    return _margin(other) == _margin(kind) and _steps(kind, other) is not None
+    alike = (_alike(kind), slide.margin) == (_alike(other), _slide(other).margin)
+    return alike and common_steps(slide, _slide(other)) is not None
 
 
-def _margin(kind: Linear) -> tuple[int, ...]:
-    """By how much the last window starts beyond the input's size, for each axis: outputs of two
-    convolutions of equal strides have the same size for every input where these agree."""
+def _alike(kind: Linear) -> tuple[Any, ...]:
+    """What two convolutions must have in common."""
+    assert kind.geometry is not None
+    return kind.geometry.strides, kind.geometry.groups, kind.weight.dtype, kind.layout.shape[:2]
+
+
+def _slide(kind: Linear) -> Slide:
     g = kind.geometry
     assert g is not None
-    kernel = kind.layout.shape[2:]
-    axes = zip(g.pads_begin, g.pads_end, g.dilations, kernel, strict=True)
-    return tuple(begin + end - step * (taps - 1) for begin, end, step, taps in axes)
-
-
-def _point_margin(kind: Linear) -> tuple[int, ...]:
-    return (0,) * (len(kind.layout.shape) - 2)
-
-
-def _steps(a: Linear, b: Linear) -> tuple[int, ...] | None:
-    """A common distance between taps; a kernel of one tap has none of its own."""
-    assert a.geometry is not None and b.geometry is not None
-    steps = []
-    axes = zip(
-        a.geometry.dilations, a.layout.shape[2:], b.geometry.dilations, b.layout.shape[2:],
-        a.geometry.pads_begin, b.geometry.pads_begin, strict=True,
-    )  # fmt: skip
-    for step_a, taps_a, step_b, taps_b, begin_a, begin_b in axes:
-        if taps_a > 1 and taps_b > 1 and step_a != step_b:
-            return None
-        step = step_a if taps_a > 1 else step_b if taps_b > 1 else 1
-        if (begin_a - begin_b) % step:
-            return None
-        steps.append(step)
-    return tuple(steps)
+    return Slide(kind.layout.shape[2:], g.pads_begin, g.pads_end, g.dilations)
 
 
 def _made(keep: _Leaf, leaf: _Leaf, inner: list[Value], ledger: Ledger) -> Merge:
@@ -210,7 +186,9 @@ def _made(keep: _Leaf, leaf: _Leaf, inner: list[Value], ledger: Ledger) -> Merge
     check_changeable(keep.node, kind)
     other = _as_convolution(leaf, kind, ledger)
     merged = _overlaid(kind, ledger.linear(keep.node), *other, leaf.sign * keep.sign)
-    check_weight(merged.layout.channel_peaks(merged.weight.load()), merged.weight.dtype, keep.node.label)
+    check_weight(
+        merged.layout.channel_peaks(merged.weight.load()), merged.weight.dtype, keep.node.label
+    )
     if merged.bias is not None:
         check_vector(merged.bias.float64(), merged.bias.dtype, keep.node.label)
     gone = () if leaf.node is None else (leaf.node,)
@@ -260,7 +238,7 @@ def _pointwise(leaf: _Leaf, channels: int, rank: int, ledger: Ledger) -> tuple[A
     amap = affine.current_map(node, rank, ledger)
     found = amap.vectors(1, channels)
     if found is None:
-        raise Refused(affine.Reason.AXIS_MISMATCH, node.label)
+        raise Refused(Reason.AXIS_MISMATCH, node.label)
     return found
 
 
@@ -268,50 +246,31 @@ def _overlaid(
     a: Linear, state_a: LinearState, b: Linear, state_b: LinearState, sign: int
 ) -> Linear:
     """The convolution ``a + sign * b``. Its weight and bias are float64, its type that of ``a``."""
-    ga, gb = a.geometry, b.geometry
-    steps = _steps(a, b)
-    assert ga is not None and gb is not None and steps is not None
-    pads = tuple(map(max, ga.pads_begin, gb.pads_begin))
-    starts = [
-        [(pad - begin) // step for pad, begin, step in zip(pads, g.pads_begin, steps, strict=True)]
-        for g in (ga, gb)
-    ]
-    kernel = tuple(
-        max(start + taps for start, taps in zip(firsts, sizes, strict=True))
-        for firsts, sizes in zip(
-            zip(*starts, strict=True),
-            zip(a.layout.shape[2:], b.layout.shape[2:], strict=True),
-            strict=True,
-        )
+    slide, weight = overlaid(
+        _slide(a), _effective(a, state_a), _slide(b), sign * _effective(b, state_b)
     )
-    ends = tuple(
-        margin + step * (taps - 1) - begin
-        for margin, step, taps, begin in zip(_margin(a), steps, kernel, pads, strict=True)
-    )
-    weight = np.zeros((*a.layout.shape[:2], *kernel))
-    for kind, state, start, factor in ((a, state_a, starts[0], 1), (b, state_b, starts[1], sign)):
-        place = tuple(
-            slice(first, first + taps)
-            for first, taps in zip(start, kind.layout.shape[2:], strict=True)
-        )
-        effective = kind.layout.scaled(kind.weight.load(), state.out_scale, state.in_scale)
-        weight[(slice(None), slice(None), *place)] += factor * kind.weight_factor * effective
     biases = [
-        factor * state.bias
-        for state, factor in ((state_a, 1), (state_b, sign))
-        if state.bias is not None
+        factor * s.bias for s, factor in ((state_a, 1), (state_b, sign)) if s.bias is not None
     ]
-    bias = sum(biases[1:], biases[0]) if biases else None
+    assert a.geometry is not None
     return replace(
         a,
-        layout=WeightLayout.conv(weight.shape, ga.groups),
+        layout=WeightLayout.conv(weight.shape, a.geometry.groups),
         weight=_computed(a.weight.name, weight, a.weight.dtype),
-        bias=None if bias is None else _computed("bias", bias, a.weight.dtype),
-        every_tap_everywhere=not any(pads + ends),
-        geometry=replace(ga, dilations=steps, pads_begin=pads, pads_end=ends),
+        bias=_computed("bias", np.sum(biases, axis=0), a.weight.dtype) if biases else None,
+        every_tap_everywhere=not any(slide.begin + slide.end),
+        geometry=replace(
+            a.geometry, dilations=slide.steps, pads_begin=slide.begin, pads_end=slide.end
+        ),
         weight_factor=1.0,
         bias_factor=1.0,
     )
+
+
+def _effective(kind: Linear, state: LinearState) -> Array:
+    """The weight with all that the node has absorbed."""
+    scaled = kind.layout.scaled(kind.weight.load(), state.out_scale, state.in_scale)
+    return kind.weight_factor * scaled
 
 
 def _computed(name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> Constant:

@@ -98,7 +98,7 @@ def _decision(decision: Decision) -> str:
     if decision.action is Action.KEEP:
         return "[yellow]stays[/]"
     into = ", ".join(decision.into[:2]) + (" …" if len(decision.into) > 2 else "")
-    arrow = "↑" if decision.direction is Direction.BACKWARD else "↓"
+    arrow = {Direction.BACKWARD: "↑", Direction.FORWARD: "↓", None: "="}[decision.direction]
     verb = "folds" if decision.action is Action.FOLD else "merges"
     return f"[green]{verb}[/] {arrow} {escape(into)}" if into else f"[green]{verb}[/] (identity)"
 
@@ -108,11 +108,10 @@ def _print_folded(plan: Plan, console: Console, verbose: bool) -> None:
     for decision in gone if verbose or len(gone) <= _MANY else ():
         console.print(f"  {escape(decision.name)} {_decision(decision)}")
     if len(gone) > _MANY and not verbose:
-        backward = sum(d.direction is Direction.BACKWARD for d in gone)
-        console.print(
-            f"  {len(gone)} layers go: {backward} backward, {len(gone) - backward} forward "
-            "(-v lists them)"
-        )
+        ways = {Direction.BACKWARD: "backward", Direction.FORWARD: "forward", None: "in parallel"}
+        counts = {name: sum(d.direction is way for d in gone) for way, name in ways.items()}
+        found = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        console.print(f"  {len(gone)} layers go: {found} (-v lists them)")
 
 
 def _print_kept(plan: Plan, console: Console) -> None:

@@ -122,9 +122,7 @@ def local_bench(
     values = {**feeds, **activations.run(known)}
     types = {v.name: values[v.name].dtype for v in inputs}
     wanted = [v.name for v in outputs]
-    reference = start(
-        cut(proto, types, wanted), model.store, {}, scratch / "reference-pieces.onnx"
-    )
+    reference = start(cut(proto, types, wanted), model.store, {}, scratch / "reference-pieces.onnx")
     renamed = {name: editor.renamed[name] for name in wanted if name in editor.renamed}
     candidate = start(
         cut(editor.proto, types, [renamed.get(name, name) for name in wanted]),
@@ -150,4 +148,3 @@ def _borders(graph: Graph, plan: Plan) -> tuple[list[Value], list[Value]]:
             if value not in changed and (value.readers or value.is_output):
                 outputs[value] = None
     return [v for v in inputs if v.producer is not None or v.constant is None], list(outputs)
-

@@ -34,9 +34,7 @@ class OnnxEdited:
         data_name = f"{path.name}.data"
         if data_name in taken and path.name != self._model.path.name:
             data_name = f"{path.name}.folded.data"
-        return save(
-            self._editor.proto, self._model.store, self._editor.computed, path, data_name
-        )
+        return save(self._editor.proto, self._model.store, self._editor.computed, path, data_name)
 
     def bench(self, written: Path, scratch: Path) -> check.OnnxBench:
         return check.fold_bench(self._model, self._plan, written, scratch)

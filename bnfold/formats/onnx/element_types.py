@@ -72,5 +72,5 @@ def _same_type_operand(node: onnx.NodeProto, name: str, opset: int) -> str | int
     for i, operand in enumerate(node.input):
         formal = schema.inputs[min(i, len(schema.inputs) - 1)]
         if operand and formal.type_str == wanted:
-            return operand
+            return str(operand)
     return None

@@ -29,7 +29,10 @@ def _spec(value: onnx.ValueInfoProto) -> InputSpec:
     dtype = np.dtype(helper.tensor_dtype_to_np_dtype(code)) if text else None
     if not tensor.HasField("shape"):
         return InputSpec(value.name, dtype, None)
-    dims = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim]
+    dims = [
+        d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None
+        for d in tensor.shape.dim
+    ]
     return InputSpec(value.name, dtype, tuple(dims))
 
 
@@ -61,8 +64,7 @@ def _array(
             f"input {spec.name} has no tensor type or shape to make values for; give some with --data"
         )
     shape = tuple(
-        n if n is not None else (batch if axis == 0 else other)
-        for axis, n in enumerate(spec.shape)
+        n if n is not None else (batch if axis == 0 else other) for axis, n in enumerate(spec.shape)
     )
     if spec.dtype == np.bool_:
         return rng.integers(0, 2, shape).astype(np.bool_)

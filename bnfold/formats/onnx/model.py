@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import onnx
 from onnx import inliner
@@ -143,7 +143,9 @@ class OnnxModel:
         wanted = _functions_to_inline(self.proto)
         if wanted:
             self.proto = inliner.inline_selected_functions(self.proto, sorted(wanted))
-            self.notes.append(f"{len(wanted)} model-local functions were inlined to reach their nodes")
+            self.notes.append(
+                f"{len(wanted)} model-local functions were inlined to reach their nodes"
+            )
 
 
 def _functions_to_inline(model: onnx.ModelProto) -> set[tuple[str, str]]:

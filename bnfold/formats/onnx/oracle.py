@@ -59,9 +59,7 @@ class OnnxOracle:
         """The shape in the first assignment, by name."""
         return self._assignments[0].shape(scope, name)
 
-    def run(
-        self, node: Node, arrays: Sequence[NDArray[Any]], round: int
-    ) -> list[NDArray[Any]]:
+    def run(self, node: Node, arrays: Sequence[NDArray[Any]], round: int) -> list[NDArray[Any]]:
         proto: onnx.NodeProto = node.native.proto
         if proto.op_type == "Cast":
             return [np.asarray(arrays[0])]
@@ -74,7 +72,7 @@ class OnnxOracle:
         feeds = {v.name: a for v, a in zip(node.inputs, arrays, strict=True)}
         settings = self._settings(node, proto, feeds, shapes)
         for dtype in (np.float64, np.float32):
-            if dtype is np.float32 and max((a.max(initial=0) for a in arrays)) > _EXACT_IN_FLOAT32:
+            if dtype is np.float32 and max(a.max(initial=0) for a in arrays) > _EXACT_IN_FLOAT32:
                 break
             try:
                 typed = {name: np.asarray(a, dtype) for name, a in feeds.items()}
@@ -134,8 +132,7 @@ def run_node(
     ]
     outputs = [helper.make_empty_tensor_value_info(name) for name in proto.output if name]
     initializers = [
-        onnx.numpy_helper.from_array(np.ascontiguousarray(a), name)
-        for name, a in settings.items()
+        onnx.numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in settings.items()
     ]
     graph = helper.make_graph([proto], "probe", inputs, outputs, initializers)
     model = helper.make_model(

@@ -51,9 +51,7 @@ def read_graph(
 
 
 class _Reader:
-    def __init__(
-        self, model: onnx.ModelProto, store: TensorStore, overridable: set[str]
-    ) -> None:
+    def __init__(self, model: onnx.ModelProto, store: TensorStore, overridable: set[str]) -> None:
         self.opsets = {o.domain or "": o.version for o in model.opset_import}
         self.scopes = scopes_of(model.graph)
         self.oracle = OnnxOracle(model, self.scopes)

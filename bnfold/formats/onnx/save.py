@@ -113,4 +113,3 @@ def _write_external(
 def _clear_place(tensor: onnx.TensorProto) -> None:
     tensor.ClearField("external_data")
     tensor.ClearField("data_location")
-

@@ -47,9 +47,7 @@ def _is_float(dtype: np.dtype[Any]) -> bool:
     return np.issubdtype(dtype, np.floating) or "float" in dtype.name
 
 
-def exposed(
-    model: OnnxModel, nodes: Iterable[Node]
-) -> tuple[onnx.ModelProto, dict[str, Constant]]:
+def exposed(model: OnnxModel, nodes: Iterable[Node]) -> tuple[onnx.ModelProto, dict[str, Constant]]:
     """A copy of the model in which the parameters of ``nodes`` are graph inputs, and those inputs."""
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
@@ -111,9 +109,7 @@ def cut(
     piece.name = graph.name or "piece"
     piece.node.extend(node for node in graph.node if id(node) in kept)
     piece.initializer.extend(t for t in graph.initializer if t.name in needed - set(inputs))
-    piece.input.extend(
-        i for i in graph.input if i.name in needed and i.name not in inputs
-    )
+    piece.input.extend(i for i in graph.input if i.name in needed and i.name not in inputs)
     for name, dtype in inputs.items():
         code = helper.np_dtype_to_tensor_dtype(dtype)
         piece.input.append(helper.make_tensor_value_info(name, code, None))

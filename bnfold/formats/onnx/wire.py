@@ -42,7 +42,7 @@ def read_skeleton(path: Path) -> onnx.ModelProto:
                 raise ModelError(f"{path} is empty; the model was not written completely")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 skeleton = b"".join(_without_payloads(memoryview(data)))
-        model = onnx.ModelProto.FromString(skeleton)
+        model: onnx.ModelProto = onnx.ModelProto.FromString(skeleton)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from None
     except _Damaged as error:
@@ -64,9 +64,7 @@ class Payload:
     write: Callable[[BinaryIO], None]
 
 
-def write_model(
-    model: onnx.ModelProto, payloads: Mapping[str, Payload], target: BinaryIO
-) -> None:
+def write_model(model: onnx.ModelProto, payloads: Mapping[str, Payload], target: BinaryIO) -> None:
     """Writes ``model``; initializers named in ``payloads`` get their ``raw_data`` from there."""
     graph = model.graph
     streamed = [tensor for tensor in graph.initializer if tensor.name in payloads]

@@ -6,7 +6,7 @@ copy holds structure only. What nothing reads any more afterwards is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import singledispatchmethod
 from typing import Any
 
@@ -140,7 +140,8 @@ class Editor:
 
     def proto_of(self, node: Node) -> onnx.NodeProto:
         """The copy of the proto behind a neutral node."""
-        return self._copies[id(node.native.proto)]
+        copy: onnx.NodeProto = self._copies[id(node.native.proto)]
+        return copy
 
     def replace_array(
         self, proto: onnx.NodeProto, position: int, array: Array, like: Constant
@@ -266,15 +267,15 @@ class Editor:
     def _forget_dropped(self) -> None:
         """Takes dropped initializers, and type notes of values that are gone, out of the graphs."""
         for scope in self.index.scopes:
-            graph, known = scope.graph, scope.initializers
-            _keep(graph, "initializer", lambda t, known=known: t.name in known)
-            _keep(graph, "input", lambda i, scope=scope: i.name in scope.inputs)
-            _keep(graph, "value_info", lambda v, scope=scope: scope.owner(v.name) is not None)
+            _keep(scope.graph, "initializer", scope.initializers)
+            _keep(scope.graph, "input", scope.inputs)
+            known = {v.name for v in scope.graph.value_info if scope.owner(v.name)}
+            _keep(scope.graph, "value_info", known)
 
     def _freeze_initializers(self) -> None:
         if self.proto.ir_version >= 4:
-            names = {t.name for t in self.proto.graph.initializer}
-            _keep(self.proto.graph, "input", lambda i: i.name not in names)
+            given = {t.name for t in self.proto.graph.initializer}
+            _keep(self.proto.graph, "input", {i.name for i in self.proto.graph.input} - given)
 
 
 def _position_of(node: Node, value: Value) -> int:
@@ -282,10 +283,10 @@ def _position_of(node: Node, value: Value) -> int:
     return list(node.native.proto.input).index(value.name)
 
 
-def _keep(graph: onnx.GraphProto, field: str, wanted: Callable[[Any], bool]) -> None:
-    """Removes the unwanted entries of a repeated field, in one pass."""
+def _keep(graph: onnx.GraphProto, field: str, names: Container[str]) -> None:
+    """Removes the entries of a repeated field that are not in ``names``, in one pass."""
     entries = getattr(graph, field)
-    kept = [entry for entry in entries if wanted(entry)]
+    kept = [entry for entry in entries if entry.name in names]
     if len(kept) < len(entries):
         rebuilt = onnx.GraphProto()
         getattr(rebuilt, field).extend(kept)
@@ -299,4 +300,3 @@ def _set_attribute(proto: onnx.NodeProto, name: str, value: float | Sequence[int
     rebuilt.attribute.extend([*kept, helper.make_attribute(name, value)])
     del proto.attribute[:]
     proto.attribute.MergeFrom(rebuilt.attribute)
-

@@ -25,19 +25,19 @@ class TorchOracle:
     """Shapes by symbol substitution; operators on tiny float64 tensors."""
 
     def __init__(self, symbols: Symbols, constants: Constants) -> None:
-        self._symbols = symbols
+        self.symbols = symbols
         self._constants = constants
         self.calls: dict[Value, Call] = {}
 
     @property
     def rounds(self) -> int:
-        return self._symbols.rounds
+        return self.symbols.rounds
 
     def shape(self, value: Value, round: int) -> Shape | None:
         known = value_of(self.calls[value])
         if isinstance(known, tuple | list):  # an output that nobody picked
             return None
-        return self._symbols.shape(known, round) if isinstance(known, torch.Tensor) else None
+        return self.symbols.shape(known, round) if isinstance(known, torch.Tensor) else None
 
     def run(self, node: Node, arrays: Sequence[NDArray[Any]], round: int) -> list[NDArray[Any]]:
         call: Call = node.native.call
@@ -75,13 +75,13 @@ class TorchOracle:
         if self._constants.is_known(item):
             return self._constants.tensor(item)
         if node.op in SHAPE_READS:
-            shape = self._symbols.shape(value_of(item), round)
+            shape = self.symbols.shape(value_of(item), round)
             if shape is not None:
                 return torch.empty(shape, dtype=torch.float64)
         raise NotImplementedError
 
     def _plain(self, item: Any, round: int) -> Any:
-        number = self._symbols.number(item, round)
+        number = self.symbols.number(item, round)
         if number is None and item is not None:
             raise NotImplementedError
         return number

@@ -64,10 +64,11 @@ def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     assert isinstance(kind, Affine)
     after = current_map(node, amap.rank, walk.ledger)
     refuse_growth(node, after, walk)
-    scales = kind.form in ("x*c", "x/c")
-    if walk.merging and scales and amap.has_no_shift:
-        _put(node, amap.then(after), walk)
-    elif walk.merging and not scales and kind.constant is not None and amap.has_unit_scale:
+    if kind.form in ("x*c", "x/c"):
+        fits = amap.has_no_shift
+    else:
+        fits = kind.constant is not None and amap.has_unit_scale
+    if walk.merging and fits:
         _put(node, amap.then(after), walk)
     else:  # a(s x + t) + b = s (a x + b) + (a t + b - s b)
         shift = after.scale * amap.shift + after.shift - amap.scale * after.shift
@@ -94,12 +95,12 @@ def _put(node: Node, new: AffineMap, walk: Walk) -> None:
         raise Refused(Reason[kind.constant.obstacle.code], kind.constant.obstacle.culprit)
     with np.errstate(all="ignore"):
         array: Array = {
-            "x*c": lambda: new.scale,
-            "x/c": lambda: 1.0 / new.scale,
-            "x+c": lambda: new.shift,
-            "x-c": lambda: -new.shift,
-            "c-x": lambda: new.shift,
-        }[kind.form]()
+            "x*c": new.scale,
+            "x/c": 1.0 / new.scale,
+            "x+c": new.shift,
+            "x-c": -new.shift,
+            "c-x": new.shift,
+        }[kind.form]
     check_constant(array, kind.constant, node)
     walk.ledger.put(node, ConstantState(array))
     walk.absorbed_by(node)

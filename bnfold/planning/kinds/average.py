@@ -75,8 +75,6 @@ def _probe_shapes(node: Node, walk: Walk) -> list[list[Shape]]:
         tried = []
         for more in range(4 if any(dynamic) else 1):
             sizes = [n + more * is_dynamic for n, is_dynamic in zip(shape, dynamic, strict=True)]
-            tried.append(
-                tuple(1 if i in node.kind.axes else n for i, n in enumerate(sizes))
-            )
+            tried.append(tuple(1 if i in node.kind.axes else n for i, n in enumerate(sizes)))
         result.append(list(dict.fromkeys(tried)))
     return result

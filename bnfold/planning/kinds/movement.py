@@ -109,9 +109,7 @@ def _check_constants(node: Node, amap: AffineMap, walk: Walk) -> None:
                     raise Refused(Reason.SHIFT_BLOCKED, node.label)
 
 
-def _pulled(
-    node: Node, value: Value, amap: AffineMap, walk: Walk, round: int
-) -> list[AffineMap]:
+def _pulled(node: Node, value: Value, amap: AffineMap, walk: Walk, round: int) -> list[AffineMap]:
     """Maps on the inputs that make ``value`` become ``amap(value)`` and leave other outputs alone."""
     shapes = _probe_shapes(node, amap, walk, round)
     total = sum(map(prod, shapes))
@@ -143,9 +141,7 @@ def _pulled(
     ]
 
 
-def _pushed(
-    node: Node, value: Value, amap: AffineMap, walk: Walk, round: int
-) -> list[AffineMap]:
+def _pushed(node: Node, value: Value, amap: AffineMap, walk: Walk, round: int) -> list[AffineMap]:
     """Maps on the outputs that follow where the input ``value`` carries ``amap``."""
     shapes = _probe_shapes(node, amap, walk, round)
     scales, shifts = [], []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bnfold.algebra.affine import AffineMap, Array
-from bnfold.graph import Norm, Node, Value
+from bnfold.graph import Node, Norm, Value
 from bnfold.planning.ledger import Ledger, NormState, check_vector
 from bnfold.planning.reasons import Reason, Refused
 

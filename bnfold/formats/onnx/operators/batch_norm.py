@@ -26,8 +26,11 @@ def read(view: NodeView) -> Reading:
         epsilon=float(view.attribute("epsilon", _DEFAULT_EPSILON)),
         momentum=float(view.attribute("momentum", _DEFAULT_MOMENTUM)),
         dtype=known[0].dtype if known else np.dtype(np.float32),
+        mean=arrays["mean"],
+        variance=arrays["variance"],
+        scale=arrays["scale"],
+        shift=arrays["shift"],
         obstacle=_obstacle(view, found),
-        **arrays,
     )
     return Reading(kind, (view.name(0),))
 

@@ -37,9 +37,7 @@ def read_matmul(view: NodeView) -> Reading | None:
         return Reading(kind, (view.name(0),))
     if left is not None and right is None and len(left.shape) >= 2 and is_float(left.dtype):
         layout = WeightLayout.matrix(left.shape, -2, -1)
-        kind = Linear(
-            layout, left, None, -2, -2, None, every_tap_everywhere=True, bias_axis=-2
-        )
+        kind = Linear(layout, left, None, -2, -2, None, every_tap_everywhere=True, bias_axis=-2)
         return Reading(kind, (view.name(1),))
     if left is None and right is None:
         return Reading(Opaque(obstacle=Obstacle("COMPUTED_WEIGHT")), tuple(view.proto.input))

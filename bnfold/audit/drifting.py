@@ -1,0 +1,22 @@
+"""What the drift rules share: when a layer counts as adrift, and how badly."""
+
+from __future__ import annotations
+
+from bnfold.audit.drift import Drift
+from bnfold.audit.finding import Severity
+from bnfold.audit.subject import Layer
+
+
+def by_size(layer: Layer, size: float, warning: float, error: float) -> Severity | None:
+    """The severity of a measure; untouched statistics (BN105) may be right and are no error."""
+    if size < warning:
+        return None
+    return Severity.ERROR if size >= error and not layer.is_untouched else Severity.WARNING
+
+
+def is_adrift(layer: Layer, drift: Drift) -> bool:
+    """Whether the layer as a whole sees another distribution than it was trained on."""
+    limits = layer.thresholds
+    return (
+        drift.mean_rms >= limits.mean_warning or drift.variance_factor >= limits.variance_warning
+    )

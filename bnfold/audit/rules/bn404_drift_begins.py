@@ -1,0 +1,46 @@
+"""Where in the network the drift begins.
+
+What it does
+------------
+With `--data`: names the first layer, in the order of the network, whose mean or variance is adrift
+(BN401, BN402), and says how many layers follow it.
+
+Why it matters
+--------------
+A layer that computes on drifted values drifts itself, so only the first one tells the cause.
+Everything in front of it sees what it was trained on.
+
+What to do
+----------
+If it is the first BatchNorm of the network, the input differs from the training data: check the
+preprocessing before anything else. If it is a later one, look at what lies between it and the last
+calm layer: a weight that was changed (pruned, quantised, averaged, fine-tuned) without its
+statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bnfold.audit.drifting import is_adrift
+from bnfold.audit.finding import Severity
+from bnfold.audit.rule import Hit, Rule
+from bnfold.audit.subject import Subject
+
+
+def check(subject: Subject) -> Iterable[Hit]:
+    compared = subject.compared
+    adrift = [is_adrift(layer, drift) for layer, drift in compared]
+    if not any(adrift):
+        return
+    first = adrift.index(True)
+    layer = compared[first][0]
+    share = f"{sum(adrift)} of {len(adrift)} layers are adrift"
+    if first == 0:
+        where = "from the first BatchNorm on, so check the preprocessing of the input first"
+    else:
+        where = f"the {first} before this one see what they were trained on"
+    yield Hit(f"The drift begins here: {share}, {where}.", layer.name)
+
+
+RULE = Rule("BN404", "drift-begins", Severity.INFO, check, __doc__)

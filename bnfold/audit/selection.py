@@ -1,0 +1,60 @@
+"""Which rules run, and with which thresholds."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from bnfold.audit.rules import RULES, find_rule
+from bnfold.audit.thresholds import Thresholds
+from bnfold.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Prefixes of codes. An empty ``select`` means all; where both fit, the longer one decides."""
+
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+    def picks(self, code: str) -> bool:
+        """Whether the rule of this code runs."""
+        chosen = _longest(self.select, code) if self.select else 0
+        return chosen >= 0 and chosen > _longest(self.ignore, code)
+
+
+def _longest(prefixes: Iterable[str], code: str) -> int:
+    return max((len(p) for p in prefixes if code.startswith(p)), default=-1)
+
+
+def parse_codes(words: Iterable[str], option: str) -> tuple[str, ...]:
+    """Prefixes from what a user wrote: ``BN1``, ``bn103,BN2``, ``dead-channels``.
+
+    Raises:
+        UsageError: where no rule begins so; ``option`` names the place.
+    """
+    found = []
+    for word in (w.strip() for given in words for w in given.split(",")):
+        if not word:
+            continue
+        rule = find_rule(word)
+        code = rule.code if rule else word.upper()
+        if not any(r.code.startswith(code) for r in RULES):
+            raise UsageError(f"{option}: no rule is called {word}{_meant(word)}")
+        found.append(code)
+    return tuple(found)
+
+
+def unknown_rule(word: str) -> UsageError:
+    """The error for a code that is none."""
+    return UsageError(f"no rule is called {word}{_meant(word)}; `bnfold rule` lists them")
+
+
+def _meant(word: str) -> str:
+    known = [r.code for r in RULES] + [r.name for r in RULES]
+    close = difflib.get_close_matches(word, known, 1) or difflib.get_close_matches(
+        word.upper(), known, 1
+    )
+    return f" (did you mean {close[0]}?)" if close else ""

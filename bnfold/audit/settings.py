@@ -1,0 +1,135 @@
+"""Settings of the audit, from ``[tool.bnfold]`` in pyproject.toml or from bnfold.toml."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from bnfold.audit.finding import Finding, Severity
+from bnfold.audit.selection import Selection, parse_codes
+from bnfold.audit.thresholds import Thresholds, setting_names
+from bnfold.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+OWN_FILE, SHARED_FILE = "bnfold.toml", "pyproject.toml"
+
+
+class FailOn(str, Enum):
+    """From which severity on findings make the exit code 1."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NEVER = "never"
+
+    def concerns(self, findings: Iterable[Finding]) -> bool:
+        """Whether some finding is as bad as that."""
+        if self is FailOn.NEVER:
+            return False
+        limit = Severity(self.value).rank
+        return any(finding.severity.rank <= limit for finding in findings)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a settings file says; ``source`` is the file, None where there is none."""
+
+    selection: Selection = field(default_factory=Selection)
+    fail_on: FailOn = FailOn.ERROR
+    source: Path | None = None
+
+    def overridden(
+        self,
+        select: Sequence[str] | None = None,
+        ignore: Sequence[str] | None = None,
+        fail_on: FailOn | None = None,
+    ) -> Settings:
+        """These settings with what the command line says in their place.
+
+        Raises:
+            UsageError: where a code is unknown.
+        """
+        selection = self.selection
+        if select:
+            selection = replace(selection, select=parse_codes(select, "--select"))
+        if ignore:
+            selection = replace(selection, ignore=parse_codes(ignore, "--ignore"))
+        return replace(self, selection=selection, fail_on=fail_on or self.fail_on)
+
+
+def load_settings(start: Path | None = None) -> Settings:
+    """The settings of the nearest file, from ``start`` (the working directory) upwards.
+
+    In one folder bnfold.toml comes before pyproject.toml; a pyproject.toml without
+    ``[tool.bnfold]`` is passed over.
+
+    Raises:
+        UsageError: where the file is no TOML, or has a key or a value that is not understood.
+    """
+    folder = (start or Path.cwd()).resolve()
+    for place in (folder, *folder.parents):
+        for name in (OWN_FILE, SHARED_FILE):
+            path = place / name
+            table = _table(path) if path.is_file() else None
+            if table is not None:
+                return _parsed(table, path)
+    return Settings()
+
+
+def _table(path: Path) -> Mapping[str, Any] | None:
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from None
+    if path.name == OWN_FILE:
+        return data
+    table = data.get("tool", {}).get("bnfold")
+    return table if isinstance(table, Mapping) else None
+
+
+def _parsed(table: Mapping[str, Any], path: Path) -> Settings:
+    _refuse_unknown(table, ("select", "ignore", "fail-on", "thresholds"), path)
+    selection = Selection(
+        parse_codes(_words(table, "select", path), f"{path}, select"),
+        parse_codes(_words(table, "ignore", path), f"{path}, ignore"),
+        _thresholds(table.get("thresholds", {}), path),
+    )
+    fail_on = table.get("fail-on", FailOn.ERROR.value)
+    choices = [each.value for each in FailOn]
+    if fail_on not in choices:
+        raise UsageError(f"{path}: fail-on is {fail_on!r}; it can be {', '.join(choices)}")
+    return Settings(selection, FailOn(fail_on), path)
+
+
+def _words(table: Mapping[str, Any], key: str, path: Path) -> list[str]:
+    value = table.get(key, [])
+    words = [value] if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(w, str) for w in words):
+        raise UsageError(f'{path}: {key} has to be a list of codes, as ["BN1", "BN203"]')
+    return words
+
+
+def _thresholds(table: Any, path: Path) -> Thresholds:
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{path}: thresholds has to be a table")
+    _refuse_unknown(table, setting_names(), path)
+    for key, value in table.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+            raise UsageError(f"{path}: {key} is {value!r}; it has to be a number of at least 0")
+    return Thresholds(**{key.replace("-", "_"): float(value) for key, value in table.items()})
+
+
+def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], path: Path) -> None:
+    for key in table:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            raise UsageError(f"{path}: the key {key} is unknown ({hint})")

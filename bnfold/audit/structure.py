@@ -1,0 +1,72 @@
+"""Which of the structural rules speaks of a layer that stays: exactly one does."""
+
+from __future__ import annotations
+
+from bnfold.audit.rule import Check, Hit, sentence_of
+from bnfold.audit.subject import Layer, Subject
+from bnfold.graph import Linear, Opaque
+from bnfold.planning import Reason
+
+PRE_ACTIVATION = "pre-activation"
+SHARED = "shared-value"
+BORDERS = "zero-padded-reader"
+ALONE = "stands-alone"
+
+SHARED_REASONS = (
+    Reason.SHARED_VALUE,
+    Reason.GRAPH_OUTPUT,
+    Reason.READER_IS_OUTPUT,
+    Reason.CAPTURED_VALUE,
+    Reason.ACROSS_REGIONS,
+)
+BORDER_REASONS = (Reason.PADDED_READER, Reason.SHIFT_AT_BORDERS, Reason.SHIFT_BLOCKED)
+ALONE_REASONS = (
+    Reason.GRAPH_INPUT,
+    Reason.NONLINEAR_PRODUCER,
+    Reason.OPAQUE_PRODUCER,
+    Reason.NONLINEAR_READER,
+    Reason.OPAQUE_READER,
+    Reason.UNEQUAL_BRANCHES,
+    Reason.UNREAD,
+)
+
+
+def kept_because(layer: Layer) -> str | None:
+    """The situation of a layer that stays for the shape of the network, None for other layers."""
+    reason = layer.reason
+    structural = (*SHARED_REASONS, *BORDER_REASONS, *ALONE_REASONS)
+    if reason in structural and is_pre_activation(layer):
+        return PRE_ACTIVATION
+    if reason in SHARED_REASONS:
+        return SHARED
+    if reason in BORDER_REASONS:
+        return BORDERS
+    return ALONE if reason in ALONE_REASONS else None
+
+
+def is_pre_activation(layer: Layer) -> bool:
+    """Whether it stands in front of an activation and has no linear layer of its own before it."""
+    producer = layer.source.producer
+    readers = layer.node.outputs[0].readers
+    activated = bool(readers) and all(
+        isinstance(r.kind, Opaque) and r.kind.nonlinear for r in readers
+    )
+    own = producer is not None and isinstance(producer.kind, Linear) and (
+        len(layer.source.readers) == 1 and not layer.source.is_output
+    )  # fmt: skip
+    return activated and producer is not None and not own and not _is_nonlinear(layer)
+
+
+def _is_nonlinear(layer: Layer) -> bool:
+    producer = layer.source.producer
+    return producer is not None and isinstance(producer.kind, Opaque)
+
+
+def situation(name: str) -> Check:
+    """The check of a rule that reports one of these situations."""
+
+    def check(subject: Subject) -> list[Hit]:
+        concerned = [layer for layer in subject.layers if kept_because(layer) == name]
+        return [Hit(sentence_of(layer), layer.name) for layer in concerned]
+
+    return check

@@ -1,0 +1,189 @@
+"""Benches for PyTorch: the original, with its parameters replaceable, beside the candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
+from torch.fx import Node as Call
+
+from bnfold.errors import RuntimeUnavailableError
+from bnfold.formats.torch.arguments import nodes_in
+from bnfold.formats.torch.constants import Constants
+from bnfold.formats.torch.operators.view import is_float
+from bnfold.formats.torch.run import Runner, output_names
+from bnfold.formats.torch.trace import first_line
+from bnfold.graph import Affine, Graph, Linear, Node, Norm, Value
+from bnfold.planning import Plan
+from bnfold.planning.decision import MergeBranches
+from bnfold.verification import Arrays, perturb
+
+if TYPE_CHECKING:
+    from bnfold.formats.torch.model import TorchModel
+    from bnfold.formats.torch.write import Editor
+
+Candidate = Callable[[Arrays], Sequence[NDArray[Any]]]
+
+
+class TorchBench:
+    """The original eagerly, as it is and with moved parameters, beside anything that has outputs."""
+
+    def __init__(
+        self,
+        program: ExportedProgram,
+        parameters: Arrays,
+        candidate: Candidate,
+        runtime: str = "eager",
+    ) -> None:
+        self.runtime = f"torch {torch.__version__} {runtime}"
+        self._runner = Runner(program)
+        self._names = output_names(program)
+        self._parameters = parameters
+        self._candidate = candidate
+
+    def reference(self, feeds: Arrays) -> Arrays:
+        return dict(zip(self._names, self._runner.outputs(feeds), strict=True))
+
+    def perturbed(self, feeds: Arrays, draw: int) -> Arrays:
+        moved = moved_parameters(self._parameters, draw)
+        return dict(zip(self._names, self._runner.outputs(feeds, moved), strict=True))
+
+    def candidate(self, feeds: Arrays) -> Arrays:
+        return dict(zip(self._names, self._candidate(feeds), strict=True))
+
+
+class TorchLocalBench:
+    """The pieces around all folds, fed with the original network's activations."""
+
+    def __init__(
+        self,
+        program: ExportedProgram,
+        parameters: Arrays,
+        folded: ExportedProgram,
+        borders: tuple[Sequence[str], Sequence[str]],
+        renamed: Mapping[str, str],
+    ) -> None:
+        self.runtime = f"torch {torch.__version__} eager"
+        self._original, self._folded = Runner(program), Runner(folded)
+        self._parameters = parameters
+        self._enter, self._leave = borders
+        self._renamed = renamed
+
+    def inputs(self, feeds: Arrays) -> Arrays:
+        return {**feeds, **self._original.values(feeds, self._enter)}
+
+    def reference(self, feeds: Arrays) -> Arrays:
+        return self._original.values(feeds, self._leave)
+
+    def perturbed(self, feeds: Arrays, draw: int) -> Arrays:
+        return self._original.values(feeds, self._leave, moved_parameters(self._parameters, draw))
+
+    def candidate(self, feeds: Arrays) -> Arrays:
+        new = [self._renamed[name] for name in self._leave]
+        fed = {self._renamed.get(name, name): array for name, array in feeds.items()}
+        # A border value that enters one piece and leaves another must be computed here.
+        found = self._folded.values({n: a for n, a in fed.items() if n not in new}, new)
+        return dict(zip(self._leave, (found[name] for name in new), strict=True))
+
+
+def moved_parameters(parameters: Arrays, draw: int) -> Arrays:
+    """Every parameter moved by up to one unit in its last place."""
+    rng = np.random.default_rng(draw + 1)
+    return {name: perturb(array, rng) for name, array in parameters.items()}
+
+
+def touched_nodes(plan: Plan) -> list[Node]:
+    """The nodes whose parameters a plan changes or removes."""
+    nodes: dict[Node, None] = {}
+    for edit in plan.edits:
+        if isinstance(edit, MergeBranches):
+            nodes.update(dict.fromkeys(edit.branches))
+        else:
+            nodes[edit.node] = None
+    return list(nodes)
+
+
+def layers(graph: Graph) -> list[Node]:
+    """All linear layers and norms of a model."""
+    return [node for node in graph.nodes if isinstance(node.kind, Linear | Norm)]
+
+
+def parameters_of(nodes: Iterable[Node], constants: Constants) -> dict[str, NDArray[Any]]:
+    """The constants that calls of norms, linear and affine nodes read, by the name of their node."""
+    found: dict[str, NDArray[Any]] = {}
+    for node in nodes:
+        if not isinstance(node.kind, Norm | Linear | Affine):
+            continue
+        calls: list[Call] = [c for c in (node.native.call, node.native.bias_add) if c is not None]
+        for call in calls:
+            for read in nodes_in((call.args, call.kwargs)):
+                constant = constants.find(read)
+                if constant is not None and is_float(constant.dtype):
+                    found[read.name] = np.asarray(constant.load())
+    return found
+
+
+def local_bench(
+    model: TorchModel, plan: Plan, editor: Editor, folded: ExportedProgram
+) -> TorchLocalBench | None:
+    """The pieces that the plan changes, None where there are none."""
+    enter, leave = borders(model.graph, plan)
+    if not leave:
+        return None
+    calls = model.oracle.calls
+    renamed = {
+        calls[v].name: editor.draft.now(calls[v]).name
+        for v in (*enter, *leave)
+    }
+    sides = [calls[v].name for v in enter], [calls[v].name for v in leave]
+    parameters = parameters_of(touched_nodes(plan), model.constants)
+    return TorchLocalBench(model.program, parameters, folded, sides, renamed)
+
+
+def borders(graph: Graph, plan: Plan) -> tuple[list[Value], list[Value]]:
+    """The values, unchanged by the plan, that enter and leave the pieces it changes."""
+    changed = {value for region in plan.regions for value in region}
+    inputs: dict[Value, None] = {}
+    outputs: dict[Value, None] = {}
+    for node in graph.nodes:
+        if not any(v in changed for v in (*node.inputs, *node.outputs)):
+            continue
+        for value in node.inputs:
+            if value not in changed and value.constant is None:
+                inputs[value] = None
+        for value in node.outputs:
+            if value not in changed and (value.readers or value.is_output):
+                outputs[value] = None
+    return list(inputs), list(outputs)
+
+
+def onnx_candidate(path: Path) -> Candidate:
+    """An ONNX file in onnxruntime, its graph optimisations off, as the candidate.
+
+    Raises:
+        RuntimeUnavailableError: where onnxruntime does not accept the file.
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no public base class
+        raise RuntimeUnavailableError(first_line(error)) from None
+    names = {i.name for i in session.get_inputs()}
+
+    def run(feeds: Arrays) -> Sequence[NDArray[Any]]:
+        try:
+            known = {name: np.asarray(a) for name, a in feeds.items() if name in names}
+            return [np.asarray(y) for y in session.run(None, known)]
+        except Exception as error:  # onnxruntime's exceptions share no public base class
+            raise RuntimeUnavailableError(first_line(error)) from None
+
+    return run

@@ -1,0 +1,179 @@
+"""A PyTorch model as bnfold holds it: an exported program, read into the neutral graph."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+
+from bnfold.data import InputSpec
+from bnfold.errors import DataError
+from bnfold.files import file_sha256
+from bnfold.formats.torch.constants import Constants
+from bnfold.formats.torch.oracle import TorchOracle
+from bnfold.formats.torch.read import read_graph
+from bnfold.formats.torch.run import Runner
+from bnfold.formats.torch.tensors import has_numpy_dtype, numpy_dtype, to_numpy
+from bnfold.formats.torch.trace import functional
+from bnfold.graph import Graph, Norm
+from bnfold.planning import Plan
+from bnfold.verification import Arrays, Bench
+
+if TYPE_CHECKING:
+    from bnfold.formats import Model
+    from bnfold.formats.torch.edited import TorchEdited
+
+
+class TorchModel:
+    """An exported program and what was read from it. Nothing here changes it."""
+
+    format = "torch"
+
+    def __init__(
+        self, program: ExportedProgram, path: Path, notes: Sequence[str] = (), file: Path | None = None
+    ) -> None:
+        """Takes a program over.
+
+        Args:
+            program: of a module in eval mode.
+            path: what the user named: a file, or a factory.
+            notes: what was done to get the program.
+            file: the file that holds the weights, where there is one.
+        """
+        self.program = functional(program)
+        self.path = path
+        self.notes = [*notes, *_unused_norms(self.program)]
+        self._file = file
+
+    @cached_property
+    def _read(self) -> tuple[Graph, Constants, TorchOracle]:
+        graph, constants, oracle = read_graph(self.program)
+        graph.notes += self.notes
+        return graph, constants, oracle
+
+    @property
+    def graph(self) -> Graph:
+        return self._read[0]
+
+    @property
+    def constants(self) -> Constants:
+        return self._read[1]
+
+    @property
+    def oracle(self) -> TorchOracle:
+        return self._read[2]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the weights' file; without one, of the names and elements of the parameters."""
+        if self._file is not None:
+            return file_sha256(self._file)
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.program.state_dict.items()):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(to_numpy(tensor)).tobytes())
+        return digest.hexdigest()
+
+    @property
+    def node_count(self) -> int:
+        return count_calls(self.program)
+
+    @property
+    def batch_norm_count(self) -> int:
+        return sum(isinstance(node.kind, Norm) for node in self.graph.nodes)
+
+    @cached_property
+    def inputs(self) -> list[InputSpec]:
+        """The tensors that a caller gives, by the names that they have in the program."""
+        specs = []
+        values = {n.name: n.meta.get("val") for n in self.program.graph.nodes}
+        for spec in self.program.graph_signature.input_specs:
+            value = values.get(spec.arg.name)
+            if spec.kind is not InputKind.USER_INPUT or not isinstance(value, torch.Tensor):
+                continue
+            dtype = numpy_dtype(value.dtype) if has_numpy_dtype(value.dtype) else None
+            shape = tuple(n if isinstance(n, int) else None for n in value.shape)
+            specs.append(InputSpec(spec.arg.name, dtype, shape))
+        return specs
+
+    def generated_inputs(self) -> Sequence[Arrays]:
+        """Two sets: normally distributed values, and values between 0 and 1 as images have them.
+
+        Raises:
+            DataError: where an input has a type that cannot be made up.
+            RuntimeUnavailableError: where the model does not run on them.
+        """
+        rng = np.random.default_rng(0)
+        feeds = [
+            {spec.name: self._made_up(spec, rng, image=image) for spec in self.inputs}
+            for image in (False, True)
+        ]
+        runner = Runner(self.program)
+        for each in feeds:
+            runner.outputs(each)
+        return feeds
+
+    def _made_up(
+        self, spec: InputSpec, rng: np.random.Generator, *, image: bool
+    ) -> NDArray[Any]:
+        node = next(n for n in self.program.graph.nodes if n.name == spec.name)
+        shape = self.oracle.symbols.shape(node.meta["val"], 0)
+        if spec.dtype is None or shape is None:
+            raise DataError(f"input {spec.name} has a type to make no values for; give --data")
+        if spec.dtype.kind in "biu":  # 0 and 1 are legal indices nearly everywhere
+            return rng.integers(0, 2, shape).astype(spec.dtype)
+        values = rng.random(shape) if image else rng.standard_normal(shape)
+        return values.astype(spec.dtype)
+
+    def edit(self, plan: Plan) -> TorchEdited:
+        from bnfold.formats.torch.edited import TorchEdited
+
+        return TorchEdited(self, plan)
+
+    def comparison(self, other: Model, scratch: Path) -> Bench:
+        """This model, with the parameters of all its layers replaceable, beside another one.
+
+        Raises:
+            UsageError: where the other holds no program that could run.
+            RuntimeUnavailableError: where no runtime accepts the other.
+        """
+        from bnfold.errors import UsageError
+        from bnfold.formats.torch.bench import TorchBench, layers, onnx_candidate, parameters_of
+
+        parameters = parameters_of(layers(self.graph), self.constants)
+        if isinstance(other, TorchModel):
+            return TorchBench(self.program, parameters, Runner(other.program).outputs)
+        if other.format == "onnx":
+            run = onnx_candidate(other.path)
+            return TorchBench(self.program, parameters, run, "eager, onnxruntime")
+        raise UsageError(f"{other.path} holds weights without a program; give its factory")
+
+
+def count_calls(program: ExportedProgram) -> int:
+    """How many operators a program calls."""
+    return sum(
+        node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload)
+        for node in program.graph.nodes
+    )
+
+
+def _unused_norms(program: ExportedProgram) -> list[str]:
+    """Says which BatchNorm are in the file, yet never run."""
+    placeholders = {n.name: n for n in program.graph.nodes if n.op == "placeholder"}
+    unused = [
+        str(spec.target).rpartition(".")[0]
+        for spec in program.graph_signature.input_specs
+        if str(spec.target).endswith("running_mean") and not placeholders[spec.arg.name].users
+    ]
+    if not unused:
+        return []
+    shown = ", ".join(unused[:3]) + (", …" if len(unused) > 3 else "")
+    return [f"{len(unused)} BatchNorm are in the file, yet inference never runs them ({shown})"]

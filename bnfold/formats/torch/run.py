@@ -1,0 +1,144 @@
+"""Running exported programs eagerly, whole or in part, with any value replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+from torch.fx import Node as Call
+from torch.utils import _pytree as pytree
+
+from bnfold.errors import RuntimeUnavailableError
+from bnfold.formats.torch.arguments import mapped, nodes_in
+from bnfold.formats.torch.tensors import to_numpy, to_torch
+from bnfold.formats.torch.trace import first_line
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Runner:
+    """One program on the CPU, in its own types."""
+
+    def __init__(self, program: ExportedProgram) -> None:
+        self.program = program
+        self._nodes = {node.name: node for node in program.graph.nodes}
+        self._known = _parameters(program)
+        kinds = [s.kind.name for s in program.graph_signature.output_specs]
+        returned: Any = program.graph.output_node().args[0]
+        self._outputs = [n for n, k in zip(returned, kinds, strict=True) if k == "USER_OUTPUT"]
+
+    def values(
+        self, feeds: Arrays, wanted: Sequence[str], replaced: Arrays | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """The values of nodes by name; computes only what they need.
+
+        Args:
+            feeds: inputs of the program by name; others may be missing where nothing needs them.
+            wanted: names of nodes.
+            replaced: values to use for other nodes by name, parameters included.
+
+        Raises:
+            RuntimeUnavailableError: where an input is missing or an operator fails.
+        """
+        given = {name: to_torch(np.asarray(array)) for name, array in feeds.items()}
+        given |= {name: to_torch(np.asarray(array)) for name, array in (replaced or {}).items()}
+        try:
+            with torch.no_grad():
+                found = self._evaluate(given, [self._nodes[name] for name in wanted])
+        except Exception as error:  # torch raises whatever its operators raise
+            raise RuntimeUnavailableError(first_line(error)) from None
+        return {name: _array(found[self._nodes[name]]) for name in wanted}
+
+    def outputs(self, feeds: Arrays, replaced: Arrays | None = None) -> list[NDArray[Any]]:
+        """The program's outputs in their order. Raises as `values`."""
+        nodes = [n for n in self._outputs if isinstance(n, Call)]
+        found = self.values(feeds, [n.name for n in nodes], replaced)
+        return [_array(found[n.name] if isinstance(n, Call) else n) for n in self._outputs]
+
+    def _evaluate(self, given: Mapping[str, Any], wanted: Sequence[Call]) -> dict[Call, Any]:
+        needed, last_use = _needed(wanted, given)
+        found: dict[Call, Any] = {}
+        for node in self.program.graph.nodes:
+            if node not in needed:
+                continue
+            found[node] = given[node.name] if node.name in given else self._run(node, found)
+            for spent in last_use.get(node, ()):
+                if spent not in wanted:
+                    found.pop(spent, None)
+        return found
+
+    def _run(self, node: Call, found: Mapping[Call, Any]) -> Any:
+        if node.op == "placeholder":
+            if node.name not in self._known:
+                raise KeyError(f"input {node.name} is missing")
+            return self._known[node.name]
+        if node.op == "get_attr":
+            return getattr(self.program.graph_module, str(node.target))
+
+        def leaf(item: Any) -> Any:
+            return found[item] if isinstance(item, Call) else item
+
+        return node.target(*mapped(node.args, leaf), **mapped(node.kwargs, leaf))  # type: ignore[operator]
+
+
+def output_names(program: ExportedProgram) -> list[str]:
+    """One name for each output: dict keys and attributes as they are, positions as output_N."""
+    spec = program.call_spec.out_spec
+    if spec is None:
+        return []
+    tree = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
+    paths = pytree.tree_flatten_with_path(tree)[0]
+    return [_joined(path) for path, _ in paths]
+
+
+def _joined(path: Sequence[Any]) -> str:
+    parts = [str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path]
+    name = ".".join(parts)
+    if not name:
+        return "output"
+    return f"output_{name}" if name[0].isdigit() else name
+
+
+def _parameters(program: ExportedProgram) -> dict[str, Any]:
+    """Parameters, buffers and fixed arguments by the name of their placeholder."""
+    known: dict[str, Any] = {}
+    for spec in program.graph_signature.input_specs:
+        if spec.kind is InputKind.USER_INPUT:
+            if hasattr(spec.arg, "value"):
+                known[spec.arg.name] = spec.arg.value
+        elif spec.target in program.state_dict:
+            known[spec.arg.name] = program.state_dict[spec.target].detach()
+        elif spec.target in program.constants:
+            known[spec.arg.name] = program.constants[spec.target]
+    return known
+
+
+def _needed(
+    wanted: Sequence[Call], given: Mapping[str, Any]
+) -> tuple[set[Call], dict[Call, list[Call]]]:
+    """The nodes to compute, and after which one each value is spent."""
+    needed: set[Call] = set()
+    stack = list(wanted)
+    while stack:
+        node = stack.pop()
+        if node in needed:
+            continue
+        needed.add(node)
+        if node.name not in given:
+            stack += nodes_in((node.args, node.kwargs))
+    order = {node: i for i, node in enumerate(wanted[0].graph.nodes)} if wanted else {}
+    last_use: dict[Call, list[Call]] = {}
+    for node in needed:
+        readers = [user for user in node.users if user in needed and user.name not in given]
+        if readers:
+            last_use.setdefault(max(readers, key=order.__getitem__), []).append(node)
+    return needed, last_use
+
+
+def _array(value: Any) -> NDArray[Any]:
+    return to_numpy(value) if isinstance(value, torch.Tensor) else np.asarray(value)

@@ -1,0 +1,182 @@
+"""Levels: which BatchNorm can be measured together, and what has to be kept between two levels.
+
+A level is the set of layers whose inputs depend on no other unmeasured layer. Every node is run at
+the first level at which its inputs are known; a value that a later level reads crosses the frontier
+and is kept. So each node runs once, and the sum over all levels is one forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bnfold.graph import Graph, Node, Value
+from bnfold.recalibration.observer import Population
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """One step. Values go by name.
+
+    ``inputs`` are fed to the piece: values kept by the level before, or the model's own inputs.
+    ``targets`` are what the level's layers normalise; ``kept`` is what crosses to the next level.
+    ``nodes`` are the BatchNorm inside the piece, measured before; ``before`` all of lower levels.
+    """
+
+    populations: tuple[Population, ...]
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...]
+    kept: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    before: tuple[Node, ...]
+
+    @property
+    def computed(self) -> tuple[str, ...]:
+        """What the piece has to return: targets and kept values that are not fed already."""
+        wanted = dict.fromkeys((*self.targets, *self.kept))
+        return tuple(name for name in wanted if name not in self.inputs)
+
+
+@dataclass(frozen=True, eq=False)
+class LevelPlan:
+    """All levels. ``split`` names layers that are called on their own output.
+
+    Such a layer has no single population: each of its calls is measured by itself.
+    """
+
+    levels: tuple[Level, ...]
+    split: tuple[str, ...] = ()
+
+    @property
+    def populations(self) -> tuple[Population, ...]:
+        return tuple(p for level in self.levels for p in level.populations)
+
+
+def plan_levels(graph: Graph, populations: Sequence[Population]) -> LevelPlan:
+    """Puts the layers into levels. Linear in nodes for each layer that is called several times."""
+    numbering = _Numbering(graph, populations)
+    needed = _needed(numbering.nodes, numbering.targets)
+    last_use = _last_uses(numbering, needed)
+    count = 1 + max(numbering.level_of.values())
+    levels: list[Level] = []
+    kept: tuple[Value, ...] = ()
+    for number in range(count):
+        before, kept = kept, _crossing(numbering, last_use, number)
+        levels.append(_level(numbering, needed, number, before, kept))
+    return LevelPlan(tuple(levels), tuple(numbering.split))
+
+
+class _Numbering:
+    """The level of every value and of every layer."""
+
+    def __init__(self, graph: Graph, populations: Sequence[Population]) -> None:
+        # Nodes in bodies run as part of the node that holds the body.
+        self.nodes = [node for node in graph.nodes if not node.scope]
+        self.populations = list(populations)
+        self.split: list[str] = []
+        self._number()
+
+    def _number(self) -> None:
+        """Raises the level of shared layers until nothing changes."""
+        floor = dict.fromkeys(self.populations, 0)
+        while True:
+            self.level_of = self._pass(floor)
+            raised = {p: level for p, level in self.level_of.items() if level > floor[p]}
+            shared = [p for p in raised if len(p.nodes) > 1]
+            endless = [p for p in shared if raised[p] >= len(self.populations)]
+            if endless:
+                self._split_up(endless[0])
+                floor = dict.fromkeys(self.populations, 0)
+            elif not shared:
+                return
+            else:
+                floor |= {p: raised[p] for p in shared}
+
+    def _pass(self, floor: dict[Population, int]) -> dict[Population, int]:
+        owner = {node: p for p in self.populations for node in p.nodes}
+        found = dict(floor)
+        self.node_level: dict[Node, int] = {}
+        self.value_level: dict[Value, int] = {}
+        for node in self.nodes:
+            level = max((self.value_level.get(v, 0) for v in _read(node)), default=0)
+            population = owner.get(node)
+            if population is not None:
+                found[population] = max(found[population], level)
+                level = found[population] + 1
+            self.node_level[node] = level
+            self.value_level.update(dict.fromkeys(node.outputs, level))
+        return found
+
+    def _split_up(self, population: Population) -> None:
+        self.split.append(population.name)
+        at = self.populations.index(population)
+        self.populations[at : at + 1] = [Population((node,)) for node in population.nodes]
+
+    @property
+    def targets(self) -> list[Value]:
+        return [node.inputs[0] for p in self.populations for node in p.nodes]
+
+
+def _read(node: Node) -> list[Value]:
+    """What must exist before ``node`` runs; constants always do."""
+    return [value for value in node.inputs if value.constant is None]
+
+
+def _needed(nodes: Sequence[Node], targets: Sequence[Value]) -> set[Node]:
+    """The nodes that some target depends on."""
+    wanted = set(targets)
+    needed = set()
+    for node in reversed(nodes):
+        if any(value in wanted for value in node.outputs):
+            needed.add(node)
+            wanted.update(_read(node))
+    return needed
+
+
+def _last_uses(numbering: _Numbering, needed: set[Node]) -> dict[Value, int]:
+    """The last level at which a value is read, by a node or as a target."""
+    last: dict[Value, int] = {}
+    for node in numbering.nodes:
+        if node in needed:
+            for value in _read(node):
+                last[value] = max(last.get(value, 0), numbering.node_level[node])
+    for population, level in numbering.level_of.items():
+        for node in population.nodes:
+            value = node.inputs[0]
+            last[value] = max(last.get(value, 0), level)
+    return last
+
+
+def _crossing(
+    numbering: _Numbering, last_use: dict[Value, int], number: int
+) -> tuple[Value, ...]:
+    """The values that exist at level ``number`` and are read later."""
+    levels = numbering.value_level
+    return tuple(v for v, last in last_use.items() if levels.get(v, 0) <= number < last)
+
+
+def _level(
+    numbering: _Numbering,
+    needed: set[Node],
+    number: int,
+    before: tuple[Value, ...],
+    kept: tuple[Value, ...],
+) -> Level:
+    populations = tuple(p for p, level in numbering.level_of.items() if level == number)
+    own = {node for p in numbering.populations for node in p.nodes}
+    targets = dict.fromkeys(name for p in populations for name in p.values)
+    fed = {v.name for v in before}
+    run = [n for n in numbering.nodes if n in needed and numbering.node_level[n] == number]
+    reads = [v for node in run for v in _read(node)]
+    if not number:  # the model's inputs: what no node makes
+        fed |= {v.name for v in (*reads, *numbering.targets, *kept) if v.producer is None}
+    wanted = dict.fromkeys([*(v.name for v in reads), *targets, *(v.name for v in kept)])
+    earlier = [n for n in numbering.nodes if n in needed & own]
+    return Level(
+        populations,
+        inputs=tuple(name for name in wanted if name in fed),
+        targets=tuple(targets),
+        kept=tuple(v.name for v in kept),
+        nodes=tuple(n for n in run if n in own),
+        before=tuple(n for n in earlier if numbering.node_level[n] <= number),
+    )

@@ -1,0 +1,103 @@
+"""The population method: the statistics of what reaches each layer in the deployed network.
+
+Level by level: run the network from the frontier to the inputs of this level's layers, measure,
+set, go on. The layers before are final when a level is measured, so nothing is approximated. The
+outcome depends on the samples alone, not on how they are batched, ordered or shared out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from bnfold.recalibration.batches import Batch
+from bnfold.recalibration.levels import Level
+from bnfold.recalibration.observer import Piece
+from bnfold.recalibration.run import Recalibration, Run, problem_of
+from bnfold.recalibration.slots import Measured, Slots, measured
+
+Activations = dict[str, NDArray[Any]]
+
+
+def population_statistics(run: Run) -> Recalibration:
+    """Measures and settles all levels.
+
+    Raises:
+        DataError: where values are not finite (batch and layer are named), or too few.
+        RuntimeUnavailableError: where the model does not run on the data.
+    """
+    new, found = {}, {}
+    for number, level in enumerate(run.plan.levels):
+        for population, result in zip(level.populations, _measure(run, number), strict=True):
+            found[population.name] = result
+            new[population.name] = run.settle(population, result.whole)
+    return Recalibration(new, found)
+
+
+def _measure(run: Run, number: int) -> list[Measured]:
+    """The moments of one level's layers over the whole sample."""
+    level = run.plan.levels[number]
+    slots = [Slots(len(run.batches), p.norm.channels) for p in level.populations]
+    pieces = _Pieces(run, number)
+    problem: str | None = None
+    for index in run.own:
+        batch, values = pieces.activations(index)
+        for population, slot in zip(level.populations, slots, strict=True):
+            for name in population.values:
+                moments = batch.moments(values[name], population.norm.axis, population.name)
+                finite = moments.pooled().is_finite
+                if not finite and problem is None:
+                    problem = problem_of(population, finite, run.batches[index])
+                slot.add(index, moments)
+        if level.kept:
+            run.cache.put(index, {name: values[name] for name in level.kept})
+        run.tell("measuring", index, len(run.plan.levels))
+    run.refuse(problem)
+    return [measured(run.processes.sum(slot.packed())) for slot in slots]
+
+
+class _Pieces:
+    """The pieces that lead to one level: from the frontier, or from the model's inputs."""
+
+    def __init__(self, run: Run, number: int) -> None:
+        self._run, self._number = run, number
+        self._level: Level = run.plan.levels[number]
+        self._from_frontier: Piece | None = None
+        self._from_inputs: Piece | None = None
+
+    def activations(self, index: int) -> tuple[Batch, Activations]:
+        """Batch ``index``, and the level's targets and kept values for it."""
+        if self._number:
+            held = self._run.cache.take(index)
+            if held is not None:
+                return self._shell(index), held | self._forward(held)
+        batch = self._run.batches[index]
+        return batch, batch.feeds | self._whole(batch.feeds)
+
+    def _forward(self, held: Activations) -> Activations:
+        level = self._level
+        if not level.computed:
+            return {}
+        feeds = {name: held[name] for name in level.inputs}
+        if self._from_frontier is None:
+            types = {name: array.dtype for name, array in feeds.items()}
+            self._from_frontier = self._run.observer.piece(types, level.computed, level.nodes)
+        return dict(self._from_frontier.run(feeds, self._run.settled))
+
+    def _whole(self, feeds: Activations) -> Activations:
+        level = self._level
+        wanted = dict.fromkeys((*level.targets, *level.kept))
+        computed = [name for name in wanted if name not in feeds]
+        if not computed:
+            return {}
+        if self._from_inputs is None:
+            types = {name: array.dtype for name, array in feeds.items()}
+            self._from_inputs = self._run.observer.piece(types, computed, level.before)
+        return dict(self._from_inputs.run(feeds, self._run.settled))
+
+    def _shell(self, index: int) -> Batch:
+        """What is known of a batch without reading it again."""
+        batches = self._run.batches
+        valid = batches.samples_in(index)
+        return Batch(index, {}, valid, batches.fixed or valid)

@@ -1,0 +1,142 @@
+"""What both methods work with: the model, the sample, and how a measurement becomes a statistic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnfold.algebra.moments import Moments
+from bnfold.algebra.rounding import cast, overflows
+from bnfold.errors import DataError
+from bnfold.recalibration.batches import Batch, Batches
+from bnfold.recalibration.cache import ActivationCache
+from bnfold.recalibration.levels import LevelPlan
+from bnfold.recalibration.observer import Observer, Population, Statistics
+from bnfold.recalibration.processes import Processes
+from bnfold.recalibration.slots import Measured, own_batches
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, and how many of how many samples (times levels) are done."""
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """The default: nobody watches."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recalibration:
+    """The outcome: new statistics, and what they were made from, by layer name."""
+
+    new: Mapping[str, Statistics]
+    measured: Mapping[str, Measured]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class Run:
+    """One recalibration in progress.
+
+    ``unbiased``: store m2/(count - 1); ``prior``: how many samples the old statistics are worth.
+    """
+
+    observer: Observer
+    plan: LevelPlan
+    batches: Batches
+    processes: Processes
+    cache: ActivationCache
+    unbiased: bool = False
+    prior: float = 0.0
+    progress: Progress = no_progress
+    settled: dict[str, Statistics] = field(default_factory=dict)
+    done: int = 0
+
+    @property
+    def own(self) -> list[int]:
+        return own_batches(len(self.batches), self.processes.rank, self.processes.size)
+
+    def tell(self, stage: str, batch: Batch | int, steps: int) -> None:
+        """Reports one more batch done, out of ``steps`` times all of this process's samples."""
+        index = batch if isinstance(batch, int) else batch.index
+        self.done += self.batches.samples_in(index)
+        self.progress(stage, self.done, steps * sum(map(self.batches.samples_in, self.own)))
+
+    def settle(self, population: Population, measured: Moments) -> Statistics:
+        """Blends a measurement with the old statistics and notes it for the pieces to come.
+
+        Raises:
+            DataError: where there are too few values, or the outcome does not fit the type.
+        """
+        if measured.count < 2:
+            raise DataError(
+                f"{population.name} sees {measured.count} value per channel in the whole sample, "
+                "which has no variance; give at least 2 samples"
+            )
+        found = Statistics(measured.mean, measured.variance(unbiased=self.unbiased))
+        return self.set(population, found)
+
+    def set(self, population: Population, found: Statistics) -> Statistics:
+        """`settle` for statistics that are known already."""
+        blended = blend(population.stored, found, self.prior, self.batches.samples)
+        dtype = population.norm.dtype
+        if overflows(np.concatenate([blended.mean, blended.variance]), dtype):
+            raise DataError(
+                f"the statistics measured at {population.name} do not fit its type {dtype}; "
+                "scale the inputs as in training, or keep the statistics in float32"
+            )
+        # What is measured behind this layer has to be what the written file will compute.
+        stored = Statistics(
+            cast(blended.mean, dtype).astype(np.float64),
+            cast(blended.variance, dtype).astype(np.float64),
+        )
+        self.settled |= dict.fromkeys((node.name for node in population.nodes), stored)
+        return stored
+
+    def refuse(self, problem: str | None) -> None:
+        """Raises what any process found, on all of them.
+
+        Raises:
+            DataError: with the first one's message.
+        """
+        message = self.processes.first(problem)
+        if message is not None:
+            raise DataError(message)
+
+
+def blend(old: Statistics, new: Statistics, prior: float, samples: int) -> Statistics:
+    """``N/(N+n)`` of the old and ``n/(N+n)`` of the new statistics.
+
+    Source: Schneider et al., *Improving robustness against common corruptions by covariate shift
+    adaptation*, NeurIPS 2020, equation 3; with N = 0 the new ones.
+    """
+    if not prior:
+        return new
+    weight = prior / (prior + samples)
+    return Statistics(
+        weight * old.mean + (1 - weight) * new.mean,
+        weight * old.variance + (1 - weight) * new.variance,
+    )
+
+
+def problem_of(population: Population, moments_finite: bool, batch: Batch) -> str | None:
+    """The sentence on values that are no numbers: the batch, and the layer they reach first."""
+    if moments_finite:
+        return None
+    for name, array in batch.feeds.items():
+        if not _finite(array[: batch.valid]):
+            return (
+                f"batch {batch.index + 1} of the data holds NaN or infinite values in {name} "
+                f"(first seen at {population.name}); remove or repair these samples"
+            )
+    return (
+        f"batch {batch.index + 1} gives NaN or infinite values at {population.name}, the first "
+        "layer that they reach, though the data itself is finite; check its scale and the weights "
+        "before that layer"
+    )
+
+
+def _finite(array: NDArray[Any]) -> bool:
+    return array.dtype.kind in "iub" or bool(np.isfinite(array.astype(np.float64)).all())
