@@ -62,7 +62,8 @@ def overlaid(slide_a: Slide, a: Array, slide_b: Slide, b: Array) -> tuple[Slide,
     end = tuple(margin - first + step * (n - 1) for margin, first, step, n in axes)
     total = np.zeros(a.shape[:2] + taps)
     for place, weight in zip(places, (a, b), strict=True):
-        total[(slice(None), slice(None), *place)] += weight
+        where = (slice(None), slice(None), *place)
+        total[where] += weight
     return Slide(taps, begin, end, steps), total
 
 
