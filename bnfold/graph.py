@@ -151,9 +151,11 @@ class Movement:
     """Moves elements about without changing them. ``touched``: the axes it works on, None for all.
 
     An axis that is not touched is the same axis, of the same size, of every input and output.
+    ``fill`` is a constant that the operator may write at some sizes of dynamic axes (NaN: unknown).
     """
 
     touched: tuple[int, ...] | None = None
+    fill: float | None = None
 
 
 @dataclass(frozen=True)
@@ -161,9 +163,11 @@ class Average:
     """Replaces elements by weighted sums over some axes.
 
     ``axes[i]`` is the input axis that output axis ``i`` carries unchanged, None where it is reduced.
+    ``period``: how many consecutive sizes of an axis show everything that happens at its border.
     """
 
     axes: tuple[int | None, ...]
+    period: int = 4
 
 
 @dataclass(frozen=True)

@@ -178,9 +178,8 @@ def _source_map(node: Node, walk: Walk) -> AffineMap:
         amap = kinds.affine.current_map(node, rank, walk.ledger)
         kinds.affine.refuse_growth(node, amap, walk)
         assert isinstance(kind, Affine)
-        if kind.constant is not None and kind.constant.obstacle:
-            obstacle = kind.constant.obstacle
-            raise Refused(Reason[obstacle.code], obstacle.culprit)
+        if kind.constant is not None:
+            kinds.affine.check_fixed(kind.constant)
     if not amap.is_finite:
         raise Refused(Reason.OVERFLOW, node.label)
     return amap
@@ -195,3 +194,5 @@ def _push(node: Node, walk: Walk) -> None:
     if not node.outputs[0].readers and not node.outputs[0].is_output:
         raise Refused(Reason.UNREAD, node.outputs[0].name)
     walk.push(node.outputs[0], amap)
+    if not walk.into and not amap.is_identity:
+        raise Refused(Reason.UNREAD, node.outputs[0].name)

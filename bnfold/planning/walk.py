@@ -98,9 +98,7 @@ class Walk:
 
     def _absorb_in_constant(self, value: Value, amap: AffineMap, reader: Node) -> None:
         assert value.constant is not None
-        if value.constant.obstacle:
-            obstacle = value.constant.obstacle
-            raise Refused(Reason[obstacle.code], obstacle.culprit)
+        kinds.affine.check_fixed(value.constant)
         if not np.issubdtype(value.constant.dtype, np.floating):
             raise Refused(Reason.SHARED_CONSTANT, reader.label)
         state = self.ledger.get((reader, value))

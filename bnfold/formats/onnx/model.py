@@ -110,6 +110,7 @@ class OnnxModel:
             RuntimeUnavailableError: where onnxruntime does not run the model.
         """
         session = Session(self.path)
+        found: list[Arrays] = []
         problem: RuntimeUnavailableError | None = None
         for batch, other in SIZES:
             feeds = make_inputs(self.inputs, batch, other)
@@ -118,12 +119,17 @@ class OnnxModel:
                     session.run(each)
             except RuntimeUnavailableError as error:
                 problem = problem or error
-                if is_static(self.proto.graph):
-                    break
-                continue
-            return feeds
-        assert problem is not None
-        raise problem
+            else:
+                # Normally distributed values at one size, values like an image's at another.
+                found.append(feeds[len(found)])
+            if len(found) == len(feeds) or (is_static(self.proto.graph) and not found):
+                break
+            if is_static(self.proto.graph):
+                return feeds
+        if not found:
+            assert problem is not None
+            raise problem
+        return found
 
     def edit(self, plan: Plan) -> OnnxEdited:
         from bnfold.formats.onnx.edited import OnnxEdited

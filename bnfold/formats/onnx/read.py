@@ -13,7 +13,17 @@ from bnfold.formats.onnx.operators.elementwise import is_vector_on_last_axis
 from bnfold.formats.onnx.oracle import OnnxOracle
 from bnfold.formats.onnx.scopes import Scope, bodies_of, captured_names, scopes_of
 from bnfold.formats.onnx.tensors import TensorStore
-from bnfold.graph import Affine, Graph, Linear, Node, Opaque, Value
+from bnfold.graph import (
+    Affine,
+    Average,
+    Graph,
+    Linear,
+    Monotone,
+    Movement,
+    Node,
+    Opaque,
+    Value,
+)
 
 _DIVIDERS = {"Sqrt", "Reciprocal", "Pow", "ReduceL2", "ReduceSumSquare"}
 _COMPUTED_NORMS = {
@@ -97,14 +107,23 @@ class _Reader:
         shape_reads = SHAPE_READS.get(proto.op_type, ())
         for position, value in enumerate(node.inputs):
             (value.shape_readers if position in shape_reads else value.readers).append(node)
+        self._note_settings(scope, proto, node)
         self.nodes.append(node)
+
+    def _note_settings(self, scope: Scope, proto: onnx.NodeProto, node: Node) -> None:
+        """Computed values that steer a node (sizes, a padding value) are read as they are."""
+        flowing = {value.name for value in node.inputs}
+        for name in set(proto.input) - flowing - {""}:
+            if scope.owner(name) and not self.constants.find(scope, name):
+                value = self._value(scope, name)
+                value.readers.append(Node(node.name, node.op, Opaque(), [value], [], node.scope))
 
     def _reading(self, scope: Scope, proto: onnx.NodeProto) -> Reading:
         native = proto.domain in ("", "ai.onnx")
         reader = READERS.get(proto.op_type) if native else None
         reading = reader(self._view(scope, proto)) if reader else None
         if reading is not None:
-            return reading
+            return self._with_fixed_settings(scope, proto, reading)
         names = [name for name in proto.input if name]
         if native and proto.op_type in SHAPE_READS:
             names = list(proto.input)
@@ -115,6 +134,17 @@ class _Reader:
         names = [name for name in names if scope.owner(name)]
         nonlinear = native and proto.op_type in NONLINEAR
         return Reading(Opaque(nonlinear), tuple(names))
+
+    def _with_fixed_settings(
+        self, scope: Scope, proto: onnx.NodeProto, reading: Reading
+    ) -> Reading:
+        """A setting that callers may override (indices, sizes) says nothing about the operator."""
+        if isinstance(reading.kind, Movement | Average | Monotone):
+            for name in set(proto.input) - set(reading.inputs) - {""}:
+                constant = self.constants.find(scope, name)
+                if constant and constant.obstacle:
+                    return Reading(Opaque(obstacle=constant.obstacle), reading.inputs)
+        return reading
 
     def _view(self, scope: Scope, proto: onnx.NodeProto) -> NodeView:
         def is_read(name: str) -> bool:

@@ -18,7 +18,8 @@ from bnfold.formats.onnx.scopes import Scope
 from bnfold.graph import Shape
 
 # Tried in turn: sizes for the first axis (the batch) and for any other dynamic axis.
-SIZES = ((2, 64), (3, 96), (2, 32), (3, 64), (2, 224), (3, 256), (1, 16), (2, 8))
+# An even one and an awkward one come first: what depends on divisibility shows in their difference.
+SIZES = ((2, 64), (3, 77), (3, 96), (2, 32), (3, 224), (2, 256), (1, 16), (2, 8))
 _SMALL = 1 << 14
 _SHAPE_ARITHMETIC_TYPES = (np.integer, np.bool_, np.floating)
 

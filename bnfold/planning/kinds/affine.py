@@ -37,6 +37,12 @@ def check_constant(array: Array, like: Constant, node: Node) -> None:
     check_vector(array, like.dtype, node.label)
 
 
+def check_fixed(constant: Constant) -> None:
+    """Raises `Refused` where a constant may turn out to be another one."""
+    if constant.obstacle:
+        raise Refused(Reason[constant.obstacle.code], constant.obstacle.culprit)
+
+
 def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     kind = node.kind
     assert isinstance(kind, Affine)
@@ -64,13 +70,17 @@ def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     assert isinstance(kind, Affine)
     after = current_map(node, amap.rank, walk.ledger)
     refuse_growth(node, after, walk)
-    if kind.form in ("x*c", "x/c"):
+    scales = kind.form in ("x*c", "x/c")
+    if scales:
         fits = amap.has_no_shift
     else:
         fits = kind.constant is not None and amap.has_unit_scale
     if walk.merging and fits:
         _put(node, amap.then(after), walk)
-    else:  # a(s x + t) + b = s (a x + b) + (a t + b - s b)
+    else:
+        if kind.constant is not None and not (scales and amap.has_no_shift):
+            check_fixed(kind.constant)
+        # a(s x + t) + b = s (a x + b) + (a t + b - s b)
         shift = after.scale * amap.shift + after.shift - amap.scale * after.shift
         walk.push(node.outputs[0], AffineMap(amap.scale, shift))
 
@@ -91,8 +101,7 @@ def _put(node: Node, new: AffineMap, walk: Walk) -> None:
     """Gives the node the constant with which it computes ``new``."""
     kind = node.kind
     assert isinstance(kind, Affine) and kind.constant is not None
-    if kind.constant.obstacle:
-        raise Refused(Reason[kind.constant.obstacle.code], kind.constant.obstacle.culprit)
+    check_fixed(kind.constant)
     with np.errstate(all="ignore"):
         array: Array = {
             "x*c": new.scale,

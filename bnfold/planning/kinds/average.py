@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bnfold.algebra.affine import AffineMap
-from bnfold.graph import Average, Monotone, Node, Shape, Value
+from bnfold.graph import Average, Node, Shape, Value
 from bnfold.planning.probe import carries_shift
 from bnfold.planning.reasons import Reason, Refused
 
@@ -65,7 +65,7 @@ def _check_shift(node: Node, amap: AffineMap, walk: Walk) -> None:
 def _probe_shapes(node: Node, walk: Walk) -> list[list[Shape]]:
     """Shapes to try in each round: carried axes of size 1; others at their size, and, where that
     is not fixed by the file, at a few more, since the last window of a pool depends on it."""
-    assert isinstance(node.kind, Average | Monotone)
+    assert isinstance(node.kind, Average)
     shapes = walk.graph.shapes(node.inputs[0])
     if shapes is None:
         raise Refused(Reason.UNKNOWN_SHAPE, node.inputs[0].name)
@@ -73,7 +73,7 @@ def _probe_shapes(node: Node, walk: Walk) -> list[list[Shape]]:
     result = []
     for shape in shapes:
         tried = []
-        for more in range(4 if any(dynamic) else 1):
+        for more in range(node.kind.period if any(dynamic) else 1):
             sizes = [n + more * is_dynamic for n, is_dynamic in zip(shape, dynamic, strict=True)]
             tried.append(tuple(1 if i in node.kind.axes else n for i, n in enumerate(sizes)))
         result.append(list(dict.fromkeys(tried)))

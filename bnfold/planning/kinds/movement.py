@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
+    _check_fill(node, amap)
     if len(set(node.inputs)) < len(node.inputs):
         raise Refused(Reason.ACROSS_REGIONS, node.label)
     if _is_untouched(node, amap) and sum(map(_is_live, node.outputs)) == 1:
@@ -30,6 +31,7 @@ def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
 
 
 def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
+    _check_fill(node, amap)
     if _is_untouched(node, amap) and len(node.inputs) == 1:
         _check_constants(node, amap, walk)
         maps = [amap] * len(node.outputs)
@@ -97,6 +99,13 @@ def _probe_shapes(node: Node, amap: AffineMap | None, walk: Walk, round: int) ->
             shape = tuple(n if i in vary else min(n, 1) for i, n in enumerate(shape))
         shapes.append(shape)
     return shapes
+
+
+def _check_fill(node: Node, amap: AffineMap) -> None:
+    assert isinstance(node.kind, Movement)
+    fill = node.kind.fill
+    if fill is not None and not np.all(amap.scale * fill + amap.shift == fill):
+        raise Refused(Reason.SHIFT_BLOCKED, node.label)
 
 
 def _check_constants(node: Node, amap: AffineMap, walk: Walk) -> None:

@@ -8,7 +8,8 @@ from bnfold.graph import Average
 
 def read_pool(view: NodeView) -> Reading:
     spatial = len(view.ints("kernel_shape"))
-    return Reading(Average((0, 1, *[None] * spatial)), (view.name(0),))
+    period = max([4, *view.ints("strides")])
+    return Reading(Average((0, 1, *[None] * spatial), period), (view.name(0),))
 
 
 def read_global_pool(view: NodeView) -> Reading | None:

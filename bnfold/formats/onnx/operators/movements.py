@@ -53,7 +53,7 @@ def read_split(view: NodeView) -> Reading:
 
 def read_slice(view: NodeView) -> Reading:
     axes = view.numbers(3, "axes")
-    if not axes:  # all leading axes, as many as there are starts
+    if axes == []:  # absent: all leading axes, as many as there are starts
         starts = view.numbers(1, "starts")
         axes = None if not starts else list(range(len(starts)))
     touched = None if axes is None else tuple(int(axis) for axis in axes)
@@ -75,11 +75,21 @@ def read_depth(view: NodeView) -> Reading:
 
 def read_pad(view: NodeView) -> Reading:
     pads = view.numbers(1, "pads")
+    if pads is None and view.oracle.rounds > 1:
+        return Reading(Movement(None, fill=_fill(view)), (view.name(0),))
     if not pads or (view.opset >= 18 and view.name(3)):
         return read_whole(view)
     rank = len(pads) // 2
     touched = tuple(axis for axis in range(rank) if pads[axis] or pads[axis + rank])
     return Reading(Movement(touched), (view.name(0),))
+
+
+def _fill(view: NodeView) -> float | None:
+    """What a Pad whose amounts follow from sizes may write, even if not at the sizes tried."""
+    if view.attribute("mode", "constant") != "constant":
+        return None
+    value = view.numbers(2, "value")
+    return float("nan") if value is None else float(value[0] if value else 0.0)
 
 
 READERS = {
