@@ -14,7 +14,7 @@ from onnx import helper
 
 from bnfold.formats.onnx.constants import Constants
 from bnfold.formats.onnx.scopes import Scope
-from bnfold.formats.onnx.shapes import SIZES, Shapes, is_static
+from bnfold.formats.onnx.shapes import SIZES, Shapes, Sizes, is_static
 from bnfold.graph import Node, Shape, Value
 
 _RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
@@ -35,19 +35,21 @@ class OnnxOracle:
 
     @cached_property
     def _assignments(self) -> list[Shapes]:
-        wanted = 1 if is_static(self._model.graph) else 2
-        found: list[Shapes] = []
-        tried = [self._propagated(*sizes) for sizes in SIZES[:wanted]]
-        found = [shapes for shapes in tried if shapes.complete]
-        if len(found) < wanted:
-            for sizes in SIZES[wanted:]:
+        """Two that differ in every dynamic axis, complete ones if there are such."""
+        found: list[tuple[Sizes, Shapes]] = []
+        spare: list[tuple[Sizes, Shapes]] = []
+        for sizes in SIZES:
+            if all(a != b for first, _ in found for a, b in zip(first, sizes, strict=True)):
                 shapes = self._propagated(*sizes)
-                tried.append(shapes)
-                if shapes.complete:
-                    found.append(shapes)
-                if len(found) == wanted:
-                    break
-        return (found + [s for s in tried if s not in found])[:wanted]
+                (found if shapes.complete else spare).append((sizes, shapes))
+            if len(found) == (1 if is_static(self._model.graph) else 2):
+                break
+        for sizes, shapes in spare:
+            if len(found) < 2 and all(
+                a != b for first, _ in found for a, b in zip(first, sizes, strict=True)
+            ):
+                found.append((sizes, shapes))
+        return [shapes for _, shapes in found[: 1 if is_static(self._model.graph) else 2]]
 
     def _propagated(self, batch: int, other: int) -> Shapes:
         return Shapes(self._model, self._scopes, self.constants).propagate(batch, other)

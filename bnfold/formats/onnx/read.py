@@ -104,7 +104,8 @@ class _Reader:
         )
         for value in node.outputs:
             value.producer = node
-        shape_reads = SHAPE_READS.get(proto.op_type, ())
+        native = proto.domain in ("", "ai.onnx")
+        shape_reads = SHAPE_READS.get(proto.op_type, ()) if native else ()
         for position, value in enumerate(node.inputs):
             (value.shape_readers if position in shape_reads else value.readers).append(node)
         self._note_settings(scope, proto, node)

@@ -19,7 +19,18 @@ from bnfold.graph import Shape
 
 # Tried in turn: sizes for the first axis (the batch) and for any other dynamic axis.
 # An even one and an awkward one come first: what depends on divisibility shows in their difference.
-SIZES = ((2, 64), (3, 77), (3, 96), (2, 32), (3, 224), (2, 256), (1, 16), (2, 8))
+Sizes = tuple[int, int]
+SIZES: tuple[Sizes, ...] = (
+    (2, 64),
+    (3, 77),
+    (4, 96),
+    (3, 32),
+    (2, 224),
+    (4, 256),
+    (8, 128),
+    (1, 16),
+    (2, 8),
+)
 _SMALL = 1 << 14
 _SHAPE_ARITHMETIC_TYPES = (np.integer, np.bool_, np.floating)
 

@@ -118,6 +118,13 @@ class Editor:
             self.index.set_output(producer, list(producer.output).index(source), target)
             self.renamed = {a: target if b == source else b for a, b in self.renamed.items()}
             return
+        if producer is not None and not own and self._gives_its_name(scope, source, target):
+            self.index.set_output(producer, list(producer.output).index(source), target)
+            self.renamed[source] = target
+            for read in list(self.index.readers(scope, source)):
+                assert read.node is not None
+                self.index.set_input(read.node, read.position, target)
+            return
         self.renamed[target] = self.renamed.get(source, source)
         for read in list(self.index.readers(scope, target)):
             if read.node is not None:
@@ -125,6 +132,11 @@ class Editor:
             else:  # a graph output keeps its name
                 identity = helper.make_node("Identity", [source], [target], name=edit.node.name)
                 self.index.insert(identity, proto)
+
+    def _gives_its_name(self, scope: Scope, source: str, target: str) -> bool:
+        """Whether ``source`` may go by the name ``target``, which a graph output needs."""
+        needed = any(read.node is None for read in self.index.readers(scope, target))
+        return needed and all(read.node for read in self.index.readers(scope, source))
 
     @edit.register
     def _merge(self, edit: MergeBranches) -> None:
