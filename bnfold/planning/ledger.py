@@ -163,8 +163,9 @@ class Ledger:
         state = self.linear(node)
         if np.any(shift != 0):
             if not kind.every_tap_everywhere or kind.layout.is_stack:
-                convolution = kind.geometry is not None and not kind.geometry.transposed
-                reason = Reason.PADDED_READER if convolution else Reason.SHIFT_AT_BORDERS
+                convolution = kind.geometry is None or not kind.geometry.transposed
+                padded = convolution and not kind.layout.is_stack
+                reason = Reason.PADDED_READER if padded else Reason.SHIFT_AT_BORDERS
                 raise Refused(reason, node.label)
             arriving = shift if state.in_scale is None else state.in_scale * shift
             added = kind.layout.contract(kind.weight.load(), arriving) * kind.weight_factor
