@@ -93,7 +93,8 @@ def verify(
         if cut is not None:
             pieces = _compared(cut, [cut.inputs(f) for f in feeds])
     if passed and undecided:
-        passed = pieces is not None and all(p.passed and p.decided for p in pieces)
+        judged = [p for p in pieces or () if p.decided is not None]
+        passed = bool(judged) and all(p.passed and p.decided for p in judged)
     return Verification(passed, bench.runtime, outputs, pieces, inputs)
 
 

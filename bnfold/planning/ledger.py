@@ -88,14 +88,19 @@ class Ledger:
             ledger = ledger._parent
         return None
 
-    def origin(self, value: Value) -> Value:
-        """``value``, or what it is by now where the nodes that made it are bypassed."""
-        while value.producer is not None:
-            source = self.source(value.producer)
+    def path(self, value: Value) -> list[Value]:
+        """``value`` and what it is by now, where the nodes that made it are bypassed."""
+        found = [value]
+        while found[-1].producer is not None:
+            source = self.source(found[-1].producer)
             if source is None:
                 break
-            value = source
-        return value
+            found.append(source)
+        return found
+
+    def origin(self, value: Value) -> Value:
+        """What ``value`` is by now: the end of its path."""
+        return self.path(value)[-1]
 
     def merge(self, keep: Node, kind: Linear, gone: Iterable[Node]) -> None:
         """``keep`` has become ``kind`` and stands for the nodes ``gone`` as well."""

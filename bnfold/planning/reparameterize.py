@@ -197,8 +197,8 @@ def _made(keep: _Leaf, leaf: _Leaf, inner: list[Value], ledger: Ledger) -> Merge
     ledger.bypass(leaf.total, remaining)
     assert merged.geometry is not None
     edit = MergeBranches(keep.node, gone, merged.layout.shape[2:], merged.geometry)
-    changed = {*inner, *keep.node.outputs, keep.value}
-    changed |= set() if leaf.node is None else {*leaf.node.outputs, leaf.value}
+    changed = {*inner, *ledger.path(keep.value)}
+    changed |= set() if leaf.node is None else set(ledger.path(leaf.value))
     return Merge(edit, frozenset(changed))
 
 

@@ -31,7 +31,11 @@ class OnnxBench:
 
         self.runtime = f"{RUNTIME} {ort.__version__}, graph optimisations off"
         self._reference, self._candidate = reference, candidate
-        self._parameters = {name: np.asarray(c.load()) for name, c in parameters.items()}
+        self._parameters = {
+            name: np.asarray(constant.load())
+            for name, constant in parameters.items()
+            if name in reference.inputs
+        }
 
     def reference(self, feeds: Arrays) -> Arrays:
         return self._reference.run(self._known(self._reference, feeds) | self._parameters)
@@ -69,8 +73,9 @@ class OnnxLocalBench(OnnxBench):
         return {**feeds, **self._activations.run(known)}
 
     def candidate(self, feeds: Arrays) -> Arrays:
-        found = dict(super().candidate(feeds))
-        return found | {old: found[new] for old, new in self._renamed.items() if new in found}
+        names = self._renamed
+        found = super().candidate({names.get(name, name): array for name, array in feeds.items()})
+        return {name: found[names.get(name, name)] for name in self._reference.outputs}
 
 
 def touched_nodes(plan: Plan) -> list[Node]:
@@ -123,9 +128,13 @@ def local_bench(
     types = {v.name: values[v.name].dtype for v in inputs}
     wanted = [v.name for v in outputs]
     reference = start(cut(proto, types, wanted), model.store, {}, scratch / "reference-pieces.onnx")
-    renamed = {name: editor.renamed[name] for name in wanted if name in editor.renamed}
+    renamed = editor.renamed
     candidate = start(
-        cut(editor.proto, types, [renamed.get(name, name) for name in wanted]),
+        cut(
+            editor.proto,
+            {renamed.get(name, name): dtype for name, dtype in types.items()},
+            [renamed.get(name, name) for name in wanted],
+        ),
         model.store,
         editor.computed,
         scratch / "candidate-pieces.onnx",
@@ -139,8 +148,9 @@ def _borders(graph: Graph, plan: Plan) -> tuple[list[Value], list[Value]]:
     inputs: dict[Value, None] = {}
     outputs: dict[Value, None] = {}
     for node in graph.nodes:
-        if not any(v in changed for v in (*node.inputs, *node.outputs)):
-            continue
+        touched = [v for v in (*node.inputs, *node.outputs) if v in changed]
+        if all(node in value.shape_readers for value in touched):
+            continue  # it reads shapes, which no plan changes
         for value in node.inputs:
             if value not in changed and value.constant is None:
                 inputs[value] = None

@@ -115,12 +115,10 @@ class Editor:
         producer = scope.producers.get(source)
         own = any(o.name == source for o in scope.graph.output)
         if producer is not None and not self.index.readers(scope, source) and not own:
-            self.index.set_output(producer, list(producer.output).index(source), target)
-            self.renamed = {a: target if b == source else b for a, b in self.renamed.items()}
+            self._rename(producer, source, target)
             return
         if producer is not None and not own and self._gives_its_name(scope, source, target):
-            self.index.set_output(producer, list(producer.output).index(source), target)
-            self.renamed[source] = target
+            self._rename(producer, source, target)
             for read in list(self.index.readers(scope, source)):
                 assert read.node is not None
                 self.index.set_input(read.node, read.position, target)
@@ -132,6 +130,11 @@ class Editor:
             else:  # a graph output keeps its name
                 identity = helper.make_node("Identity", [source], [target], name=edit.node.name)
                 self.index.insert(identity, proto)
+
+    def _rename(self, producer: onnx.NodeProto, source: str, target: str) -> None:
+        self.index.set_output(producer, list(producer.output).index(source), target)
+        self.renamed = {a: target if b == source else b for a, b in self.renamed.items()}
+        self.renamed[source] = target
 
     def _gives_its_name(self, scope: Scope, source: str, target: str) -> bool:
         """Whether ``source`` may go by the name ``target``, which a graph output needs."""
