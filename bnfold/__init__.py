@@ -8,84 +8,134 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 from bnfold import errors
 
 if TYPE_CHECKING:
+    from torch.fx import GraphModule  # noqa: TID251  only for type checkers
+    from torch.nn import Module  # noqa: TID251  only for type checkers
+
+    from bnfold.data import SampleOptions
     from bnfold.formats import Model
     from bnfold.jobs import FoldResult, Inspection, VerifyResult
+    from bnfold.jobs.recalibration_result import RecalibrationOptions, RecalibrationResult
 
 __version__ = "0.1.0"
 
 AnyPath = str | PathLike[str]
 
 
-def load(path: AnyPath, *, freeze_initializers: bool = False) -> Model:
-    """Opens a model file, told apart by its content.
+def load(
+    source: AnyPath,
+    *,
+    freeze_initializers: bool = False,
+    weights: AnyPath | None = None,
+    inputs: Sequence[str] = (),
+    allow_pickle: bool = False,
+) -> Model:
+    """Opens a model file, told apart by its content, or builds one from a factory.
 
     Args:
-        path: the file.
-        freeze_initializers: take initializers that are also graph inputs for constants.
+        source: a file, or ``package.module:factory``, or ``file.py:factory``.
+        freeze_initializers: take initializers that are also graph inputs for constants (ONNX).
+        weights: a checkpoint for the module of a factory (PyTorch).
+        inputs: example inputs such as ``1x3x224x224:float32``, for what has to be traced.
+        allow_pickle: load files that hold Python objects, which runs code from them.
 
     Raises:
         errors.ModelError: where it is missing, damaged or of an unknown kind.
         errors.MissingExtraError: where an optional dependency is needed to read it.
+        errors.UsageError: where the options do not fit the model.
     """
     from bnfold.formats import open_model
 
-    return open_model(Path(path), freeze_initializers=freeze_initializers)
+    return open_model(
+        str(source),
+        freeze_initializers=freeze_initializers,
+        weights=None if weights is None else Path(weights),
+        inputs=inputs,
+        allow_pickle=allow_pickle,
+    )
 
 
-def inspect(model: Model | AnyPath, *, reparameterize: bool = False) -> Inspection:
-    """Every BatchNorm of a model, and what `fold` would do with it.
+def inspect(
+    model: Model | AnyPath, *, reparameterize: bool = False, data: AnyPath | None = None
+) -> Inspection:
+    """Every BatchNorm of a model, what is wrong with it, and what `fold` would do with it.
+
+    Args:
+        model: an opened model or a path.
+        reparameterize: predict with parallel linear branches merged.
+        data: a sample; stored statistics are compared with what it shows.
 
     Raises:
         errors.ModelError: as for `load`.
+        errors.DataError: where ``data`` does not fit.
     """
     from bnfold.jobs import inspect as job
 
-    return job(_opened(model), reparameterize=reparameterize)
+    sample = None if data is None else str(data)
+    return job(_opened(model), reparameterize=reparameterize, data=sample)
 
 
+@overload
+def fold(
+    model: Module,
+    example_inputs: tuple[Any, ...],
+    *,
+    verify: bool = ...,
+    reparameterize: bool = ...,
+) -> GraphModule: ...
+@overload
 def fold(
     model: Model | AnyPath,
     target: AnyPath | None,
     *,
-    data: AnyPath | None = None,
-    verify: bool = True,
-    strict: bool = False,
-    force: bool = False,
-    reparameterize: bool = False,
-) -> FoldResult:
-    """Folds what can go exactly and writes the result, proved, to ``target``.
+    data: AnyPath | None = ...,
+    verify: bool = ...,
+    strict: bool = ...,
+    force: bool = ...,
+    reparameterize: bool = ...,
+    keep_modules: bool = ...,
+) -> FoldResult: ...
+def fold(
+    model: Any, target: Any, *, verify: bool = True, reparameterize: bool = False, **options: Any
+) -> Any:  # type: ignore[misc]
+    """Folds what can go exactly.
+
+    ``fold(model, target)`` takes an opened model or a path, writes the result, proved, to
+    ``target`` (None plans only) and returns a `FoldResult`. ``fold(module, example_inputs)`` takes a
+    ``torch.nn.Module``, leaves it as it is, and returns a folded ``torch.fx.GraphModule``.
 
     Args:
-        model: an opened model or a path.
-        target: the file to write; None plans only.
-        data: a sample (.npz or .npy) to verify on; None makes inputs from the signature.
-        verify: compare outputs before anything is written.
-        strict: write nothing where a BatchNorm has to stay.
-        force: allow ``target`` to be the model's own file.
+        model: an opened model, a path, or a module.
+        target: the file to write; for a module, a tuple of example inputs.
+        verify: compare outputs before anything is written or returned.
         reparameterize: merge parallel linear branches into one.
+        **options: for files: ``data`` (a sample to verify on), ``strict`` (write nothing where a
+            BatchNorm has to stay), ``force`` (allow ``target`` to be the model's own file),
+            ``keep_modules`` (a state dict for the unchanged class).
 
     Raises:
         errors.BnfoldError: one of its kinds, with a sentence that says what to do. A verification
-            that fails is no exception: nothing is written and ``ok`` of the result is False.
+            that fails is no exception for files: nothing is written and ``ok`` of the result is
+            False. For a module it is a `errors.VerificationError`.
     """
+    if _is_module(model):
+        from bnfold.formats.torch import fold_module
+
+        return fold_module(model, target, verified=verify, reparameterize=reparameterize)
     from bnfold.jobs import fold as job
 
-    return job(
-        _opened(model),
-        None if target is None else Path(target),
-        data=None if data is None else Path(data),
-        verified=verify,
-        strict=strict,
-        force=force,
-        reparameterize=reparameterize,
-    )
+    if options.get("data") is not None:
+        options["data"] = str(options["data"])
+    path = None if target is None else Path(target)
+    return job(_opened(model), path, verified=verify, reparameterize=reparameterize, **options)
 
 
 def verify(
@@ -98,12 +148,50 @@ def verify(
     """
     from bnfold.jobs import verify as job
 
-    sample = None if data is None else Path(data)
+    sample = None if data is None else str(data)
     return job(_opened(reference), _opened(candidate), data=sample)
+
+
+def recalibrate(
+    model: Model | AnyPath,
+    target: AnyPath,
+    data: AnyPath,
+    *,
+    options: RecalibrationOptions | None = None,
+    sampling: SampleOptions | None = None,
+) -> RecalibrationResult:
+    """Measures the population statistics again on a sample and writes the model with them.
+
+    Args:
+        model: an opened model or a path.
+        target: the file to write.
+        data: a sample of the deployed model's inputs.
+        options: method, prior, which layers; the population method by default.
+        sampling: how many samples, and how to read images.
+
+    Raises:
+        errors.BnfoldError: one of its kinds; nothing is written then.
+    """
+    from bnfold.jobs.recalibrate import recalibrate as job
+    from bnfold.jobs.recalibration_result import RecalibrationOptions
+
+    return job(
+        _opened(model),
+        Path(target),
+        str(data),
+        options=options or RecalibrationOptions(),
+        sampling=sampling,
+    )
 
 
 def _opened(model: Model | AnyPath) -> Model:
     return load(model) if isinstance(model, str | PathLike) else model
 
 
-__all__ = ["errors", "fold", "inspect", "load", "verify"]
+def _is_module(model: object) -> bool:
+    """Whether it is a ``torch.nn.Module``; without torch loaded there is none."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, torch.nn.Module)
+
+
+__all__ = ["errors", "fold", "inspect", "load", "recalibrate", "verify"]

@@ -59,11 +59,12 @@ class Value:
 class Norm:
     """BatchNorm in inference form: per channel ``scale * (x - mean) / sqrt(variance + epsilon) + shift``.
 
-    The arrays have shape ``(channels,)``, float64. They are None where the file computes them.
+    The arrays have shape ``(channels,)``, float64; NaN where the file computes them. ``epsilon`` and
+    ``momentum`` are None where the file does not tell them.
     """
 
     channels: int
-    epsilon: float
+    epsilon: float | None
     momentum: float | None
     mean: Array
     variance: Array
@@ -75,6 +76,7 @@ class Norm:
 
     def vectors(self) -> tuple[Array, Array]:
         """``(s, t)`` with ``norm(x) = s * x + t`` along ``axis``."""
+        assert self.epsilon is not None
         return affine_of_statistics(self.mean, self.variance, self.scale, self.shift, self.epsilon)
 
 

@@ -11,8 +11,12 @@ Variances*, Stanford STAN-CS-79-773, 1979.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +26,7 @@ from bnfold.algebra.affine import Array
 
 # Elements worked on at once: in float64 they stay within a processor's cache.
 _BLOCK = 1 << 17
+_WORTH_THREADS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +60,11 @@ class Moments:
         if not self.count or not other.count:
             return self if self.count else other
         count = self.count + other.count
-        delta = other.mean - self.mean
         share = other.count / count
-        m2 = self.m2 + other.m2 + delta * delta * (self.count * share)
-        return Moments(count, self.mean + delta * share, m2)
+        with np.errstate(invalid="ignore", over="ignore"):  # as in `_line_moments`
+            delta = other.mean - self.mean
+            m2 = self.m2 + other.m2 + delta * delta * (self.count * share)
+            return Moments(count, self.mean + delta * share, m2)
 
     @classmethod
     def merged(cls, several: Iterable[Moments], channels: int) -> Moments:
@@ -104,9 +110,10 @@ class SampleMoments:
         if not rows or not self.count:
             return Moments.empty(channels)
         pivot = self.mean[0]
-        moved = self.mean - pivot
-        mean = moved.mean(axis=0)
-        between = ((moved - mean) ** 2).sum(axis=0) * self.count
+        with np.errstate(invalid="ignore", over="ignore"):  # as in `_line_moments`
+            moved = self.mean - pivot
+            mean = moved.mean(axis=0)
+            between = ((moved - mean) ** 2).sum(axis=0) * self.count
         return Moments(rows * self.count, pivot + mean, self.m2.sum(axis=0) + between)
 
 
@@ -119,16 +126,26 @@ def sample_moments(values: NDArray[Any], axis: int = 1) -> SampleMoments:
         values, axis = values[None], 1
     moved = np.moveaxis(values, axis % values.ndim, 1)
     rows, channels = moved.shape[:2]
-    lines = moved.reshape(rows, channels, -1)
-    size = lines.shape[2]
+    size = math.prod(moved.shape[2:])
+    lines = moved.reshape(rows, channels, size)
     if size == 1:
         return SampleMoments(1, lines[:, :, 0].astype(np.float64), np.zeros((rows, channels)))
     mean, m2 = np.empty((rows, channels)), np.empty((rows, channels))
     step = max(1, _BLOCK // max(1, channels * size))
-    for start in range(0, rows, step):
-        block = slice(start, start + step)
+    blocks = [slice(start, start + step) for start in range(0, rows, step)]
+
+    def reduce(block: slice) -> None:
         mean[block], m2[block] = _line_moments(lines[block])
+
+    # Each sample's result is its own, so that threads change nothing but the time.
+    for _ in _pool().map(reduce, blocks) if len(blocks) >= _WORTH_THREADS else map(reduce, blocks):
+        pass
     return SampleMoments(size, mean, m2)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(8, os.cpu_count() or 1), "moments")
 
 
 def _line_moments(lines: NDArray[Any]) -> tuple[Array, Array]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class Drift:
 
     @classmethod
     def of(cls, norm: Norm, observed: Observed, dead_below: float = 0.0) -> Drift:
-        """The drift of one layer; ``dead_below`` is the variance of a dead channel."""
+        """The drift of one layer; a variance of ``dead_below`` is that of a dead channel."""
         stored, now = norm.variance + norm.epsilon, observed.variance + norm.epsilon
         with np.errstate(all="ignore"):
             shift = (observed.mean - norm.mean) / np.sqrt(stored)
@@ -83,6 +84,16 @@ class Drift:
         """The median over channels, in nats."""
         live = self.divergence[self.live]
         return float(np.median(live)) if live.size else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The layer's own measures."""
+        return {
+            "values_per_channel": self.count,
+            "live_channels": int(self.live.sum()),
+            "mean_shift": self.mean_rms,
+            "variance_factor": self.variance_factor,
+            "divergence": self.layer_divergence,
+        }
 
 
 def jeffreys(difference: Array, variance: Array, other: Array) -> Array:

@@ -29,13 +29,13 @@ ALONE_REASONS = (
     Reason.UNEQUAL_BRANCHES,
     Reason.UNREAD,
 )
+STRUCTURAL_REASONS = (*SHARED_REASONS, *BORDER_REASONS, *ALONE_REASONS)
 
 
 def kept_because(layer: Layer) -> str | None:
     """The situation of a layer that stays for the shape of the network, None for other layers."""
     reason = layer.reason
-    structural = (*SHARED_REASONS, *BORDER_REASONS, *ALONE_REASONS)
-    if reason in structural and is_pre_activation(layer):
+    if reason in STRUCTURAL_REASONS and is_pre_activation(layer):
         return PRE_ACTIVATION
     if reason in SHARED_REASONS:
         return SHARED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,7 +21,11 @@ _TINY = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One BatchNorm. ``index`` counts from 0 in the order of the network."""
+    """One BatchNorm. ``index`` counts from 0 in the order of the network.
+
+    The epsilon of ``norm`` is NaN where nobody knows it (a checkpoint): every comparison with it
+    is false then, and the rules that need it are silent by themselves.
+    """
 
     index: int
     node: Node
@@ -64,7 +68,8 @@ class Layer:
 
     @property
     def dead_below(self) -> float:
-        return max(self.thresholds.dead_variance * max(self.norm.epsilon, 0.0), _TINY)
+        epsilon = self.norm.epsilon
+        return max(self.thresholds.dead_variance * epsilon, _TINY) if epsilon > 0 else _TINY
 
     @cached_property
     def dead(self) -> NDArray[np.bool_]:
@@ -109,6 +114,7 @@ class Subject:
     """One model under audit."""
 
     graph: Graph
+    plan: Plan
     layers: tuple[Layer, ...]
     thresholds: Thresholds
 
@@ -126,8 +132,9 @@ class Subject:
             assert isinstance(node.kind, Norm)
             seen = observed.get(node.name) if observed else None
             decision = decisions.get(node.name)
-            layers.append(Layer(index, node, node.kind, decision, seen, thresholds))
-        return cls(graph, tuple(layers), thresholds)
+            norm = node.kind if node.kind.epsilon is not None else _of_unknown_epsilon(node.kind)
+            layers.append(Layer(index, node, norm, decision, seen, thresholds))
+        return cls(graph, plan, tuple(layers), thresholds)
 
     def named(self, names: Sequence[str]) -> list[Node]:
         """The nodes of these names."""
@@ -146,3 +153,7 @@ class Subject:
     def compared(self) -> tuple[tuple[Layer, Drift], ...]:
         """The layers of which observations exist, with their drift."""
         return tuple((layer, layer.drift) for layer in self.layers if layer.drift is not None)
+
+
+def _of_unknown_epsilon(norm: Norm) -> Norm:
+    return replace(norm, epsilon=float("nan"))

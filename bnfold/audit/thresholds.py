@@ -28,9 +28,9 @@ class Thresholds:
     epsilon_min: float = _setting(1e-8, "smallest epsilon in common use")
     epsilon_max: float = _setting(1e-2, "largest epsilon in common use")
     mean_warning: float = _setting(0.5, "shift of the mean in standard deviations: a warning")
-    mean_error: float = _setting(2.0, "shift of the mean in standard deviations: an error")
+    mean_error: float = _setting(1.0, "shift of the mean in standard deviations: an error")
     variance_warning: float = _setting(2.0, "factor between the variances: a warning")
-    variance_error: float = _setting(8.0, "factor between the variances: an error")
+    variance_error: float = _setting(4.0, "factor between the variances: an error")
     divergence_warning: float = _setting(
         4.0, "Jeffreys divergence (nats) of a single channel: a warning"
     )

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from bnfold.cli import fold, inspect, verify
+from bnfold.cli import fold, inspect, recalibrate, rule, verify
 from bnfold.errors import BnfoldError
 
 app = typer.Typer(
@@ -28,6 +28,8 @@ app = typer.Typer(
 app.command("inspect")(inspect.inspect)
 app.command("fold")(fold.fold)
 app.command("verify")(verify.verify)
+app.command("recalibrate")(recalibrate.recalibrate)
+app.command("rule")(rule.rule)
 
 
 def _version(value: bool) -> None:

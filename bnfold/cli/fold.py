@@ -12,9 +12,12 @@ from bnfold.cli.options import (
     Format,
     FormatOption,
     FreezeOption,
+    InputOption,
     ModelArgument,
+    PickleOption,
     ReparameterizeOption,
     VerboseOption,
+    WeightsOption,
     check_together,
     finish,
     open_argument,
@@ -41,6 +44,17 @@ def fold(
         bool, typer.Option("--strict", help="Write nothing where a BatchNorm has to stay; exit 1.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Allow -o to name MODEL itself.")] = False,
+    keep_modules: Annotated[
+        bool,
+        typer.Option(
+            "--keep-modules",
+            help="Write a state dict that loads into the unchanged class.",
+            rich_help_panel="PyTorch models",
+        ),
+    ] = False,
+    weights: WeightsOption = None,
+    inputs: InputOption = None,
+    allow_pickle: PickleOption = False,
     freeze_initializers: FreezeOption = False,
     reparameterize: ReparameterizeOption = False,
     format: FormatOption = Format.TEXT,
@@ -53,7 +67,13 @@ def fold(
         (output is None) == dry_run,
         "name the file to write with -o, or use --dry-run to see the plan (not both)",
     )
-    opened = open_argument(model, freeze_initializers=freeze_initializers)
+    opened = open_argument(
+        model,
+        freeze_initializers=freeze_initializers,
+        weights=weights,
+        inputs=inputs,
+        allow_pickle=allow_pickle,
+    )
     result = job(
         opened,
         output,
@@ -62,5 +82,6 @@ def fold(
         strict=strict,
         force=force,
         reparameterize=reparameterize,
+        keep_modules=keep_modules,
     )
     finish(result, format, verbose=verbose)

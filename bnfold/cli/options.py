@@ -19,21 +19,54 @@ class Format(str, Enum):
 
 
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="The model file.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A model file, or package.module:factory or file.py:factory for a PyTorch module.",
+        show_default=False,
+    ),
 ]
 FormatOption = Annotated[
     Format, typer.Option("--format", "-f", help="How the report on stdout is printed.")
 ]
 DataOption = Annotated[
-    Path | None,
-    typer.Option("--data", help="Inputs to compare on: .npz with arrays named as the inputs, or .npy.",
-                 show_default="made from the input signature"),
-]  # fmt: skip
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="SOURCE",
+        help="Inputs to compare on: .npz, .npy, images, a folder of these, or file.py:callable.",
+        show_default="made from the input signature",
+    ),
+]
 FreezeOption = Annotated[
     bool,
     typer.Option(
         "--freeze-initializers",
         help="Take initializers that are also graph inputs for constants.",
+    ),
+]
+_TORCH = "PyTorch models"
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights", help="A checkpoint for the module of a factory.", rich_help_panel=_TORCH
+    ),
+]
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="[NAME=]SHAPE[:DTYPE]",
+        help="An example input such as 1x3x224x224; may be repeated.",
+        rich_help_panel=_TORCH,
+    ),
+]
+PickleOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-pickle",
+        help="Load pickled Python objects, which runs code from the file.",
+        rich_help_panel=_TORCH,
     ),
 ]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show every layer.")]
@@ -43,11 +76,24 @@ ReparameterizeOption = Annotated[
 ]
 
 
-def open_argument(model: str, *, freeze_initializers: bool = False) -> Any:
+def open_argument(
+    model: str,
+    *,
+    freeze_initializers: bool = False,
+    weights: Path | None = None,
+    inputs: list[str] | None = None,
+    allow_pickle: bool = False,
+) -> Any:
     """Opens what a MODEL argument names."""
     from bnfold.formats import open_model
 
-    return open_model(Path(model), freeze_initializers=freeze_initializers)
+    return open_model(
+        model,
+        freeze_initializers=freeze_initializers,
+        weights=weights,
+        inputs=tuple(inputs or ()),
+        allow_pickle=allow_pickle,
+    )
 
 
 def finish(result: Any, format: Format, *, verbose: bool = False) -> None:

@@ -18,5 +18,9 @@ class InputSpec:
 
     def describe(self) -> str:
         """How messages show it: ``image float32 [?, 3, 224, 224]``."""
-        dims = "?" if self.shape is None else ", ".join("?" if n is None else str(n) for n in self.shape)
+        dims = (
+            "?"
+            if self.shape is None
+            else ", ".join("?" if n is None else str(n) for n in self.shape)
+        )
         return f"{self.name} {self.dtype or 'of unknown type'} [{dims}]"

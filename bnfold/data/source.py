@@ -1,11 +1,10 @@
-"""Samples of model inputs, read from files of arrays in batches."""
+"""Samples of model inputs: where they come from, and whether they fit."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,69 +12,107 @@ from numpy.typing import NDArray
 from bnfold.data.signature import InputSpec
 from bnfold.errors import DataError
 
+Arrays = Mapping[str, NDArray[Any]]
+Indices = NDArray[np.int64]
+
+
+class Source(Protocol):
+    """One kind of data: rows by position, read when they are asked for.
+
+    Arrays go by the name of an input; by the empty name where the source knows no names.
+    """
+
+    count: int
+
+    def read(self, indices: Indices) -> Arrays:
+        """The rows at ``indices``, in that order.
+
+        Raises:
+            DataError: where they cannot be read.
+        """
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """Which rows of the data are taken, and how images become tensors.
+
+    ``samples`` None: all of them. Without ``shuffle`` the rows are spread evenly over the data,
+    as files are often sorted by class; with it they are drawn at random by ``seed``.
+    ``layout``: ``NCHW`` or ``NHWC``, None as the model's input suggests. ``mean`` and ``std``
+    apply to colours between 0 and 1.
+    """
+
+    samples: int | None = None
+    shuffle: bool = False
+    seed: int = 0
+    image_size: tuple[int, int] | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    layout: str | None = None
+    color: str | None = None
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Arrays by input name; the first axis of each counts the samples."""
+    """Rows of a source that fit a model's inputs; the first axis of each array counts them."""
 
     name: str
-    arrays: Mapping[str, NDArray[Any]]
-    count: int
+    source: Source
+    inputs: tuple[InputSpec, ...]
+    rows: Indices = field(repr=False)
+
+    @property
+    def count(self) -> int:
+        return len(self.rows)
+
+    def read(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
+        """The samples from ``start`` up to ``stop`` by input name, in the inputs' types.
+
+        Raises:
+            DataError: where they cannot be read or do not fit.
+        """
+        found = named(self.source.read(self.rows[start:stop]), self.inputs, self.name)
+        for spec in self.inputs:
+            check(spec, found[spec.name], self.name)
+        return {s.name: np.ascontiguousarray(found[s.name], dtype=s.dtype) for s in self.inputs}
 
     def batches(self, size: int) -> Iterator[dict[str, NDArray[Any]]]:
         """Consecutive batches, the last one as small as what is left."""
         for start in range(0, self.count, size):
-            yield {k: np.asarray(a[start : start + size]) for k, a in self.arrays.items()}
+            yield self.read(start, min(start + size, self.count))
 
 
-def open_sample(path: Path, inputs: Sequence[InputSpec]) -> Sample:
-    """Opens a sample and checks it against a model's signature.
+def choose(count: int, options: SampleOptions) -> Indices:
+    """Which of ``count`` rows make up the sample."""
+    wanted = count if options.samples is None else min(options.samples, count)
+    if options.shuffle:
+        order = np.random.default_rng(options.seed).permutation(count)
+        return order[:wanted].astype(np.int64)
+    return np.arange(wanted, dtype=np.int64) * count // max(wanted, 1)
 
-    Args:
-        path: ``.npy`` (for a model with one input) or ``.npz`` (arrays named as the inputs; further
-            arrays, labels say, are left out).
-        inputs: what the model wants.
+
+def named(found: Arrays, inputs: Sequence[InputSpec], where: str) -> dict[str, NDArray[Any]]:
+    """The arrays by input name; further ones, labels say, are left out.
 
     Raises:
-        DataError: where names, types or shapes do not fit; the message shows both sides.
+        DataError: where an input has none.
     """
-    arrays = _named(_read(path), inputs, path)
-    for spec in inputs:
-        _check(spec, arrays[spec.name], path)
-    counts = {a.shape[0] for a in arrays.values()}
-    if len(counts) != 1 or not next(iter(counts)):
-        raise DataError(f"{path} holds {sorted(counts)} samples for its inputs; give one number > 0")
-    typed = {s.name: np.asarray(arrays[s.name], dtype=s.dtype) for s in inputs}
-    return Sample(str(path), typed, counts.pop())
-
-
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist; check the path given with --data") from None
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path} is no readable .npy or .npz file ({error})") from None
-    if isinstance(loaded, np.ndarray):
-        return {"": loaded}
-    with loaded:
-        return {name: loaded[name] for name in loaded.files}
-
-
-def _named(
-    found: dict[str, NDArray[Any]], inputs: Sequence[InputSpec], path: Path
-) -> dict[str, NDArray[Any]]:
     if len(inputs) == 1 and len(found) == 1:
         return {inputs[0].name: next(iter(found.values()))}
     missing = [spec for spec in inputs if spec.name not in found]
     if missing:
         wanted = "; ".join(spec.describe() for spec in inputs)
         names = ", ".join(name or "one array without a name" for name in found)
-        raise DataError(f"{path} holds {names}, but the model wants {wanted}")
+        raise DataError(f"{where} holds {names}, but the model wants {wanted}")
     return {spec.name: found[spec.name] for spec in inputs}
 
 
-def _check(spec: InputSpec, array: NDArray[Any], path: Path) -> None:
+def check(spec: InputSpec, array: NDArray[Any], where: str) -> None:
+    """Compares a batch with an input.
+
+    Raises:
+        DataError: with both sides, where shape or type do not fit.
+    """
     fits = spec.shape is None or (
         array.ndim == len(spec.shape)
         and all(
@@ -83,9 +120,11 @@ def _check(spec: InputSpec, array: NDArray[Any], path: Path) -> None:
             for axis, (wanted, got) in enumerate(zip(spec.shape, array.shape, strict=True))
         )
     )
-    kinds = "iub" if spec.dtype is not None and spec.dtype.kind in "iub" else "fiub"
-    if not fits or array.dtype.kind not in kinds:
-        shape = ", ".join(map(str, array.shape))
+    whole = spec.dtype is not None and spec.dtype.kind in "iub"
+    # bfloat16 and its like have a kind of their own.
+    numbers = array.dtype.kind in ("iub" if whole else "fiub")
+    if not fits or not (numbers or (not whole and "float" in array.dtype.name)):
+        shape = ", ".join(["samples", *map(str, array.shape[1:])])
         raise DataError(
-            f"{path} gives {array.dtype} [{shape}], but the model wants {spec.describe()}"
+            f"{where} gives {array.dtype} [{shape}], but the model wants {spec.describe()}"
         )

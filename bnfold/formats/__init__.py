@@ -6,12 +6,14 @@ What a format owes is written down as two protocols; nothing else of bnfold look
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from bnfold.data import InputSpec
+from bnfold.errors import MissingExtraError, UsageError
 from bnfold.graph import Graph
 from bnfold.planning import Plan
 from bnfold.verification import Bench, LocalBench
@@ -68,19 +70,46 @@ class Edited(Protocol):
         """The pieces that the plan changed, None where they cannot be observed."""
 
 
-def open_model(path: Path, *, freeze_initializers: bool = False) -> Model:
-    """Opens a model file, told apart by its content.
+def open_model(
+    source: str | Path,
+    *,
+    freeze_initializers: bool = False,
+    weights: Path | None = None,
+    inputs: Sequence[str] = (),
+    allow_pickle: bool = False,
+) -> Model:
+    """Opens a model, told apart by content, or builds one from a factory.
+
+    Args:
+        source: a file, or ``package.module:factory``, or ``file.py:factory``.
+        freeze_initializers: take ONNX initializers that are also graph inputs for constants.
+        weights: a checkpoint for the module of a factory.
+        inputs: example inputs for a module that has to be traced, as ``1x3x224x224:float32``.
+        allow_pickle: load files that hold Python objects, which runs code from them.
 
     Raises:
         ModelError: where it is missing, damaged or of an unknown kind.
         MissingExtraError: where it needs torch, and torch is not installed.
+        UsageError: where the options do not fit the model.
     """
     from bnfold.formats.detect import Content, content_of
 
-    if content_of(path) is Content.TORCH:
-        from bnfold.formats.torch import open_torch
+    if not _is_factory(str(source)) and content_of(Path(source)) is Content.ONNX:
+        if weights or inputs or allow_pickle:
+            raise UsageError(
+                f"{source} is an ONNX model; --weights, --input and --allow-pickle are for PyTorch"
+            )
+        from bnfold.formats.onnx import OnnxModel
 
-        return open_torch(path)
-    from bnfold.formats.onnx import OnnxModel
+        return OnnxModel(Path(source), freeze_initializers=freeze_initializers)
+    if find_spec("torch") is None:
+        raise MissingExtraError(f"{source} is a PyTorch model, which", "torch")
+    from bnfold.formats.torch import open_torch
 
-    return OnnxModel(path, freeze_initializers=freeze_initializers)
+    return open_torch(source, weights=weights, inputs=inputs, allow_pickle=allow_pickle)
+
+
+def _is_factory(source: str) -> bool:
+    """``module:callable``, where no file of that name exists."""
+    head, _, name = source.rpartition(":")
+    return bool(head) and name.isidentifier() and not Path(source).exists()

@@ -52,7 +52,7 @@ def notes_of(plan: Plan) -> tuple[str, ...]:
     return plan.notes if plan.batch_norms else (*plan.notes, NO_BATCH_NORM)
 
 
-def comparison_inputs(model: Model, data: Path | None) -> tuple[Sequence[Arrays], str]:
+def comparison_inputs(model: Model, data: str | Path | None) -> tuple[Sequence[Arrays], str]:
     """A few sets of inputs, and where they come from in words.
 
     Raises:
@@ -82,7 +82,7 @@ def check_target(target: Path, source: Path, *, force: bool) -> None:
         raise OutputError(f"{target} is a folder; name a file with -o")
     if not target.parent.is_dir():
         raise OutputError(f"the folder {target.parent} does not exist; create it first")
-    if target.exists() and target.samefile(source) and not force:
+    if target.exists() and source.exists() and target.samefile(source) and not force:
         raise OutputError(f"{target} is the input itself; add --force to overwrite it")
     if target.exists() and not os.access(target, os.W_OK):
         raise OutputError(f"{target} is not writable; choose another file with -o")

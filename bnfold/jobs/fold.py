@@ -28,9 +28,11 @@ class Output:
 
     path: str
     sha256: str
+    key_map: dict[str, list[str]] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"path": self.path, "sha256": self.sha256}
+        found = {"path": self.path, "sha256": self.sha256}
+        return found if self.key_map is None else {**found, "key_map": self.key_map}
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,12 @@ def fold(
     model: Model,
     target: Path | None,
     *,
-    data: Path | None = None,
+    data: str | Path | None = None,
     verified: bool = True,
     strict: bool = False,
     force: bool = False,
     reparameterize: bool = False,
+    keep_modules: bool = False,
 ) -> FoldResult:
     """Folds every BatchNorm of ``model`` that can go exactly and writes the outcome to ``target``.
 
@@ -95,6 +98,7 @@ def fold(
         strict: write nothing where a BatchNorm has to stay.
         force: allow ``target`` to be the input.
         reparameterize: merge parallel linear branches into one.
+        keep_modules: write a state dict for the unchanged class (PyTorch).
 
     Raises:
         OutputError: where ``target`` must not or cannot be written.
@@ -105,6 +109,10 @@ def fold(
         check_target(target, model.path, force=force)
     plan = make_plan(model.graph, reparameterize=reparameterize)
     edited = model.edit(plan)
+    if keep_modules:
+        if not hasattr(edited, "keep_modules"):
+            raise UsageError("--keep-modules writes a PyTorch state dict; this is an ONNX model")
+        edited.keep_modules = True
     outcome = _Outcome(model, plan, edited)
     if target is None or (strict and plan.kept):
         return outcome.result(refused_by_strict=strict and plan.kept > 0)
@@ -114,7 +122,9 @@ def fold(
         if verification is not None and not verification.passed:
             return outcome.result(verification)
         publish(files, target)
-    return outcome.result(verification, Output(str(target), file_sha256(target)))
+    return outcome.result(
+        verification, Output(str(target), file_sha256(target), getattr(edited, "key_map", None))
+    )
 
 
 @dataclass(frozen=True)
@@ -142,7 +152,7 @@ class _Outcome:
         )
 
 
-def _verified(model: Model, edited: Edited, written: Path, data: Path | None) -> Verification:
+def _verified(model: Model, edited: Edited, written: Path, data: str | Path | None) -> Verification:
     try:
         feeds, inputs = comparison_inputs(model, data)
     except RuntimeUnavailableError as error:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bnfold.algebra.affine import Array
-from bnfold.audit.finding import Finding
+from bnfold.audit import Drift, Finding, Observed, Selection, run_rules
+from bnfold.data import SampleOptions, open_sample
 from bnfold.formats import Model
 from bnfold.graph import Node, Norm
-from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, notes_of
+from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, notes_of, scratch_folder
 from bnfold.planning import Decision, Plan, make_plan
+
+DEFAULT_SAMPLES = 512
+
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -35,20 +42,33 @@ class Range:
 
 @dataclass(frozen=True)
 class NormReport:
-    """One BatchNorm: settings, ranges of its parameters, and its predicted decision."""
+    """One BatchNorm: settings, ranges of its parameters, and its predicted decision.
+
+    ``epsilon`` is None where the file does not say. ``norm`` and ``observed`` are the arrays that
+    the ranges and the drift come from.
+    """
 
     name: str
     channels: int
-    epsilon: float
+    epsilon: float | None
     momentum: float | None
     mean: Range
     variance: Range
     scale: Range
     shift: Range
     decision: Decision
+    norm: Norm = field(repr=False, compare=False)
+    observed: Observed | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def drift(self) -> Drift | None:
+        """Stored against observed, None without data."""
+        if self.observed is None or self.observed.mean.shape != self.norm.mean.shape:
+            return None
+        return Drift.of(self.norm, self.observed)
 
     @classmethod
-    def of(cls, node: Node, decision: Decision) -> NormReport:
+    def of(cls, node: Node, decision: Decision, observed: Observed | None = None) -> NormReport:
         kind = node.kind
         assert isinstance(kind, Norm)
         return cls(
@@ -61,9 +81,12 @@ class NormReport:
             Range.of(kind.scale),
             Range.of(kind.shift),
             decision,
+            kind,
+            observed,
         )
 
     def to_json(self) -> dict[str, Any]:
+        drift = self.drift
         return {
             "name": self.name,
             "channels": self.channels,
@@ -74,6 +97,7 @@ class NormReport:
             "scale": self.scale.to_json(),
             "shift": self.shift.to_json(),
             "decision": self.decision.to_json(),
+            "drift": drift.to_json() if drift else None,
         }
 
 
@@ -86,12 +110,14 @@ class Inspection:
     plan: Plan
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
+    data: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
             "format_version": FORMAT_VERSION,
             "command": "inspect",
             "model": self.model.to_json(),
+            "data": self.data,
             "batch_norms": [report.to_json() for report in self.batch_norms],
             "affines": [{"name": d.name, "decision": d.to_json()} for d in self.plan.affines],
             "findings": [finding.to_json() for finding in self.findings],
@@ -105,14 +131,51 @@ class Inspection:
         }
 
 
-def inspect(model: Model, *, reparameterize: bool = False) -> Inspection:
-    """Reports every BatchNorm of ``model`` and the decision that `fold` would take.
+def inspect(
+    model: Model,
+    *,
+    reparameterize: bool = False,
+    selection: Selection | None = None,
+    data: str | Path | None = None,
+    sampling: SampleOptions | None = None,
+    progress: Progress | None = None,
+) -> Inspection:
+    """Reports every BatchNorm of ``model``, what is wrong with it, and what `fold` would do.
 
     Args:
         model: an opened model.
         reparameterize: predict with parallel linear branches merged.
+        selection: which rules of the audit run; None means all.
+        data: a sample to compare the stored statistics with; see `bnfold.data.open_sample`.
+        sampling: which rows of it to take.
+        progress: called while the data is run, with the stage and how much of how much is done.
+
+    Raises:
+        DataError: where the data does not fit.
+        RuntimeUnavailableError: where ``data`` is given and no runtime executes the model.
     """
     plan = make_plan(model.graph, reparameterize=reparameterize)
+    observed = _observed(model, data, sampling, progress) if data is not None else {}
     decisions = {decision.name: decision for decision in plan.batch_norms}
-    reports = tuple(NormReport.of(node, decisions[node.name]) for node in model.graph.norms)
-    return Inspection(ModelInfo.of(model), reports, plan, (), notes_of(plan))
+    reports = tuple(
+        NormReport.of(node, decisions[node.name], observed.get(node.name))
+        for node in model.graph.norms
+    )
+    findings = run_rules(model, plan, selection, observed)
+    where = None if data is None else str(data)
+    return Inspection(ModelInfo.of(model), reports, plan, findings, notes_of(plan), where)
+
+
+def _observed(
+    model: Model,
+    data: str | Path,
+    sampling: SampleOptions | None,
+    progress: Progress | None,
+) -> Mapping[str, Observed]:
+    from bnfold.audit.observing import observe
+    from bnfold.jobs.observing import observer_of
+
+    sample = open_sample(data, model.inputs, sampling or SampleOptions(samples=DEFAULT_SAMPLES))
+    with scratch_folder() as folder:
+        observer = observer_of(model, folder, "CPUExecutionProvider", None)
+        return observe(observer, sample, model.inputs, progress)

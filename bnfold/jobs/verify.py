@@ -35,7 +35,7 @@ class VerifyResult:
         }
 
 
-def verify(reference: Model, candidate: Model, *, data: Path | None = None) -> VerifyResult:
+def verify(reference: Model, candidate: Model, *, data: str | Path | None = None) -> VerifyResult:
     """Compares two models on the same inputs, the reference's own rounding as the yardstick.
 
     Raises:

@@ -41,6 +41,10 @@ class Reason(Enum):
         "the shape of {culprit} cannot be inferred; run shape inference on the model, "
         "or export it with fixed sizes"
     )
+    NO_GRAPH = (
+        "a checkpoint does not tell what stands around it; name the code of the network as "
+        "package.module:factory and give the checkpoint with --weights"
+    )
     # Before it
     GRAPH_INPUT = "its input is the graph input {culprit}, so no weight stands before it"
     GRAPH_OUTPUT = "{culprit} is a graph output and must keep its values"

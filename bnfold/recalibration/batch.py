@@ -120,6 +120,6 @@ def _statistics(total: Array) -> tuple[Statistics, Moments] | None:
     """The weighted averages, and the same as moments for the report."""
     if not total[0]:
         return None
-    count = int(round(total[1]))
+    count = round(float(total[1]))
     mean, variance = np.split(total[2:] / total[0], 2)
     return Statistics(mean, variance), Moments(count, mean, variance * count)

@@ -46,10 +46,12 @@ class Batches:
     """Random access to the batches of a sample."""
 
     def __init__(self, sample: Sample, size: int, inputs: Sequence[InputSpec]) -> None:
-        """Args:
-        sample: what to cut up.
-        size: samples to a batch, overruled by a fixed batch dimension of the model.
-        inputs: the model's signature.
+        """Prepares it.
+
+        Args:
+            sample: what to cut up.
+            size: samples to a batch, overruled by a fixed batch dimension of the model.
+            inputs: the model's signature.
         """
         fixed = {spec.shape[0] for spec in inputs if spec.shape} - {None}
         self.fixed = max((n for n in fixed if n is not None), default=None)

@@ -147,9 +147,7 @@ def _last_uses(numbering: _Numbering, needed: set[Node]) -> dict[Value, int]:
     return last
 
 
-def _crossing(
-    numbering: _Numbering, last_use: dict[Value, int], number: int
-) -> tuple[Value, ...]:
+def _crossing(numbering: _Numbering, last_use: dict[Value, int], number: int) -> tuple[Value, ...]:
     """The values that exist at level ``number`` and are read later."""
     levels = numbering.value_level
     return tuple(v for v, last in last_use.items() if levels.get(v, 0) <= number < last)

@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from bnfold.algebra.comparison import OutputComparison
-from bnfold.jobs import FoldResult, Inspection, NormReport, VerifyResult
-from bnfold.jobs.inspect import Range
+from bnfold.jobs import FoldResult, Inspection, VerifyResult
 from bnfold.planning import Action, Decision, Direction, Plan
+from bnfold.reports.findings import findings_summary, layer_table, print_findings
 from bnfold.verification import Verification
 
 _MANY = 12
@@ -33,10 +33,14 @@ def _render(result: Any, console: Console, verbose: bool) -> None:
 @_render.register
 def _(result: Inspection, console: Console, verbose: bool) -> None:
     if result.batch_norms:
-        console.print(_norm_table(result.batch_norms))
-        _print_kept(result.plan, console)
+        console.print(
+            layer_table(result.batch_norms, result.findings, console.width, verbose=verbose)
+        )
+        console.print()
+    print_findings(result.findings, console, verbose=verbose)
     _print_notes(result.notes, console)
     console.print(f"[bold]{escape(result.model.path)}[/]: {_summary(result.plan)}")
+    console.print(findings_summary(result.findings))
 
 
 @_render.register
@@ -65,33 +69,6 @@ def _(result: VerifyResult, console: Console, verbose: bool) -> None:
     verdict = "[green]the same[/]" if result.ok else "[red]not the same[/]"
     names = f"{escape(result.reference.path)} and {escape(result.candidate.path)}"
     console.print(f"{names} compute {verdict}")
-
-
-def _norm_table(reports: Sequence[NormReport]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-    table.add_column("BatchNorm", overflow="fold", ratio=3)
-    for title in ("channels", "epsilon"):
-        table.add_column(title, justify="right")
-    for title in ("mean", "variance", "scale"):
-        table.add_column(title, justify="right", overflow="fold")
-    table.add_column("decision", overflow="fold", ratio=3)
-    for report in reports:
-        table.add_row(
-            escape(report.name),
-            str(report.channels),
-            f"{report.epsilon:g}",
-            _range(report.mean),
-            _range(report.variance),
-            _range(report.scale),
-            _decision(report.decision),
-        )
-    return table
-
-
-def _range(values: Range) -> str:
-    if values.min is None or values.max is None:
-        return "?"
-    return f"{values.min:.2g}…{values.max:.2g}"
 
 
 def _decision(decision: Decision) -> str:

@@ -21,20 +21,28 @@ from __future__ import annotations
 
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Rule, kept_for
+from bnfold.audit.rules import (
+    bn101_non_finite,
+    bn102_negative_variance,
+    bn103_division_by_zero,
+    bn109_fold_loses_numbers,
+    bn201_training_mode,
+    bn202_overridable_parameters,
+)
+from bnfold.audit.structure import STRUCTURAL_REASONS
 from bnfold.planning import Reason
 
-REASONS = (
-    Reason.COMPUTED_STATISTICS,
-    Reason.SPATIAL_STATISTICS,
-    Reason.UNKNOWN_SHAPE,
-    Reason.COMPUTED_WEIGHT,
-    Reason.QUANTIZED_WEIGHT,
-    Reason.AXIS_MISMATCH,
-    Reason.MIXED_CHANNELS,
-    Reason.NEGATIVE_SCALE,
-    Reason.BROADCAST,
-    Reason.SHARED_CONSTANT,
-    Reason.DEQUANTIZED,
-    Reason.PROBE_FAILED,
-)
+_SAID_ELSEWHERE = {
+    *STRUCTURAL_REASONS,
+    *bn101_non_finite.RULE.reasons,
+    *bn102_negative_variance.RULE.reasons,
+    *bn103_division_by_zero.RULE.reasons,
+    *bn109_fold_loses_numbers.RULE.reasons,
+    *bn201_training_mode.RULE.reasons,
+    *bn202_overridable_parameters.RULE.reasons,
+}
+# A checkpoint has no graph at all, which a note says once for all of its layers.
+_SAID_ONCE = {"NO_GRAPH"}
+REASONS = tuple(r for r in Reason if r not in _SAID_ELSEWHERE and r.name not in _SAID_ONCE)
+
 RULE = Rule("BN207", "fold-blocked", Severity.INFO, kept_for(*REASONS), __doc__, reasons=REASONS)

@@ -18,6 +18,7 @@ Compare with the training code. If the difference is there as well, all is well.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import isnan
 
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule, listed
@@ -26,7 +27,7 @@ from bnfold.audit.subject import Subject
 
 def check(subject: Subject) -> Iterable[Hit]:
     groups: dict[str, list[str]] = {}
-    for layer in subject.layers:
+    for layer in (each for each in subject.layers if not isnan(each.norm.epsilon)):
         groups.setdefault(f"{layer.norm.epsilon:.2g}", []).append(layer.name)
     if len(groups) > 1:
         ordered = sorted(groups.items(), key=lambda item: -len(item[1]))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import helper
 
 from bnfold.algebra.rounding import cast
 from bnfold.errors import RuntimeUnavailableError, UsageError
@@ -48,10 +47,12 @@ class OnnxObserver:
     def __init__(
         self, model: OnnxModel, scratch: Path, options: RuntimeOptions | None = None
     ) -> None:
-        """Args:
-        model: an opened file; it is not changed.
-        scratch: a folder for the pieces, which the caller removes.
-        options: how to run.
+        """Prepares it.
+
+        Args:
+            model: an opened file; it is not changed.
+            scratch: a folder for the pieces, which the caller removes.
+            options: how to run.
         """
         import onnxruntime as ort
 
@@ -62,6 +63,9 @@ class OnnxObserver:
             raise UsageError(f"onnxruntime has no {self._options.provider} here, only {known}")
         self.runtime = f"onnxruntime {ort.__version__}, graph optimisations off"
         self._pieces = 0
+        self._index = NameIndex(model.proto.graph)
+        self._names: dict[tuple[Node, int], str] = {}
+        self._places = {id(n): i for i, n in enumerate(self._index.scopes[0].graph.node)}
 
     @property
     def graph(self) -> Graph:
@@ -101,14 +105,14 @@ class OnnxObserver:
         proto.CopyFrom(self._model.proto)
         # Before, every initializer had to be listed as an input as well.
         proto.ir_version = max(proto.ir_version, _FIRST_IR_WITH_CONSTANT_INITIALIZERS)
-        index = NameIndex(proto.graph)
-        originals = self._model.proto.graph.node
-        copies = {id(a): b for a, b in zip(originals, proto.graph.node, strict=True)}
         statistics: dict[str, tuple[Node, int]] = {}
         for node in nodes:
+            copy = proto.graph.node[self._places[id(node.native.proto)]]
             for position in (_MEAN, _VARIANCE):
-                name = index.unique("bnfold_statistic")
-                copies[id(node.native.proto)].input[position] = name
+                name = self._names.setdefault(
+                    (node, position), self._index.unique("bnfold_statistic")
+                )
+                copy.input[position] = name
                 statistics[name] = node, position
         return proto, statistics
 
@@ -136,17 +140,36 @@ class _ObservingSession(Session):
         import onnxruntime as ort
 
         settings = quiet_options()
+        if _shared_arena():
+            settings.add_session_config_entry("session.use_env_allocators", "1")
         if options.threads is not None:
             settings.intra_op_num_threads = options.threads
         try:
-            self._session = ort.InferenceSession(
-                str(path), settings, providers=[options.provider]
-            )
+            self._session = ort.InferenceSession(str(path), settings, providers=[options.provider])
         except Exception as error:  # onnxruntime's exceptions share no public base class
             text = str(error).strip().splitlines()
             raise RuntimeUnavailableError(text[0][:300] if text else repr(error)) from None
         self.outputs = [o.name for o in self._session.get_outputs()]
         self.inputs = [i.name for i in self._session.get_inputs()]
+
+
+@cache
+def _shared_arena() -> bool:
+    """One arena for all pieces of the process.
+
+    There are as many sessions as levels; with an arena each, every one of them would touch fresh
+    memory for its activations, which costs more than the layers in between.
+    """
+    import onnxruntime as ort
+
+    try:
+        where = ort.OrtMemoryInfo(
+            "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+        )
+        ort.create_and_register_allocator(where, None)
+    except Exception:  # an older runtime, or somebody else's arena: each piece has its own
+        return False
+    return True
 
 
 def _dtype(node: Node) -> np.dtype[Any]:

@@ -14,21 +14,26 @@ def is_aten_call(node: Node) -> bool:
     return node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload)
 
 
+def operator_of(node: Node) -> Any:
+    """The operator that a call names; its schema stands in ``_schema``."""
+    return node.target
+
+
 def base_name(node: Node) -> str:
-    """The operator's name without namespace, overload, in-place mark and leading underscore."""
+    """The operator's name without namespace and overload."""
     if not is_aten_call(node):
         return getattr(node.target, "__name__", str(node.target))
-    name: str = node.target._schema.name  # type: ignore[union-attr]
+    name: str = operator_of(node)._schema.name
     return name.rsplit("::", 1)[-1]
 
 
 def is_aten(node: Node) -> bool:
-    return is_aten_call(node) and node.target.namespace == "aten"  # type: ignore[union-attr]
+    return is_aten_call(node) and bool(operator_of(node).namespace == "aten")
 
 
 def arguments_of(node: Node) -> dict[str, Any]:
     """Every argument of an operator call by name, defaults filled in."""
-    schema = node.target._schema  # type: ignore[union-attr]
+    schema = operator_of(node)._schema
     bound: dict[str, Any] = {}
     positional = iter(node.args)
     for argument in schema.arguments:
@@ -43,7 +48,7 @@ def arguments_of(node: Node) -> dict[str, Any]:
 
 def set_argument(node: Node, name: str, value: Any) -> None:
     """Gives ``node`` another argument, at the place where its schema has it."""
-    schema = node.target._schema  # type: ignore[union-attr]
+    schema = operator_of(node)._schema
     for position, argument in enumerate(schema.arguments):
         if argument.name != name:
             continue

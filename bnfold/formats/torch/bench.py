@@ -78,16 +78,15 @@ class TorchLocalBench:
         return {**feeds, **self._original.values(feeds, self._enter)}
 
     def reference(self, feeds: Arrays) -> Arrays:
-        return self._original.values(feeds, self._leave)
+        return self._original.each(feeds, self._leave)
 
     def perturbed(self, feeds: Arrays, draw: int) -> Arrays:
-        return self._original.values(feeds, self._leave, moved_parameters(self._parameters, draw))
+        return self._original.each(feeds, self._leave, moved_parameters(self._parameters, draw))
 
     def candidate(self, feeds: Arrays) -> Arrays:
         new = [self._renamed[name] for name in self._leave]
         fed = {self._renamed.get(name, name): array for name, array in feeds.items()}
-        # A border value that enters one piece and leaves another must be computed here.
-        found = self._folded.values({n: a for n, a in fed.items() if n not in new}, new)
+        found = self._folded.each(fed, list(dict.fromkeys(new)))
         return dict(zip(self._leave, (found[name] for name in new), strict=True))
 
 
@@ -101,10 +100,8 @@ def touched_nodes(plan: Plan) -> list[Node]:
     """The nodes whose parameters a plan changes or removes."""
     nodes: dict[Node, None] = {}
     for edit in plan.edits:
-        if isinstance(edit, MergeBranches):
-            nodes.update(dict.fromkeys(edit.branches))
-        else:
-            nodes[edit.node] = None
+        gone = edit.gone if isinstance(edit, MergeBranches) else ()
+        nodes |= dict.fromkeys((edit.node, *gone))
     return list(nodes)
 
 
@@ -136,10 +133,7 @@ def local_bench(
     if not leave:
         return None
     calls = model.oracle.calls
-    renamed = {
-        calls[v].name: editor.draft.now(calls[v]).name
-        for v in (*enter, *leave)
-    }
+    renamed = {calls[v].name: editor.draft.now(calls[v]).name for v in (*enter, *leave)}
     sides = [calls[v].name for v in enter], [calls[v].name for v in leave]
     parameters = parameters_of(touched_nodes(plan), model.constants)
     return TorchLocalBench(model.program, parameters, folded, sides, renamed)

@@ -16,7 +16,14 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
-from bnfold.formats.torch.arguments import base_name, is_aten_call, mapped, nodes_in, value_of
+from bnfold.formats.torch.arguments import (
+    base_name,
+    is_aten_call,
+    mapped,
+    nodes_in,
+    operator_of,
+    value_of,
+)
 from bnfold.formats.torch.tensors import has_numpy_dtype, numpy_dtype, to_numpy
 from bnfold.graph import Constant, Obstacle
 
@@ -25,16 +32,21 @@ _DATA = {InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR}
 
 
 class Constants:
-    """Finds and evaluates the constants of one functional exported program."""
+    """Finds and evaluates the constants of one functional exported program.
+
+    ``names`` are the full names of all parameters and buffers by the name of their placeholder,
+    ``targets`` those that the program does not write to.
+    """
 
     def __init__(self, program: ExportedProgram) -> None:
         self._program = program
         changed = set(program.graph_signature.buffers_to_mutate.values())
-        self.targets: dict[str, str] = {
+        self.names: dict[str, str] = {
             spec.arg.name: spec.target
             for spec in program.graph_signature.input_specs
-            if spec.kind in _DATA and spec.target is not None and spec.target not in changed
+            if spec.kind in _DATA and spec.target is not None
         }
+        self.targets = {node: name for node, name in self.names.items() if name not in changed}
         self._known: dict[Node, bool] = {}
         self._tensors: dict[Node, Any] = {}
         self._found: dict[Node, Constant | None] = {}
@@ -59,7 +71,7 @@ class Constants:
             args = mapped(node.args, self._leaf)
             kwargs = mapped(node.kwargs, self._leaf)
             with torch.no_grad():
-                self._tensors[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+                self._tensors[node] = operator_of(node)(*args, **kwargs)
         return self._tensors[node]
 
     def _leaf(self, leaf: Any) -> Any:
@@ -67,7 +79,9 @@ class Constants:
 
     def _data(self, target: str) -> torch.Tensor:
         tensors = self._program.state_dict
-        found = tensors[target] if target in tensors else self._program.constants[target]
+        found: torch.Tensor = (
+            tensors[target] if target in tensors else self._program.constants[target]
+        )
         return found.detach()
 
     def _follows(self, node: Node) -> bool:
@@ -77,10 +91,10 @@ class Constants:
         if node.op != "call_function":
             return False
         if node.target is operator.getitem:
-            return self.is_known(node.args[0])  # type: ignore[arg-type]
-        if not is_aten_call(node) or node.target._schema.is_mutable:  # type: ignore[union-attr]
+            return all(self.is_known(source) for source in nodes_in(node.args))
+        if not is_aten_call(node) or operator_of(node)._schema.is_mutable:
             return False
-        if torch.Tag.nondeterministic_seeded in node.target.tags:  # type: ignore[union-attr]
+        if torch.Tag.nondeterministic_seeded in operator_of(node).tags:
             return False
         if not isinstance(value, torch.Tensor | tuple | list):
             return False

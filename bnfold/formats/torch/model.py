@@ -38,7 +38,11 @@ class TorchModel:
     format = "torch"
 
     def __init__(
-        self, program: ExportedProgram, path: Path, notes: Sequence[str] = (), file: Path | None = None
+        self,
+        program: ExportedProgram,
+        path: Path,
+        notes: Sequence[str] = (),
+        file: Path | None = None,
     ) -> None:
         """Takes a program over.
 
@@ -121,9 +125,7 @@ class TorchModel:
             runner.outputs(each)
         return feeds
 
-    def _made_up(
-        self, spec: InputSpec, rng: np.random.Generator, *, image: bool
-    ) -> NDArray[Any]:
+    def _made_up(self, spec: InputSpec, rng: np.random.Generator, *, image: bool) -> NDArray[Any]:
         node = next(n for n in self.program.graph.nodes if n.name == spec.name)
         shape = self.oracle.symbols.shape(node.meta["val"], 0)
         if spec.dtype is None or shape is None:

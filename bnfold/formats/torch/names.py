@@ -61,4 +61,5 @@ def module_path(node: Node) -> str:
 
 def _invocation(node: Node) -> str:
     """Tells two calls of one module apart: their keys in the stack differ."""
-    return next(reversed(list(node.meta.get("nn_module_stack") or {"": None})))
+    keys = list(node.meta.get("nn_module_stack") or {})
+    return str(keys[-1]) if keys else ""

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.fx import Node as Call
 
-from bnfold.formats.torch.arguments import is_aten_call, is_tensor, mapped, value_of
+from bnfold.formats.torch.arguments import is_aten_call, is_tensor, mapped, operator_of, value_of
 from bnfold.formats.torch.constants import Constants
 from bnfold.formats.torch.operators import SHAPE_READS
 from bnfold.formats.torch.symbols import Symbols
@@ -60,7 +60,7 @@ class TorchOracle:
         kwargs = {k: v for k, v in call.kwargs.items() if k not in _TYPED}
         try:
             with torch.no_grad():
-                result = call.target(*mapped(call.args, leaf), **mapped(kwargs, leaf))  # type: ignore[operator]
+                result = operator_of(call)(*mapped(call.args, leaf), **mapped(kwargs, leaf))
         except NotImplementedError:
             raise
         except Exception as error:  # torch raises whatever its operators raise

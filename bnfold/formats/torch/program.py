@@ -19,6 +19,8 @@ from torch.export.graph_signature import (
 from torch.fx import Graph, GraphModule
 from torch.fx import Node as Call
 
+from bnfold.formats.torch.arguments import arguments_of, set_argument
+
 _DATA = {InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR}
 
 
@@ -33,9 +35,10 @@ class Draft:
         self.original = program
         self.graph = Graph()
         self.copies: dict[Call, Call] = {}
-        returned, output = self.graph.graph_copy(  # type: ignore[misc]
-            program.graph, self.copies, return_output_node=True
-        )
+        copied: Any = self.graph.graph_copy(program.graph, self.copies, return_output_node=True)
+        returned, output = copied
+        for old, new in self.copies.items():  # names that Python's builtins have come out changed
+            new.name = old.name
         new_output = self.graph.output(returned)
         new_output.meta = dict(output.meta)
         self.tensors: dict[str, Any] = dict(program.state_dict)
@@ -92,6 +95,14 @@ class Draft:
         call.replace_all_uses_with(new, delete_user_cb=lambda user: user is not new)
         self._forwarded[call] = new
         return new
+
+    def insert_before(self, call: Call, argument: str, target: Any, setting: Any) -> None:
+        """``target(x, setting)`` in front of ``call``, which reads ``x`` as ``argument``."""
+        source = arguments_of(call)[argument]
+        with self.graph.inserting_before(call):
+            new = self.graph.call_function(target, (source, setting))
+        new.meta = {**call.meta, "val": target(source.meta["val"], setting)}
+        set_argument(call, argument, new)
 
     def forward(self, old: Call, new: Call) -> None:
         """Whoever read ``old`` reads ``new`` from now on."""

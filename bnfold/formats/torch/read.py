@@ -121,7 +121,7 @@ class _Reader:
         if isinstance(reading.kind, Linear):
             return reading.kind.weight.name
         mean = CallView(call, self.constants).tensor("running_mean")
-        return None if mean is None else self.constants.targets.get(mean.name)
+        return None if mean is None else self.constants.names.get(mean.name)
 
     def _add(self, call: Call, reading: Reading, name: str) -> None:
         flows = tuple(f for flow in reading.inputs for f in self._parts(flow))
@@ -152,10 +152,10 @@ class _Reader:
     def _value(self, call: Call, index: int = 0) -> Value:
         shown = call
         if call.target is operator.getitem and isinstance(call.args[1], int):
-            source = call.args[0]
-            assert isinstance(source, Call)
+            source, picked = call.args[:2]
+            assert isinstance(source, Call) and isinstance(picked, int)
             if not self.constants.is_known(source):
-                call, index = source, call.args[1]
+                call, index = source, picked
         key = call, index
         if key not in self.values:
             constant = self.constants.find(call)

@@ -14,7 +14,7 @@ from torch.fx import Node as Call
 from torch.utils import _pytree as pytree
 
 from bnfold.errors import RuntimeUnavailableError
-from bnfold.formats.torch.arguments import mapped, nodes_in
+from bnfold.formats.torch.arguments import mapped, nodes_in, operator_of
 from bnfold.formats.torch.tensors import to_numpy, to_torch
 from bnfold.formats.torch.trace import first_line
 
@@ -32,6 +32,16 @@ class Runner:
         returned: Any = program.graph.output_node().args[0]
         self._outputs = [n for n, k in zip(returned, kinds, strict=True) if k == "USER_OUTPUT"]
 
+    def each(
+        self, feeds: Arrays, wanted: Sequence[str], replaced: Arrays | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """As `values`, each wanted value computed even where ``feeds`` holds it for the others."""
+        found: dict[str, NDArray[Any]] = {}
+        for name in wanted:
+            others = {n: array for n, array in feeds.items() if n != name}
+            found |= self.values(others, [name], replaced)
+        return found
+
     def values(
         self, feeds: Arrays, wanted: Sequence[str], replaced: Arrays | None = None
     ) -> dict[str, NDArray[Any]]:
@@ -45,8 +55,7 @@ class Runner:
         Raises:
             RuntimeUnavailableError: where an input is missing or an operator fails.
         """
-        given = {name: to_torch(np.asarray(array)) for name, array in feeds.items()}
-        given |= {name: to_torch(np.asarray(array)) for name, array in (replaced or {}).items()}
+        given = {**feeds, **(replaced or {})}
         try:
             with torch.no_grad():
                 found = self._evaluate(given, [self._nodes[name] for name in wanted])
@@ -66,7 +75,10 @@ class Runner:
         for node in self.program.graph.nodes:
             if node not in needed:
                 continue
-            found[node] = given[node.name] if node.name in given else self._run(node, found)
+            if node.name in given:
+                found[node] = to_torch(np.asarray(given[node.name]))
+            else:
+                found[node] = self._run(node, found)
             for spent in last_use.get(node, ()):
                 if spent not in wanted:
                     found.pop(spent, None)
@@ -83,7 +95,7 @@ class Runner:
         def leaf(item: Any) -> Any:
             return found[item] if isinstance(item, Call) else item
 
-        return node.target(*mapped(node.args, leaf), **mapped(node.kwargs, leaf))  # type: ignore[operator]
+        return operator_of(node)(*mapped(node.args, leaf), **mapped(node.kwargs, leaf))
 
 
 def output_names(program: ExportedProgram) -> list[str]:

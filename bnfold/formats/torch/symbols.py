@@ -24,10 +24,10 @@ class Symbols:
     def rounds(self) -> int:
         return len(self.assignments)
 
-    def number(self, value: Any, round: int) -> int | float | bool | None:
+    def number(self, value: Any, round: int) -> Any:
         """A plain number for a plain or a symbolic one; None where it depends on data."""
         if not isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool):
-            return value  # type: ignore[no-any-return]
+            return value
         expression = value.node.expr
         key = expression, round
         if key not in self._cache:

@@ -49,7 +49,8 @@ def trace(
 def functional(program: ExportedProgram) -> ExportedProgram:
     """The same program without operators that write into their inputs."""
     if any(_mutates(node) for node in program.graph.nodes):
-        return quietly(lambda: program.run_decompositions({}))
+        pure: ExportedProgram = quietly(lambda: program.run_decompositions({}))
+        return pure
     return program
 
 

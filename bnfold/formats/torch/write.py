@@ -18,7 +18,14 @@ from torch.fx import Node as Call
 
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import cast
-from bnfold.formats.torch.arguments import arguments_of, base_name, mapped, set_argument
+from bnfold.formats.torch.arguments import (
+    arguments_of,
+    base_name,
+    mapped,
+    operator_of,
+    set_argument,
+)
+from bnfold.formats.torch.model import TorchModel
 from bnfold.formats.torch.names import module_path
 from bnfold.formats.torch.program import Draft
 from bnfold.formats.torch.read import Native
@@ -41,8 +48,9 @@ _WEIGHTS = {"addmm": "mat2", "mm": "mat2", "bmm": "mat2", "matmul": "other"}
 class Editor:
     """The edits of a plan, made on a draft of the new program."""
 
-    def __init__(self, program: ExportedProgram) -> None:
-        self.draft = Draft(program)
+    def __init__(self, model: TorchModel) -> None:
+        self.draft = Draft(model.program)
+        self._calls = model.oracle.calls
 
     def apply(self, plan: Plan) -> ExportedProgram:
         """Makes all edits and returns the new program."""
@@ -56,10 +64,9 @@ class Editor:
 
     @edit.register
     def _reweight(self, edit: Reweight) -> None:
-        node, kind = edit.node, edit.node.kind
-        assert isinstance(kind, Linear)
+        node, kind = edit.node, edit.kind
         call = self._call(node)
-        if edit.out_scale is not None or edit.in_scale is not None:
+        if kind is not node.kind or edit.out_scale is not None or edit.in_scale is not None:
             scaled = kind.layout.scaled(kind.weight.load(), edit.out_scale, edit.in_scale)
             name = weight_argument(node)
             self._give(call, name, cast(scaled, kind.weight.dtype), _hint(call, name, "weight"))
@@ -94,9 +101,8 @@ class Editor:
     def _set_operand(self, call: Call, name: str, array: NDArray[Any]) -> None:
         """A new constant operand of an element-wise operator, any factor on it already in it."""
         self._give(call, name, array, f"{module_path(call) or call.name}.constant")
-        if call.target._overloadname == "Scalar":  # type: ignore[union-attr]
-            packet = call.target._overloadpacket  # type: ignore[union-attr]
-            call.target = packet.Tensor
+        if operator_of(call)._overloadname == "Scalar":
+            call.target = operator_of(call)._overloadpacket.Tensor
         if "alpha" in arguments_of(call):
             set_argument(call, "alpha", 1)
 
@@ -125,14 +131,25 @@ class Editor:
     @edit.register
     def _bypass(self, edit: Bypass) -> None:
         call = self._call(edit.node)
-        source = arguments_of(call)[flow_argument(edit.node)]
+        source = self.draft.now(self._calls[edit.source])
         shown = [u for u in call.users if u.target is operator.getitem and u.args[1] == 0]
         for old in shown if _is_tuple(call) else [call]:
             self.draft.forward(old, source)
 
     @edit.register
     def _merge(self, edit: MergeBranches) -> None:
-        raise NotImplementedError
+        """New settings; the branches that are gone lose their readers when the sums are bypassed."""
+        call, geometry = self._call(edit.node), edit.geometry
+        if operator_of(call)._overloadname == "padding":
+            call.target = operator_of(call)._overloadpacket.default
+        begin, end = geometry.pads_begin, geometry.pads_end
+        common = [min(pair) for pair in zip(begin, end, strict=True)]
+        set_argument(call, "dilation", list(geometry.dilations))
+        set_argument(call, "padding", common)
+        if begin != end:  # torch pads both sides alike; what one side has more goes before
+            more = [(b - c, e - c) for b, e, c in zip(begin, end, common, strict=True)]
+            pads = [n for pair in reversed(more) for n in pair]
+            self.draft.insert_before(call, "input", torch.ops.aten.constant_pad_nd.default, pads)
 
     def _call(self, node: Node) -> Call:
         return self.draft.copies[node.native.call]

@@ -27,6 +27,8 @@ def check_source(node: Node) -> None:
             raise Refused(Reason.NON_FINITE_STATISTICS, name)
     if (kind.variance < 0).any():
         raise Refused(Reason.NEGATIVE_VARIANCE, f"minimum {kind.variance.min():.3g}")
+    if kind.epsilon is None:
+        raise Refused(Reason.NO_GRAPH)
     if (kind.variance + kind.epsilon <= 0).any():
         raise Refused(Reason.ZERO_VARIANCE, f"epsilon {kind.epsilon:g}")
 
@@ -42,6 +44,7 @@ def vectors(node: Node, ledger: Ledger) -> tuple[Array, Array]:
 
 def parameters(kind: Norm, state: NormState) -> tuple[Array, Array]:
     """The gamma and beta with which ``kind``, its statistics unchanged, becomes ``state``."""
+    assert kind.epsilon is not None
     deviation = np.sqrt(kind.variance + kind.epsilon)
     return state.scale * deviation, state.shift + state.scale * kind.mean
 

@@ -14,9 +14,15 @@ def pool(spatial: int) -> Callable[[CallView], Reading]:
     """A pool over the last ``spatial`` axes of a batched or single input."""
 
     def read(view: CallView) -> Reading:
-        return Reading(Average(pooled_axes(view, spatial)), (view.flow("self"),))
+        steps = (view.ints("stride") or view.ints("kernel_size") or []) if _slides(view) else []
+        average = Average(pooled_axes(view, spatial), period=max([4, *steps]))
+        return Reading(average, (view.flow("self"),))
 
     return read
+
+
+def _slides(view: CallView) -> bool:
+    return "kernel_size" in view.arguments
 
 
 def read_mean(view: CallView) -> Reading | None:

@@ -14,7 +14,7 @@ from bnfold.formats.torch.tensors import numpy_dtype
 from bnfold.graph import Norm, Obstacle
 
 _INFERENCE = {"_native_batch_norm_legit_no_training", "_batch_norm_no_update"}
-_ARRAYS = {"mean": "running_mean", "variance": "running_var", "scale": "weight", "shift": "bias"}
+_ARRAYS = ("running_mean", "running_var", "weight", "bias")
 
 
 def read(view: CallView) -> Reading | None:
@@ -23,16 +23,18 @@ def read(view: CallView) -> Reading | None:
         return None
     channels = source.shape[1]
     obstacle = _obstacle(view)
-    known = next((c for c in map(view.constant, _ARRAYS.values()) if c is not None), None)
+    known = next((c for c in map(view.constant, _ARRAYS) if c is not None), None)
     momentum = view.get("momentum", view.get("exponential_average_factor"))
-    arrays = {key: _array(view, name, channels) for key, name in _ARRAYS.items()}
     kind = Norm(
         channels=channels,
+        mean=_array(view, "running_mean", channels),
+        variance=_array(view, "running_var", channels),
+        scale=_array(view, "weight", channels),
+        shift=_array(view, "bias", channels),
         epsilon=float(view.get("eps", view.get("epsilon"))),
         momentum=None if momentum is None else float(momentum),
         dtype=numpy_dtype(source.dtype) if known is None else known.dtype,
         obstacle=obstacle,
-        **arrays,
     )
     return Reading(kind, (view.flow("input"),))
 
@@ -50,11 +52,11 @@ def _obstacle(view: CallView) -> Obstacle | None:
     training = view.get("training", view.op not in _INFERENCE)
     if training is not False or view.tensor("running_mean") is None:
         return Obstacle("TRAINING_MODE")
-    for name in _ARRAYS.values():
+    for name in _ARRAYS:
         node = view.tensor(name)
         if node is not None and view.constants.find(node) is None:
             return Obstacle("COMPUTED_STATISTICS", node.name)
-    if view.node.target._schema.returns[1:] and not view.only_first_result_read():  # type: ignore[union-attr]
+    if view.returns_several and not view.only_first_result_read():
         return Obstacle("STATISTICS_IN_USE", view.node.name)
     return None
 

@@ -51,9 +51,7 @@ def _geometry(view: CallView, spatial: int, groups: int, transposed: bool) -> Ge
         return None
     if transposed and any(grown):
         return None
-    return Geometry(
-        groups, tuple(strides), tuple(dilations), tuple(pads), tuple(pads), transposed
-    )
+    return Geometry(groups, tuple(strides), tuple(dilations), tuple(pads), tuple(pads), transposed)
 
 
 def _every_tap(view: CallView, kernel: tuple[int, ...], geometry: Geometry | None) -> bool:

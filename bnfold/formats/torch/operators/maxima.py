@@ -13,7 +13,7 @@ def pool(spatial: int) -> Callable[[CallView], Reading | None]:
     """A pool over the last ``spatial`` axes; not where the indices of the maxima are in use."""
 
     def read(view: CallView) -> Reading | None:
-        if _returns_indices(view) and not view.only_first_result_read():
+        if view.returns_several and not view.only_first_result_read():
             return None
         return Reading(Monotone(pooled_axes(view, spatial)), (view.flow("self"),))
 
@@ -22,16 +22,10 @@ def pool(spatial: int) -> Callable[[CallView], Reading | None]:
 
 def read_max(view: CallView) -> Reading | None:
     """amax, and max without a second tensor."""
-    if "other" in view.arguments or (
-        _returns_indices(view) and not view.only_first_result_read()
-    ):
+    if "other" in view.arguments or (view.returns_several and not view.only_first_result_read()):
         return None
     axes = reduced_axes(view)
     return None if axes is None else Reading(Monotone(axes), (view.flow("self"),))
-
-
-def _returns_indices(view: CallView) -> bool:
-    return isinstance(view.node.meta["val"], tuple | list)
 
 
 READERS = {

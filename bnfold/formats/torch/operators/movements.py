@@ -89,10 +89,19 @@ def read_channel_shuffle(view: CallView) -> Reading:
 def read_pad(view: CallView) -> Reading:
     """Pairs of paddings from the last axis on; what is written there, the probe finds out."""
     pads = view.ints("pad") or view.ints("padding")
-    if pads is None:
-        return read_whole(view)
+    if pads is None:  # they follow from sizes, so that some sizes may be padded and some not
+        return Reading(Movement(None, fill=_fill(view)), (view.flow("self"),))
     padded = [i for i in range(len(pads) // 2) if pads[2 * i] or pads[2 * i + 1]]
     return Reading(Movement(tuple(-1 - i for i in padded)), (view.flow("self"),))
+
+
+def _fill(view: CallView) -> float | None:
+    """What is written into the padding, None where it repeats elements of the input."""
+    constant = view.op == "constant_pad_nd" or view.get("mode") == "constant"
+    value = view.get("value") or 0.0
+    if not constant:
+        return None
+    return float(value) if isinstance(value, int | float) else float("nan")
 
 
 def read_roll(view: CallView) -> Reading:
@@ -109,7 +118,10 @@ _WHOLE = (
     "as_strided_copy view_copy permute_copy _reshape_alias atleast_1d atleast_2d atleast_3d"
 ).split()
 _DROPOUTS = "dropout feature_dropout alpha_dropout feature_alpha_dropout native_dropout".split()
-_SPLITS = "split split_with_sizes chunk unsafe_split unsafe_split_with_sizes unsafe_chunk tensor_split slice narrow".split()
+_SPLITS = (
+    "split split_with_sizes chunk unsafe_split unsafe_split_with_sizes unsafe_chunk tensor_split "
+    "slice narrow"
+).split()
 
 READERS: dict[str, Reader] = {
     **dict.fromkeys(_IDENTITIES, read_identity),

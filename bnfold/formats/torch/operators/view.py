@@ -62,8 +62,9 @@ class CallView:
     def ints(self, name: str, count: int = 0) -> list[int] | None:
         """A list of plain integers, a single one repeated ``count`` times; None where symbolic."""
         found = self.arguments.get(name)
-        numbers = list(found) if isinstance(found, list | tuple) else [found]
-        if any(not isinstance(number, int) for number in numbers):
+        given = list(found) if isinstance(found, list | tuple) else [found]
+        numbers = [number for number in given if isinstance(number, int)]
+        if len(numbers) < len(given):
             return None
         return numbers * count if len(numbers) == 1 and count else numbers
 
@@ -82,6 +83,10 @@ class CallView:
         """The tensor argument as the tracer knows it."""
         found: torch.Tensor = value_of(self.flow(name))
         return found
+
+    @property
+    def returns_several(self) -> bool:
+        return isinstance(value_of(self.node), tuple | list)
 
     def only_first_result_read(self) -> bool:
         return all(

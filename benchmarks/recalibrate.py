@@ -1,0 +1,146 @@
+"""What recalibration costs, in forward passes of the same model in the same engine.
+
+    python benchmarks/recalibrate.py MODEL.onnx ... --samples 128 --batch-size 16
+
+The unit is one plain pass over the same batches in onnxruntime with its graph optimisations off.
+Each row is the median of several rounds, each round in a process of its own; ``peak`` is what the
+process holds at most beyond what it holds after loading the libraries. Data is random.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bnfold.data import open_sample
+from bnfold.formats.onnx import OnnxModel
+from bnfold.formats.onnx.observe import OnnxObserver, RuntimeOptions
+from bnfold.jobs.recalibrate import recalibrate
+from bnfold.jobs.recalibration_result import RecalibrationOptions
+from bnfold.recalibration.batch import batch_statistics
+from bnfold.recalibration.batches import Batches
+from bnfold.recalibration.cache import ActivationCache
+from bnfold.recalibration.levels import plan_levels
+from bnfold.recalibration.population import population_statistics
+from bnfold.recalibration.processes import OneProcess
+from bnfold.recalibration.proof import output_names
+from bnfold.recalibration.reach import select
+from bnfold.recalibration.run import Run
+
+ROWS = {
+    "forward": ("one plain pass", None),
+    "population": ("population, all in memory", 1 << 40),
+    "population-disk": ("population, all on disk", 0),
+    "batch": ("batch", None),
+    "job": ("the whole command (with the check)", None),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("models", nargs="*", type=Path)
+    parser.add_argument("--samples", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--size", type=int, default=224, help="for dynamic axes")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        row, data = options.child
+        print(json.dumps(measure(row, options.models[0], Path(data), options)))
+        return
+    for path in options.models:
+        report(path, options)
+
+
+def report(path: Path, options: argparse.Namespace) -> None:
+    """Prints the table of one model."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = random_data(OnnxModel(path), Path(folder), options)
+        print(f"\n{path.name}, {options.samples} samples, batches of {options.batch_size}\n")
+        print("| | seconds | passes | peak MiB |\n|---|--:|--:|--:|")
+        unit = 0.0
+        for row, (title, _) in ROWS.items():
+            found = [child(row, path, data) for _ in range(options.rounds)]
+            seconds = statistics.median(f["seconds"] for f in found)
+            peak = statistics.median(f["peak"] for f in found) / 2**20
+            unit = unit or seconds
+            print(f"| {title} | {seconds:.2f} | {seconds / unit:.2f} | {peak:.0f} |", flush=True)
+
+
+def child(row: str, path: Path, data: Path) -> dict[str, float]:
+    command = [sys.executable, *sys.argv, "--child", row, str(data)]
+    models = {a for a in sys.argv[1:] if Path(a).is_file()} - {str(path)}
+    command = [a for a in command if a not in models]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    result: dict[str, float] = json.loads(run.stdout)
+    return result
+
+
+def random_data(model: OnnxModel, folder: Path, options: argparse.Namespace) -> Path:
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for spec in model.inputs:
+        shape = [n or options.size for n in (spec.shape or ())[1:]]
+        arrays[spec.name] = rng.normal(size=(options.samples, *shape)).astype(spec.dtype)
+    if len(arrays) == 1:  # mapped, so that the data does not count as memory
+        np.save(folder / "data.npy", next(iter(arrays.values())))
+        return folder / "data.npy"
+    np.savez(folder / "data.npz", **arrays)  # type: ignore[arg-type]
+    return folder / "data.npz"
+
+
+def measure(row: str, path: Path, data: Path, options: argparse.Namespace) -> dict[str, float]:
+    """Seconds and bytes of one row, in this process."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = prepared(row, path, data, Path(folder), options)
+        before = peak_memory()
+        start = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - start
+        return {"seconds": seconds, "peak": peak_memory() - before}
+
+
+def prepared(
+    row: str, path: Path, data: Path, folder: Path, options: argparse.Namespace
+) -> Callable[[], object]:
+    model = OnnxModel(path)
+    sample = open_sample(data, model.inputs)
+    batches = Batches(sample, options.batch_size, model.inputs)
+    observer = OnnxObserver(model, folder, RuntimeOptions(threads=options.threads))
+    if row == "forward":
+        types = {spec.name: spec.dtype for spec in model.inputs if spec.dtype is not None}
+
+        def forward() -> None:
+            piece = observer.piece(types, output_names(observer), ())
+            for index in range(len(batches)):
+                piece.run(batches[index].feeds, {})
+
+        return forward
+    if row == "job":
+        wanted = RecalibrationOptions(batch_size=options.batch_size, threads=options.threads)
+        return lambda: recalibrate(model, folder / "out.onnx", data, options=wanted)
+    plan = plan_levels(observer.graph, select(observer, str(path)).populations)
+    cache = ActivationCache(folder, ROWS[row][1])
+    run = Run(observer, plan, batches, OneProcess(), cache)
+    method = batch_statistics if row == "batch" else population_statistics
+    return lambda: method(run)
+
+
+def peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main()

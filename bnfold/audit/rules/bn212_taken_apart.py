@@ -1,0 +1,39 @@
+"""A BatchNorm has been taken apart into single operations.
+
+What it does
+------------
+Looks for Mul, Div, Add and Sub with one constant per channel, one behind the other, that scale and
+shift. Where scale and shift are computed from the values themselves it is a layer normalisation and
+not reported here (BN213).
+
+Why it matters
+--------------
+Converters and optimisers write a BatchNorm so, and it costs more passes over memory than the layer
+itself did. The statistics are gone: they cannot be audited or recalibrated any more. A fold takes
+these operations away like any BatchNorm.
+
+What to do
+----------
+`bnfold fold` removes those of them that are exact to fold. To recalibrate, go back to the model from
+before the conversion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bnfold.audit.chains import chains
+from bnfold.audit.finding import Severity
+from bnfold.audit.rule import Hit, Rule
+from bnfold.audit.subject import Subject
+
+
+def check(subject: Subject) -> Iterable[Hit]:
+    gone = {decision.name for decision in subject.plan.affines}
+    for chain in chains(subject.graph):
+        if not chain.computed:
+            fate = "folds" if all(n.name in gone for n in chain.nodes) else "stays, in part or whole"
+            yield Hit(f"{chain.label} is an affine map per channel; it {fate}.", chain.nodes[0].name)
+
+
+RULE = Rule("BN212", "taken-apart", Severity.INFO, check, __doc__)

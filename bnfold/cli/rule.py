@@ -1,0 +1,87 @@
+"""``bnfold rule``: the documentation of the audit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bnfold.audit import Rule
+
+
+def rule(
+    code: Annotated[
+        str | None,
+        typer.Argument(metavar="CODE", help="A code or a name; none lists them all.", show_default=False),
+    ] = None,
+) -> None:
+    """Explain the rule CODE (as BN105), or list all rules."""
+    from rich.console import Console
+
+    from bnfold.audit import find_rule
+    from bnfold.audit.selection import unknown_rule
+
+    console = Console(highlight=False)
+    if code is None:
+        _print_list(console)
+        return
+    found = find_rule(code)
+    if found is None:
+        raise unknown_rule(code)
+    _print_page(found, console)
+
+
+def _print_list(console: Console) -> None:
+    from rich.table import Table
+
+    from bnfold.audit import FAMILIES, RULES
+    from bnfold.reports.findings import COLOURS, WORDS
+
+    for prefix, family in FAMILIES.items():
+        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1), title_justify="left")
+        for each in (r for r in RULES if r.code.startswith(prefix)):
+            severity = f"[{COLOURS[each.severity]}]{WORDS[each.severity]}[/]"
+            table.add_row(f"[bold]{each.code}[/]", severity, each.title)
+        console.print(f"[bold]{prefix}xx {family}[/]")
+        console.print(table)
+    console.print("`bnfold rule CODE` explains one.")
+
+
+def _print_page(found: Rule, console: Console) -> None:
+    from rich.padding import Padding
+
+    from bnfold.reports.findings import COLOURS, WORDS
+
+    severity = f"[{COLOURS[found.severity]}]{WORDS[found.severity]}[/]"
+    console.print(f"[bold]{found.code} {found.name}[/] ({severity})")
+    console.print(f"{_inline(found.title)}.")
+    for heading, text in found.parts.items():
+        console.print(f"\n[bold]{heading}[/]")
+        for paragraph in text.split("\n\n"):
+            console.print(Padding(_inline(" ".join(paragraph.split())), (0, 0, 0, 2)))
+    if found.thresholds:
+        _print_settings(found, console)
+
+
+def _print_settings(found: Rule, console: Console) -> None:
+    from rich.padding import Padding
+
+    from bnfold.audit.thresholds import meaning_of
+
+    console.print("\n[bold]Settings[/] in \\[tool.bnfold.thresholds]")
+    for name in found.thresholds:
+        default, meaning = meaning_of(name)
+        console.print(Padding(f"[bold]{name}[/] = {default:g}: {meaning}", (0, 0, 0, 2)))
+
+
+def _inline(text: str) -> str:
+    """Code between backticks in bold, everything else as it stands."""
+    from rich.markup import escape
+
+    pieces = text.split("`")
+    return "".join(
+        f"[bold]{escape(piece)}[/]" if i % 2 else escape(piece) for i, piece in enumerate(pieces)
+    )

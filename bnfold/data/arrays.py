@@ -1,0 +1,103 @@
+"""NumPy files: ``.npy`` for one input, ``.npz`` with arrays named as the inputs."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnfold.data.signature import InputSpec
+from bnfold.data.source import Arrays, Indices, SampleOptions
+from bnfold.data.temporary import temporary_folder
+from bnfold.errors import DataError
+
+_IN_MEMORY = 1 << 26
+
+
+class ArrayRows:
+    """Arrays, mapped from a file where they are large; the first axis of each counts the rows."""
+
+    def __init__(self, arrays: Arrays, inputs: Sequence[InputSpec], where: object) -> None:
+        """Prepares it.
+
+        Args:
+            arrays: by name; the empty name where there is but one.
+            inputs: the model's; an array that lacks their first axis is one sample.
+            where: the file, for messages.
+        """
+        self._arrays = wanted_arrays(arrays, inputs)
+        counts = {name: len(a) if a.ndim else 0 for name, a in self._arrays.items()}
+        if len(set(counts.values())) > 1:
+            found = ", ".join(f"{n} of {name}" for name, n in counts.items())
+            raise DataError(f"{where} holds {found}; give the same number of samples for each")
+        self.count = next(iter(counts.values()), 0)
+
+    def read(self, indices: Indices) -> Arrays:
+        """See `Source`."""
+        return {name: np.asarray(array[indices]) for name, array in self._arrays.items()}
+
+
+def wanted_arrays(arrays: Arrays, inputs: Sequence[InputSpec]) -> dict[str, NDArray[Any]]:
+    """The arrays that inputs are named after (all, where none is), single samples made batches."""
+    specs: Mapping[str, InputSpec] = {spec.name: spec for spec in inputs}
+    kept = {name: a for name, a in arrays.items() if name in specs} or dict(arrays)
+    only = inputs[0] if len(inputs) == 1 else None
+    return {name: as_rows(a, specs.get(name, only)) for name, a in kept.items()}
+
+
+def as_rows(array: NDArray[Any], spec: InputSpec | None) -> NDArray[Any]:
+    """``array`` with a first axis for the samples, which a single sample lacks."""
+    if spec is not None and spec.shape is not None and array.ndim == len(spec.shape) - 1:
+        return array[None]
+    return array
+
+
+def open_npy(path: Path, inputs: Sequence[InputSpec], options: SampleOptions) -> ArrayRows:
+    """A single array, mapped.
+
+    Raises:
+        DataError: where the file is damaged or holds Python objects.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path} is no readable .npy file ({error})") from None
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path} is an archive; call it .npz")
+    return ArrayRows({"": array}, inputs, path)
+
+
+def open_npz(path: Path, inputs: Sequence[InputSpec], options: SampleOptions) -> ArrayRows:
+    """The arrays that the model wants; large ones are unpacked into a temporary file and mapped.
+
+    Raises:
+        DataError: where the file is damaged or holds Python objects.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
+            wanted = {spec.name for spec in inputs} & set(members) or set(members)
+            arrays = {name: _member(archive, members[name]) for name in sorted(wanted)}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is no readable .npz file ({error})") from None
+    return ArrayRows(arrays, inputs, path)
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
+    with archive.open(info) as stream:
+        if info.file_size < _IN_MEMORY:
+            return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+        return _unpacked(stream)
+
+
+def _unpacked(stream: IO[bytes]) -> NDArray[Any]:
+    with tempfile.NamedTemporaryFile(dir=temporary_folder(), suffix=".npy", delete=False) as target:
+        while piece := stream.read(1 << 22):
+            target.write(piece)
+    array: NDArray[Any] = np.load(target.name, mmap_mode="r", allow_pickle=False)
+    return array

@@ -1,0 +1,115 @@
+"""Folders of images, decoded when they are asked for (Pillow; extra ``images``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnfold.data.signature import InputSpec
+from bnfold.data.source import Arrays, Indices, SampleOptions
+from bnfold.errors import DataError, MissingExtraError, UsageError
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+_MODES = {"rgb": "RGB", "bgr": "RGB", "gray": "L"}
+
+
+def is_image(path: Path) -> bool:
+    return path.suffix.lower() in _SUFFIXES
+
+
+class ImageFiles:
+    """One image a row: resized, scaled to [0, 1] (for float inputs), normalised, laid out."""
+
+    def __init__(
+        self, files: Sequence[Path], inputs: Sequence[InputSpec], options: SampleOptions
+    ) -> None:
+        """Prepares to read.
+
+        Raises:
+            DataError: where the model has no single image input, or its size is nowhere said.
+            MissingExtraError: where Pillow is not installed.
+            UsageError: where an option makes no sense.
+        """
+        try:
+            import PIL.Image  # noqa: F401
+        except ImportError:
+            raise MissingExtraError("reading images", "images") from None
+        self._files, self._options = files, options
+        self._spec = _image_input(inputs)
+        assert self._spec.shape is not None
+        self._last = _channels_last(self._spec, options)
+        plane = self._spec.shape[1:3] if self._last else self._spec.shape[2:4]
+        channels = self._spec.shape[3 if self._last else 1]
+        self._color = options.color or ("gray" if channels == 1 else "rgb")
+        if self._color not in _MODES:
+            raise UsageError(f"--color is one of {', '.join(_MODES)}, not {options.color}")
+        self._size = options.image_size or _known(plane)
+        if self._size is None:
+            raise DataError(
+                f"the model takes images of any size ({self._spec.describe()}); "
+                "say which with --image-size HEIGHTxWIDTH"
+            )
+        self._mean = _vector(options.mean, 1 if self._color == "gray" else 3, "--mean")
+        self._std = _vector(options.std, 1 if self._color == "gray" else 3, "--std")
+        self.count = len(files)
+
+    def read(self, indices: Indices) -> Arrays:
+        """See `Source`."""
+        images = np.stack([self._decoded(self._files[int(i)]) for i in indices])
+        return {self._spec.name: images if self._last else np.moveaxis(images, 3, 1)}
+
+    def _decoded(self, file: Path) -> NDArray[Any]:
+        """Shape (height, width, channels)."""
+        from PIL import Image, ImageOps
+
+        assert self._size is not None
+        height, width = self._size
+        try:
+            with Image.open(file) as opened:
+                upright = ImageOps.exif_transpose(opened).convert(_MODES[self._color])
+                resized = upright.resize((width, height), Image.Resampling.BILINEAR)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise DataError(f"{file} is no readable image ({error})") from None
+        pixels = np.asarray(resized).reshape(height, width, -1)
+        if self._color == "bgr":
+            pixels = pixels[:, :, ::-1]
+        if self._spec.dtype is not None and self._spec.dtype.kind in "iu":
+            return pixels
+        colours = pixels.astype(np.float32) / 255
+        if self._mean is not None:
+            colours = colours - self._mean
+        return colours if self._std is None else colours / self._std
+
+
+def _image_input(inputs: Sequence[InputSpec]) -> InputSpec:
+    fitting = [spec for spec in inputs if spec.shape is not None and len(spec.shape) == 4]
+    if len(inputs) != 1 or not fitting:
+        wanted = "; ".join(spec.describe() for spec in inputs)
+        raise DataError(f"images fit a model with one input of rank 4, but this one wants {wanted}")
+    return fitting[0]
+
+
+def _channels_last(spec: InputSpec, options: SampleOptions) -> bool:
+    if options.layout is not None:
+        if options.layout.upper() not in ("NCHW", "NHWC"):
+            raise UsageError(f"--layout is NCHW or NHWC, not {options.layout}")
+        return options.layout.upper() == "NHWC"
+    assert spec.shape is not None
+    return spec.shape[1] not in (1, 3) and spec.shape[3] in (1, 3)
+
+
+def _known(plane: tuple[int | None, ...]) -> tuple[int, int] | None:
+    height, width = plane
+    return None if height is None or width is None else (height, width)
+
+
+def _vector(values: tuple[float, ...], channels: int, option: str) -> NDArray[np.float32] | None:
+    if not values:
+        return None
+    if len(values) not in (1, channels):
+        raise UsageError(f"{option} takes 1 or {channels} numbers, not {len(values)}")
+    return np.asarray(values, np.float32)

@@ -1,0 +1,94 @@
+"""From what the user typed to a sample: which kind of source it is."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bnfold.data import arrays, callables, images, safetensors, tables, tensors
+from bnfold.data.concatenated import Concatenated
+from bnfold.data.signature import InputSpec
+from bnfold.data.source import Sample, SampleOptions, Source, choose
+from bnfold.errors import DataError
+
+Opener = Callable[[Path, Sequence[InputSpec], SampleOptions], Source]
+_OPENERS: dict[str, Opener] = {
+    ".npy": arrays.open_npy,
+    ".npz": arrays.open_npz,
+    ".safetensors": safetensors.open_safetensors,
+    ".pt": tensors.open_tensors,
+    ".pth": tensors.open_tensors,
+    ".csv": tables.open_csv,
+    ".parquet": tables.open_parquet,
+}
+KINDS = (
+    ".npy, .npz, .safetensors, .pt, .csv, .parquet, images, a folder or glob of these, "
+    "or file.py:callable"
+)
+
+
+def open_sample(
+    source: str | Path, inputs: Sequence[InputSpec], options: SampleOptions | None = None
+) -> Sample:
+    """Opens a sample and checks its first row against a model's signature.
+
+    Args:
+        source: a file or folder or glob (see `KINDS`), or ``module:callable`` or
+            ``file.py:callable``, which is called and yields arrays, tuples or dicts. Arrays are
+            named as the inputs, or there is one of each; further ones (labels) are left out.
+        inputs: what the model wants.
+        options: which rows to take, and how to read images; all rows by default.
+
+    Raises:
+        DataError: where the data is missing, empty, unreadable, or names, types or shapes do not
+            fit; the message shows both sides.
+        MissingExtraError: where the kind needs a package that is not installed.
+    """
+    options = options or SampleOptions()
+    opened = _open(str(source), inputs, options)
+    if not opened.count:
+        raise DataError(f"{source} holds no samples; give at least one")
+    sample = Sample(str(source), opened, tuple(inputs), choose(opened.count, options))
+    if not sample.count:
+        raise DataError("a sample of size 0 was asked for; give at least one with --samples")
+    sample.read(0, 1)
+    return sample
+
+
+def _open(text: str, inputs: Sequence[InputSpec], options: SampleOptions) -> Source:
+    path = Path(text)
+    if path.is_dir():
+        files = sorted(f for f in path.rglob("*") if f.is_file() and _is_known(f))
+        return _open_files(files, text, inputs, options)
+    if path.exists():
+        if not _is_known(path):
+            raise DataError(f"{path} is no kind of data that bnfold reads; give {KINDS}")
+        return _open_files([path], text, inputs, options)
+    if callables.is_callable_name(text):
+        return callables.open_callable(text, inputs, options)
+    if glob.has_magic(text):
+        files = sorted(Path(f) for f in glob.glob(text, recursive=True))
+        return _open_files([f for f in files if _is_known(f)], text, inputs, options)
+    raise DataError(f"{text} does not exist; check the path given with --data")
+
+
+def _is_known(path: Path) -> bool:
+    return path.suffix.lower() in _OPENERS or images.is_image(path)
+
+
+def _open_files(
+    files: Sequence[Path], text: str, inputs: Sequence[InputSpec], options: SampleOptions
+) -> Source:
+    if not files:
+        raise DataError(f"{text} holds no file that bnfold reads; give {KINDS}")
+    pictures = [f for f in files if images.is_image(f)]
+    if pictures and len(pictures) < len(files):
+        raise DataError(
+            f"{text} holds images and other data ({pictures[0].name} beside "
+            f"{next(f for f in files if f not in pictures).name}); give one kind, with a glob"
+        )
+    if pictures:
+        return images.ImageFiles(pictures, inputs, options)
+    opened = [_OPENERS[f.suffix.lower()](f, inputs, options) for f in files]
+    return opened[0] if len(opened) == 1 else Concatenated(opened)

@@ -1,0 +1,176 @@
+"""An edited PyTorch model: as a module, as files, and compared with its original."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.fx import GraphModule
+
+from bnfold.errors import ModelError, OutputError
+from bnfold.formats.torch.bench import (
+    TorchBench,
+    TorchLocalBench,
+    layers,
+    local_bench,
+    onnx_candidate,
+    parameters_of,
+    touched_nodes,
+)
+from bnfold.formats.torch.keep import Kept, keep_modules
+from bnfold.formats.torch.model import TorchModel, count_calls
+from bnfold.formats.torch.run import Runner
+from bnfold.formats.torch.state import read_tensors
+from bnfold.formats.torch.trace import first_line, quietly
+from bnfold.formats.torch.write import Editor
+from bnfold.planning import Plan
+from bnfold.verification import Arrays
+
+PROGRAM, ONNX, SAFETENSORS = ".pt2", ".onnx", ".safetensors"
+STATE_DICTS = (".pth", ".pt", ".bin", ".ckpt", ".th")
+
+
+class TorchEdited:
+    """The outcome of a plan on a PyTorch model.
+
+    ``keep_modules`` may be set before writing: a state dict then fits the unchanged class.
+    """
+
+    def __init__(self, model: TorchModel, plan: Plan) -> None:
+        self._model, self._plan = model, plan
+        self._editor = Editor(model)
+        self.program: ExportedProgram = self._editor.apply(plan)
+        self.keep_modules = False
+
+    @property
+    def node_count(self) -> int:
+        return count_calls(self.program)
+
+    @cached_property
+    def batch_norm_count(self) -> int:
+        return TorchModel(self.program, self._model.path).batch_norm_count
+
+    def module(self) -> GraphModule:
+        """The folded network as a module, parameters under their original names."""
+        return quietly(lambda: self.program.module())
+
+    @cached_property
+    def kept(self) -> Kept:
+        """The state dict for the unchanged class."""
+        return keep_modules(self._model, self._plan)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The tensors of the folded network by name, or of the unchanged class."""
+        if self.keep_modules:
+            return dict(self.kept.tensors)
+        return {name: tensor.detach() for name, tensor in self.program.state_dict.items()}
+
+    @property
+    def key_map(self) -> dict[str, list[str]]:
+        """Which names of the state dict were changed, added and removed."""
+        if self.keep_modules:
+            return {"changed": sorted(self.kept.changed), "added": [], "removed": []}
+        draft = self._editor.draft
+        return {
+            "changed": sorted(draft.changed),
+            "added": sorted(draft.added),
+            "removed": sorted(draft.removed),
+        }
+
+    def write(self, path: Path) -> list[Path]:
+        """Writes the kind of file that the suffix of ``path`` names.
+
+        Raises:
+            OutputError: where the suffix is none of them.
+            ModelError: where torch cannot write the program in that form.
+        """
+        writers: dict[str, Callable[[Path], None]] = {
+            PROGRAM: self._write_program,
+            ONNX: self._write_onnx,
+            SAFETENSORS: self._write_safetensors,
+            **dict.fromkeys(STATE_DICTS, self._write_state_dict),
+        }
+        suffix = path.suffix.lower()
+        if suffix not in writers:
+            raise OutputError(
+                f"{path.name} has no suffix of a PyTorch file; use {', '.join(writers)}"
+            )
+        if self.keep_modules and suffix in (PROGRAM, ONNX):
+            raise OutputError(f"--keep-modules writes a state dict, not {suffix}; use .safetensors")
+        before = set(path.parent.iterdir())
+        writers[suffix](path)
+        beside = sorted(set(path.parent.iterdir()) - before - {path})
+        return [*beside, path]
+
+    def _write_program(self, path: Path) -> None:
+        with path.open("wb") as file:
+            quietly(lambda: torch.export.save(self.program, file))
+
+    def _write_onnx(self, path: Path) -> None:
+        names = [spec.name for spec in self._model.inputs]
+        try:
+            quietly(
+                lambda: torch.onnx.export(
+                    self.program,
+                    f=str(path),
+                    dynamo=True,
+                    optimize=False,
+                    verbose=False,
+                    input_names=names,
+                )
+            )
+        except Exception as error:  # the exporter raises whatever its converters raise
+            raise ModelError(
+                f"torch.onnx.export cannot write the folded program ({first_line(error)}); "
+                "write .pt2 instead"
+            ) from None
+
+    def _write_safetensors(self, path: Path) -> None:
+        from safetensors.torch import save_file
+
+        tensors = {n: t.cpu().contiguous().clone() for n, t in self.state_dict().items()}
+        metadata = {"bnfold": json.dumps(self.key_map)}
+        save_file(tensors, path, metadata=metadata)
+
+    def _write_state_dict(self, path: Path) -> None:
+        torch.save({n: t.clone() for n, t in self.state_dict().items()}, path)
+
+    def bench(self, written: Path, scratch: Path) -> TorchBench:
+        """The original beside the written file, read back."""
+        model = self._model
+        suffix = written.suffix.lower()
+        # Another runtime sums in another order in every layer, not only in those that change.
+        nodes = layers(model.graph) if suffix == ONNX else touched_nodes(self._plan)
+        parameters = parameters_of(nodes, model.constants)
+        if suffix == ONNX:
+            run = onnx_candidate(written)
+            return TorchBench(model.program, parameters, run, "eager, onnxruntime")
+        if suffix == PROGRAM:
+            program = quietly(lambda: torch.export.load(written))
+            return TorchBench(model.program, parameters, Runner(program).outputs)
+        base = model.program if self.keep_modules else self.program
+        tensors = read_tensors(written)
+        return TorchBench(model.program, parameters, _with_tensors(base, tensors))
+
+    def local_bench(self, feeds: Arrays, scratch: Path) -> TorchLocalBench | None:
+        return local_bench(self._model, self._plan, self._editor, self.program)
+
+
+def _with_tensors(
+    program: ExportedProgram, tensors: dict[str, torch.Tensor]
+) -> Callable[[Arrays], Sequence[Any]]:
+    """A program run with the parameters of a state dict."""
+    from bnfold.formats.torch.tensors import to_numpy
+
+    runner = Runner(program)
+    replaced = {
+        spec.arg.name: to_numpy(tensors[spec.target])
+        for spec in program.graph_signature.input_specs
+        if spec.target in tensors
+    }
+    return lambda feeds: runner.outputs(feeds, replaced)

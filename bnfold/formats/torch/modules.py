@@ -1,0 +1,53 @@
+"""Folding a module in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+from torch.fx import GraphModule
+
+from bnfold.errors import VerificationError
+from bnfold.formats.torch.bench import TorchBench, parameters_of, touched_nodes
+from bnfold.formats.torch.edited import TorchEdited
+from bnfold.formats.torch.open import open_module
+from bnfold.formats.torch.run import Runner
+from bnfold.planning import make_plan
+from bnfold.verification import verify
+
+
+def fold_module(
+    module: nn.Module,
+    example_inputs: Sequence[Any],
+    *,
+    verified: bool = True,
+    reparameterize: bool = False,
+) -> GraphModule:
+    """The folded network of ``module``, which stays as it is.
+
+    Args:
+        module: traced with torch.export, a copy of it in eval mode.
+        example_inputs: positional inputs to trace it with.
+        verified: compare both before anything is returned.
+        reparameterize: merge parallel linear branches into one.
+
+    Raises:
+        ModelError: where torch.export cannot trace the module.
+        VerificationError: where the folded network computes something else.
+    """
+    model = open_module(module, tuple(example_inputs))
+    plan = make_plan(model.graph, reparameterize=reparameterize)
+    edited = TorchEdited(model, plan)
+    if verified:
+        parameters = parameters_of(touched_nodes(plan), model.constants)
+        bench = TorchBench(model.program, parameters, Runner(edited.program).outputs)
+        feeds = model.generated_inputs()
+        outcome = verify(
+            bench, feeds, lambda: edited.local_bench(feeds[0], model.path), "generated"
+        )
+        if not outcome.passed:
+            raise VerificationError(
+                f"the folded network differs from the original; first at {outcome.first_wrong}"
+            )
+    return edited.module()

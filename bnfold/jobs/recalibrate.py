@@ -1,0 +1,232 @@
+"""Recalibrate: measure the statistics anew, check them, write — or say why not, and leave nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnfold.data import Sample, SampleOptions, open_sample
+from bnfold.errors import DataError, UsageError
+from bnfold.files import file_sha256
+from bnfold.formats import Model
+from bnfold.jobs.common import ModelInfo, check_target, publish, scratch_folder
+from bnfold.jobs.fold import Output
+from bnfold.jobs.observing import observer_of, restated
+from bnfold.jobs.recalibration_result import (
+    DEFAULT_SAMPLES,
+    Cost,
+    Evaluation,
+    RecalibrateResult,
+    RecalibrationOptions,
+)
+from bnfold.recalibration.batch import batch_statistics
+from bnfold.recalibration.batches import Batches
+from bnfold.recalibration.cache import ActivationCache
+from bnfold.recalibration.changes import change_of
+from bnfold.recalibration.edit import Restatistic
+from bnfold.recalibration.levels import plan_levels
+from bnfold.recalibration.observer import Convention, Observer
+from bnfold.recalibration.population import population_statistics
+from bnfold.recalibration.processes import Processes, launched_processes
+from bnfold.recalibration.proof import OutputChange, Proof, SelfCheck, proof_batch_size
+from bnfold.recalibration.reach import Selection, select
+from bnfold.recalibration.run import Progress, Recalibration, Run, no_progress
+
+Evaluate = Callable[[Path], float]
+
+
+def recalibrate(
+    model: Model,
+    target: Path,
+    data: str | Path,
+    *,
+    options: RecalibrationOptions | None = None,
+    sampling: SampleOptions | None = None,
+    evaluate: Evaluate | None = None,
+    progress: Progress = no_progress,
+) -> RecalibrateResult | None:
+    """Measures the population statistics of every BatchNorm on ``data`` and writes them.
+
+    Under ``torchrun`` the processes share the data; all but the first return None.
+
+    Args:
+        model: an opened model; its file is not changed.
+        target: the file to write.
+        data: see `bnfold.data.open_sample`.
+        options: how to measure.
+        sampling: which rows of the data to take; 2048 at most by default.
+        evaluate: a measure of a model file, higher is better; a fall writes nothing.
+        progress: called with the stage, and how much of how much is done.
+
+    Raises:
+        DataError: where the data is missing, does not fit, is not finite or too small.
+        OutputError: where ``target`` must not or cannot be written.
+        RuntimeUnavailableError: where no runtime executes the model.
+        UsageError: where there is nothing to recalibrate, or options make no sense.
+    """
+    options = options or RecalibrationOptions()
+    _check_options(options)
+    check_target(target, model.path, force=options.force)
+    processes = launched_processes()
+    try:
+        with scratch_folder() as folder:
+            observer = observer_of(model, folder, options.provider, options.threads)
+            selection = select(observer, str(model.path), options.only, options.skip)
+            sample = open_sample(
+                data, model.inputs, sampling or SampleOptions(samples=DEFAULT_SAMPLES)
+            )
+            job = _Job(model, observer, selection, sample, options, folder, progress)
+            measured = job.measure(processes)
+            return job.write(measured, target, evaluate) if processes.rank == 0 else None
+    finally:
+        processes.close()
+
+
+@dataclass(eq=False)
+class _Job:
+    """The steps, and what they share."""
+
+    model: Model
+    observer: Observer
+    selection: Selection
+    sample: Sample
+    options: RecalibrationOptions
+    folder: Path
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self.variance: Convention = self.options.variance or self.observer.convention
+        # Algorithm 2 of the paper has m/(m - 1) in it.
+        if self.options.method == "batch":
+            self.variance = "unbiased"
+        self.plan = plan_levels(self.observer.graph, self.selection.populations)
+        self.populations = self.plan.populations
+
+    def measure(self, processes: Processes) -> Recalibration:
+        self.run = Run(
+            self.observer,
+            self.plan,
+            Batches(self.sample, self.options.batch_size, self.model.inputs),
+            processes,
+            ActivationCache(self.folder, self.options.cache_memory),
+            self.variance == "unbiased",
+            self.options.prior,
+            self.progress,
+        )
+        method = {"population": population_statistics, "batch": batch_statistics}
+        return method[self.options.method](self.run)
+
+    def write(
+        self, found: Recalibration, target: Path, evaluate: Evaluate | None
+    ) -> RecalibrateResult:
+        edits = [
+            Restatistic(p.nodes[0], new.mean, new.variance, p.nodes[1:])
+            for p in self.populations
+            for new in [found.new[p.name]]
+        ]
+        with scratch_folder(target) as scratch:
+            files = restated(self.model, edits).write(scratch / target.name)
+            check, outputs = self._prove(files[-1], found)
+            evaluation = self._evaluate(evaluate, files[-1])
+            output = None
+            if (check.agrees or not check.expected) and (evaluation is None or evaluation.passed):
+                publish(files, target)
+                output = Output(str(target), file_sha256(target))
+        return self._result(found, check, outputs, evaluation, output)
+
+    def _prove(
+        self, written: Path, found: Recalibration
+    ) -> tuple[SelfCheck, tuple[OutputChange, ...]]:
+        from bnfold.formats import open_model
+
+        options = self.options
+        values = sum(found.measured[p.name].whole.count * p.norm.channels for p in self.populations)
+        size = proof_batch_size(options.batch_size, values / self.sample.count)
+        after = observer_of(open_model(written), self.folder, options.provider, options.threads)
+        return Proof(
+            self.observer,
+            after,
+            self.populations,
+            Batches(self.sample, size, self.model.inputs),
+            self.progress,
+            options.prior,
+            self.variance == "unbiased",
+            expected=options.method == "population",
+        ).run()
+
+    def _evaluate(self, evaluate: Evaluate | None, written: Path) -> Evaluation | None:
+        if evaluate is None:
+            return None
+        before, after = _score(evaluate, self.model.path), _score(evaluate, written)
+        return Evaluation(before, after, self.options.max_drop)
+
+    def _result(
+        self,
+        found: Recalibration,
+        check: SelfCheck,
+        outputs: tuple[OutputChange, ...],
+        evaluation: Evaluation | None,
+        output: Output | None,
+    ) -> RecalibrateResult:
+        cache = self.run.cache
+        return RecalibrateResult(
+            ModelInfo.of(self.model),
+            self.options.method,
+            self.variance,
+            self.options.prior,
+            self.sample.name,
+            self.sample.count,
+            self.observer.runtime,
+            Cost(len(self.plan.levels), cache.peak_memory, cache.peak_disk, cache.not_kept),
+            tuple(
+                change_of(p, found.new[p.name], found.measured[p.name]) for p in self.populations
+            ),
+            self.selection.untouched,
+            outputs,
+            check,
+            evaluation,
+            output,
+            (*self.model.notes, *map(_split_note, self.plan.split)),
+        )
+
+
+def _check_options(options: RecalibrationOptions) -> None:
+    checks: Sequence[tuple[bool, str]] = (
+        (options.method in ("population", "batch"), "the method is population or batch"),
+        (
+            math.isfinite(options.prior) and options.prior >= 0,
+            "--prior is a number of samples >= 0",
+        ),
+        (options.batch_size > 0, "--batch-size is at least 1"),
+        (options.variance in (None, "biased", "unbiased"), "the variance is biased or unbiased"),
+        (
+            options.method == "population" or options.variance != "biased",
+            "--method batch has m/(m-1) in it (unbiased); --variance biased needs population",
+        ),
+        (options.method == "population" or not options.prior, "--prior needs --method population"),
+    )
+    for fine, sentence in checks:
+        if not fine:
+            raise UsageError(sentence)
+
+
+def _score(evaluate: Evaluate, path: Path) -> float:
+    try:
+        score = float(evaluate(path))
+    except Exception as error:  # whatever the user's function raises
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DataError(
+            f"the function given with --evaluate failed on {path.name}: {what}"
+        ) from error
+    if math.isnan(score):
+        raise DataError("the function given with --evaluate returned NaN")
+    return score
+
+
+def _split_note(name: str) -> str:
+    return (
+        f"{name} is called on what it computed itself, so its calls share no one population; "
+        "each call got its own statistics"
+    )

@@ -1,0 +1,143 @@
+"""What `recalibrate` is asked for, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bnfold.jobs.common import FORMAT_VERSION, ModelInfo
+from bnfold.jobs.fold import Output
+from bnfold.recalibration.changes import NormChange
+from bnfold.recalibration.observer import Convention
+from bnfold.recalibration.proof import OutputChange, SelfCheck
+from bnfold.recalibration.reach import Untouched
+
+DEFAULT_SAMPLES, DEFAULT_BATCH = 2048, 32
+_MANY_PREDICTIONS, _LARGE_CHANGE = 0.05, 0.25
+
+Method = Literal["population", "batch"]
+
+
+@dataclass(frozen=True)
+class RecalibrationOptions:
+    """How to measure.
+
+    ``prior``: how many samples the old statistics are worth. ``only`` and ``skip`` are globs on
+    layer names. ``variance`` None: the format's convention. ``cache_memory`` in bytes, None: a
+    quarter of what is free. ``max_drop``: by how much ``evaluate`` may fall.
+    """
+
+    method: Method = "population"
+    prior: float = 0.0
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    variance: Convention | None = None
+    batch_size: int = DEFAULT_BATCH
+    cache_memory: int | None = None
+    max_drop: float = 0.0
+    provider: str = "CPUExecutionProvider"
+    threads: int | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the measurement took: levels, and the bytes kept between them at most."""
+
+    levels: int
+    memory: int
+    disk: int
+    recomputed_batches: int
+
+    def to_json(self) -> dict[str, int]:
+        return {
+            "levels": self.levels,
+            "peak_cache_memory": self.memory,
+            "peak_cache_disk": self.disk,
+            "recomputed_batches": self.recomputed_batches,
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The user's own measure, higher is better."""
+
+    before: float
+    after: float
+    max_drop: float
+
+    @property
+    def passed(self) -> bool:
+        return self.before - self.after <= self.max_drop
+
+    def to_json(self) -> dict[str, Any]:
+        numbers = {"before": self.before, "after": self.after}
+        return {**numbers, "max_drop": self.max_drop, "passed": self.passed}
+
+
+@dataclass(frozen=True)
+class RecalibrateResult:
+    """What `recalibrate` did. ``output`` is None where nothing was written."""
+
+    model: ModelInfo
+    method: Method
+    variance: Convention
+    prior: float
+    data: str
+    samples: int
+    runtime: str
+    cost: Cost
+    batch_norms: tuple[NormChange, ...]
+    untouched: tuple[Untouched, ...]
+    outputs: tuple[OutputChange, ...]
+    check: SelfCheck
+    evaluation: Evaluation | None
+    output: Output | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that was asked for was done."""
+        return self.output is not None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should look at, in plain words."""
+        return tuple(s for s in map(_warning, self.outputs) if s)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format_version": FORMAT_VERSION,
+            "command": "recalibrate",
+            "model": self.model.to_json(),
+            "method": self.method,
+            "variance": self.variance,
+            "prior": self.prior,
+            "data": self.data,
+            "samples": self.samples,
+            "runtime": self.runtime,
+            "cost": self.cost.to_json(),
+            "batch_norms": [change.to_json() for change in self.batch_norms],
+            "untouched": [each.to_json() for each in self.untouched],
+            "outputs": [change.to_json() for change in self.outputs],
+            "self_check": self.check.to_json(),
+            "evaluation": self.evaluation.to_json() if self.evaluation else None,
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+            "output": self.output.to_json() if self.output else None,
+        }
+
+
+def _warning(change: OutputChange) -> str | None:
+    see = (
+        "if the model was accurate before, its statistics were right, and these would hurt: "
+        "compare with --evaluate, or look at the data (scaling, colours, layout)"
+    )
+    if change.argmax_agreement is not None:
+        changed = 1 - change.argmax_agreement
+        if changed >= _MANY_PREDICTIONS:
+            return f"{changed:.0%} of the predictions in {change.name} changed; {see}"
+        return None
+    if change.relative_change >= _LARGE_CHANGE:
+        return f"the output {change.name} changed by {change.relative_change:.0%}; {see}"
+    return None

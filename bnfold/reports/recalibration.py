@@ -1,0 +1,123 @@
+"""The text report of `recalibrate`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bnfold.jobs.recalibration_result import RecalibrateResult
+from bnfold.recalibration.changes import ENOUGH, NormChange
+from bnfold.reports.text import _render
+
+_MANY = 12
+
+
+@_render.register
+def print_recalibration(result: RecalibrateResult, console: Console, verbose: bool) -> None:
+    """What moved, whether the sample was large enough, what it did to the outputs."""
+    changes = sorted(result.batch_norms, key=lambda c: -c.mean_shift)
+    shown = result.batch_norms if verbose or len(changes) <= _MANY else changes[:_MANY]
+    console.print(_table(shown, verbose))
+    if len(shown) < len(changes):
+        console.print(f"  … and {len(changes) - len(shown)} that moved less (-v lists all)")
+    _print_untouched(result, console, verbose)
+    for note in result.notes:
+        console.print(f"[cyan]note:[/] {escape(note)}")
+    if verbose:
+        _print_cost(result, console)
+    _print_convergence(result, console)
+    _print_outputs(result, console)
+    _print_check(result, console)
+    _print_outcome(result, console)
+
+
+def _table(changes: Sequence[NormChange], verbose: bool) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    table.add_column("BatchNorm", overflow="fold", ratio=1)
+    titles = ["mean shift [σ]", "variance ratio", "worst channel"]
+    for title in [*titles, *(["its mean", "its variance"] if verbose else [])]:
+        table.add_column(title, justify="right", overflow="fold")
+    for change in changes:
+        low, high = change.variance_ratio
+        old_mean, new_mean, old_variance, new_variance = change.worst
+        cells = [f"{change.mean_shift:.2g}", f"{low:.2g}…{high:.2g}", str(change.worst_channel)]
+        if verbose:
+            cells += [
+                f"{old_mean:.3g} → {new_mean:.3g}",
+                f"{old_variance:.3g} → {new_variance:.3g}",
+            ]
+        table.add_row(escape(change.name), *cells)
+    return table
+
+
+def _print_untouched(result: RecalibrateResult, console: Console, verbose: bool) -> None:
+    many = len(result.untouched)
+    for each in result.untouched[: many if verbose else 3]:
+        console.print(f"[yellow]kept[/] {escape(each.name)}: {escape(each.reason)}")
+    if many > 3 and not verbose:
+        console.print(f"  … and {many - 3} more kept (-v lists all)")
+
+
+def _print_cost(result: RecalibrateResult, console: Console) -> None:
+    cost = result.cost
+    parts = [f"{cost.levels} levels", f"{cost.memory / 2**20:.1f} MiB kept in memory"]
+    if cost.disk:
+        parts.append(f"{cost.disk / 2**20:.1f} MiB on disk")
+    if cost.recomputed_batches:
+        parts.append(f"{cost.recomputed_batches} batches computed again")
+    console.print(f"{', '.join(parts)}; {escape(result.runtime)}")
+
+
+def _print_convergence(result: RecalibrateResult, console: Console) -> None:
+    worst = max(result.batch_norms, key=lambda c: c.half_moved)
+    if not math.isfinite(worst.half_moved):
+        return
+    text = (
+        f"half of the sample gives the same means to within {worst.half_moved:.2g} σ "
+        f"(at {escape(worst.name)})"
+    )
+    enough = worst.half_moved <= ENOUGH
+    hint = "it is large enough" if enough else "[yellow]more samples would move them further[/]"
+    console.print(f"{text}: {hint}")
+
+
+def _print_outputs(result: RecalibrateResult, console: Console) -> None:
+    for change in result.outputs:
+        text = f"output {escape(change.name)}: changed by {change.relative_change:.2%}"
+        if change.argmax_agreement is not None:
+            text += f", same class for {change.argmax_agreement:.2%}"
+        console.print(text)
+    for warning in result.warnings:
+        console.print(f"[yellow]warning:[/] {escape(warning)}")
+
+
+def _print_check(result: RecalibrateResult, console: Console) -> None:
+    check = result.check
+    numbers = (
+        f"mean to {check.mean_error:.1g} σ, variance to {check.variance_error:.1g} "
+        f"(at {escape(check.layer)})"
+    )
+    if check.agrees:
+        console.print(f"[green]checked[/]: stored and observed statistics agree, {numbers}")
+    elif check.expected:
+        console.print(f"[red]check failed[/]: stored and observed statistics differ, {numbers}")
+    else:
+        console.print(f"what the written network observes differs from batch statistics: {numbers}")
+
+
+def _print_outcome(result: RecalibrateResult, console: Console) -> None:
+    evaluation = result.evaluation
+    if evaluation is not None:
+        console.print(f"evaluation: {evaluation.before:.6g} → {evaluation.after:.6g}")
+    what = f"{len(result.batch_norms)} BatchNorm, {result.samples} samples, {result.method} method"
+    console.print(f"[bold]{escape(result.model.path)}[/]: {what}")
+    if result.output is not None:
+        console.print(f"wrote [bold]{escape(result.output.path)}[/]")
+    elif evaluation is not None and not evaluation.passed:
+        console.print("[red]nothing written[/]: the evaluation fell by more than --max-drop")
+    else:
+        console.print("[red]nothing written[/]: the check failed")

@@ -1,0 +1,182 @@
+"""Nothing is written unless everything is right, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bnfold.errors import BnfoldError, DataError, OutputError, UsageError
+from bnfold.formats import open_model
+from bnfold.jobs.recalibrate import recalibrate
+from bnfold.jobs.recalibration_result import RecalibrateResult, RecalibrationOptions
+
+from .networks import CALIBRATION, SAMPLES, Builder, digits
+
+STALE = SAMPLES / "residual_stale_statistics.onnx"
+
+
+def run(
+    data: Path | str, target: Path, source: Path = STALE, **options: Any
+) -> RecalibrateResult | None:
+    evaluate = options.pop("evaluate", None)
+    wanted = RecalibrationOptions(**options)
+    return recalibrate(open_model(source), target, data, options=wanted, evaluate=evaluate)
+
+
+def accuracy(path: Path) -> float:
+    import onnxruntime as ort
+
+    with np.load(SAMPLES / "digits_test.npz") as archive:
+        images, labels = archive["image"], archive["label"]
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    scores: NDArray[np.float32] = session.run(None, {"image": images})[0]
+    return float((scores.argmax(axis=1) == labels).mean())
+
+
+@pytest.mark.parametrize("method", ["population", "batch"])
+def test_stale_statistics_mend(method: str, tmp_path: Path) -> None:
+    result = run(CALIBRATION, tmp_path / "out.onnx", method=method, evaluate=accuracy)
+    assert result is not None and result.evaluation is not None and result.ok
+    assert result.evaluation.before == pytest.approx(0.718, abs=0.01)
+    assert result.evaluation.after > 0.98
+    assert "of the predictions" in result.warnings[0], "a large change is never kept quiet"
+
+
+def test_an_evaluation_that_falls_writes_nothing(tmp_path: Path) -> None:
+    scores = iter([0.9, 0.8, 0.9, 0.8])
+    for drop, written in ((0.0, False), (0.2, True)):
+        result = run(
+            CALIBRATION, tmp_path / "out.onnx", max_drop=drop, evaluate=lambda path: next(scores)
+        )
+        assert result is not None and result.ok is written
+        assert os.listdir(tmp_path) == (["out.onnx"] if written else [])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("method", ["population", "batch"])
+def test_non_finite_data_names_batch_and_layer(bad: float, method: str, tmp_path: Path) -> None:
+    images = digits(100)
+    images[70, 0, 3, 3] = bad
+    np.save(tmp_path / "x.npy", images)
+    with pytest.raises(DataError, match=r"batch 3 .* in image .*/stem/bn/"):
+        run(tmp_path / "x.npy", tmp_path / "out.onnx", batch_size=32, method=method)
+    assert os.listdir(tmp_path) == ["x.npy"]
+
+
+def test_values_that_overflow_name_the_layer(tmp_path: Path) -> None:
+    builder = Builder()
+    builder.norm(builder.conv("x", "a"), "one")
+    builder.op("Exp", ["one"], "e")
+    builder.op("Exp", ["e"], "ee")
+    builder.norm(builder.op("Exp", ["ee"], "eee"), "two")
+    builder.norm(builder.conv("two", "b"), "three")
+    source = builder.save(tmp_path / "m.onnx", "three")
+    values = np.random.default_rng(0).normal(size=(9, 3, 6, 6)).astype(np.float32)
+    np.save(tmp_path / "x.npy", values)
+    with pytest.raises(
+        DataError, match=r"infinite values at two.* though the data itself is finite"
+    ):
+        run(tmp_path / "x.npy", tmp_path / "out.onnx", source)
+
+
+def test_too_little_data(tmp_path: Path) -> None:
+    np.save(tmp_path / "none.npy", digits(4)[:0])
+    with pytest.raises(DataError, match="no samples"):
+        run(tmp_path / "none.npy", tmp_path / "out.onnx")
+    source = SAMPLES / "mlp_bn_before.onnx"
+    np.save(tmp_path / "one.npy", digits(1))
+    with pytest.raises(DataError, match="1 value per channel"):
+        run(tmp_path / "one.npy", tmp_path / "out.onnx", source)
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_the_input_is_not_overwritten(tmp_path: Path) -> None:
+    source = tmp_path / "m.onnx"
+    source.write_bytes(STALE.read_bytes())
+    with pytest.raises(OutputError, match="--force"):
+        run(CALIBRATION, source, source)
+    assert source.read_bytes() == STALE.read_bytes()
+    result = run(CALIBRATION, source, source, force=True)
+    assert result is not None and result.ok and source.read_bytes() != STALE.read_bytes()
+
+
+def test_what_makes_no_sense(tmp_path: Path) -> None:
+    wrong: list[dict[str, Any]] = [
+        {"prior": -1.0}, {"batch_size": 0}, {"prior": float("nan")}, {"method": "median"},
+        {"only": ("nothing*",)}, {"provider": "NoSuchProvider"},
+    ]  # fmt: skip
+    for options in wrong:
+        with pytest.raises(UsageError):
+            run(CALIBRATION, tmp_path / "out.onnx", **options)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("moment", ["measuring", "checking"])
+def test_interruption_leaves_nothing(moment: str, tmp_path: Path) -> None:
+    def interrupt(stage: str, done: int, total: int) -> None:
+        assert 0 < done <= total
+        if stage == moment:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        recalibrate(open_model(STALE), tmp_path / "out.onnx", CALIBRATION, progress=interrupt)
+    assert not os.listdir(tmp_path)
+
+
+def test_a_failing_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bnfold.formats.onnx.save.write_model", full)
+    with pytest.raises(BnfoldError):
+        run(CALIBRATION, tmp_path / "out.onnx")
+    assert not os.listdir(tmp_path)
+
+
+def test_a_signal_ends_with_130(tmp_path: Path) -> None:
+    """Ctrl-C at the command line, in a process of its own."""
+    (tmp_path / "slow.py").write_text(
+        "import time, numpy as np\n"
+        "def images():\n"
+        "    for i in range(10**6):\n"
+        "        print('started', flush=True)\n"
+        "        time.sleep(0.05)\n"
+        "        yield np.zeros((1, 1, 8, 8), np.float32)\n"
+    )
+    work = tmp_path / "work"
+    work.mkdir()
+    code = (
+        "import typer, sys\n"
+        "from bnfold.cli.recalibrate import recalibrate\n"
+        "app = typer.Typer(); app.command()(recalibrate); app()\n"
+    )
+    arguments = [
+        str(STALE),
+        "--data",
+        f"{tmp_path / 'slow.py'}:images",
+        "-o",
+        str(work / "out.onnx"),
+    ]
+    environment = {**os.environ, "TMPDIR": str(work)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None and process.stdout.readline().strip() == "started"
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert errors.strip() == "bnfold: interrupted; nothing was written"
+    # onnxruntime may note down a session of its own.
+    assert not [name for name in os.listdir(work) if "bnfold" in name or "out" in name]
