@@ -40,10 +40,10 @@ def _computed(node: Node) -> bool:
 
 
 def _is_link(node: Node | None) -> bool:
-    """Whether it is an affine operation whose constant varies (a scalar is no per-channel one)."""
+    """Whether it is an affine operation whose constant varies along one axis, as channels do."""
     if node is None or not isinstance(node.kind, Affine) or node.kind.constant is None:
         return False
-    return any(size > 1 for size in node.kind.constant.shape)
+    return sum(size > 1 for size in node.kind.constant.shape) == 1
 
 
 def _next(node: Node) -> Node | None:

@@ -56,12 +56,11 @@ class _Planner:
         self._fold()
         while reparameterize and self._merge_branches():
             self._fold()
-        refusals = dict(self.refusals)
         while self._phase(Direction.BACKWARD, merging=True) | self._phase(
             Direction.FORWARD, merging=True
         ):
             pass
-        self.refusals = refusals  # what stands in the way of a fold says more than of a merge
+        self._fold()  # what stands in the way of a fold, now that merges are done, is the reason
 
     def _fold(self) -> None:
         while self._phase(Direction.BACKWARD) | self._phase(Direction.FORWARD):

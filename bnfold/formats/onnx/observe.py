@@ -140,6 +140,8 @@ class _ObservingSession(Session):
         import onnxruntime as ort
 
         settings = quiet_options()
+        # Threads that wait by spinning take the processor from the other pieces and from NumPy.
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if _shared_arena():
             settings.add_session_config_entry("session.use_env_allocators", "1")
         if options.threads is not None:

@@ -12,12 +12,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from bnfold.formats.onnx.constants import Constants
+from bnfold.formats.onnx.constants import Constants, evaluate
 from bnfold.formats.onnx.scopes import Scope
 from bnfold.formats.onnx.shapes import SIZES, Shapes, Sizes, is_static
 from bnfold.graph import Node, Shape, Value
 
 _RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
+_IDENTITIES = {"Cast", "Dropout"}  # of floating-point values, in inference: see their readers
 _EXACT_IN_FLOAT32 = 1 << 24
 
 
@@ -63,7 +64,7 @@ class OnnxOracle:
 
     def run(self, node: Node, arrays: Sequence[NDArray[Any]], round: int) -> list[NDArray[Any]]:
         proto: onnx.NodeProto = node.native.proto
-        if proto.op_type == "Cast":
+        if proto.op_type in _IDENTITIES:
             return [np.asarray(arrays[0])]
         shapes = self._assignments[round]
         if proto.op_type in _RESHAPES:
@@ -81,7 +82,7 @@ class OnnxOracle:
                 return run_node(proto, typed, settings, self._model)
             except NotImplementedError:
                 continue
-        raise NotImplementedError
+        return run_in_reference(proto, {**feeds, **settings}, self._model)
 
     def _settings(
         self, node: Node, proto: onnx.NodeProto, feeds: dict[str, NDArray[Any]], shapes: Shapes
@@ -146,4 +147,18 @@ def run_node(
         )
         return [np.asarray(y) for y in session.run(None, feeds)]
     except Exception as error:  # onnxruntime's exceptions share no public base class
+        raise NotImplementedError(str(error)) from None
+
+
+def run_in_reference(
+    proto: onnx.NodeProto, feeds: dict[str, NDArray[Any]], like: onnx.ModelProto
+) -> list[NDArray[Any]]:
+    """One node in onnx.reference, slower and with more operators than onnxruntime has.
+
+    Raises:
+        NotImplementedError: where it does not offer the operator either.
+    """
+    try:
+        return evaluate(proto, feeds, {o.domain: o.version for o in like.opset_import})
+    except Exception as error:  # the reference evaluator raises whatever its operators raise
         raise NotImplementedError(str(error)) from None

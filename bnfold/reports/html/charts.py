@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from bnfold.algebra.affine import Array
 
 # A page with 500 layers stays small: no chart draws more channels than this.
-_MOST_POINTS = 96
+_MOST_POINTS = 72
 _LEFT, _TOP, _BOTTOM = 40, 8, 8
 # A Gaussian holds 70 % of its values within this many deviations: between the 15th and 85th percentile.
 _SIGMAS = 1.036

@@ -11,7 +11,8 @@ import numpy as np
 from bnfold.formats.onnx.operators.view import NodeView, Reading
 from bnfold.graph import Constant, Norm, Obstacle
 
-_DEFAULT_EPSILON, _DEFAULT_MOMENTUM = 1e-5, 0.9
+# Attributes are float32: the default is the float32 nearest to 1e-5, not the double.
+_DEFAULT_EPSILON, _DEFAULT_MOMENTUM = float(np.float32(1e-5)), float(np.float32(0.9))
 _INPUTS = ("scale", "shift", "mean", "variance")
 
 
