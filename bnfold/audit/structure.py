@@ -47,19 +47,12 @@ def kept_because(layer: Layer) -> str | None:
 def is_pre_activation(layer: Layer) -> bool:
     """Whether it stands in front of an activation and has no linear layer of its own before it."""
     producer = layer.source.producer
+    if producer is None or isinstance(producer.kind, Opaque):
+        return False
+    if isinstance(producer.kind, Linear) and len(layer.source.readers) == 1:
+        return False
     readers = layer.node.outputs[0].readers
-    activated = bool(readers) and all(
-        isinstance(r.kind, Opaque) and r.kind.nonlinear for r in readers
-    )
-    own = producer is not None and isinstance(producer.kind, Linear) and (
-        len(layer.source.readers) == 1 and not layer.source.is_output
-    )  # fmt: skip
-    return activated and producer is not None and not own and not _is_nonlinear(layer)
-
-
-def _is_nonlinear(layer: Layer) -> bool:
-    producer = layer.source.producer
-    return producer is not None and isinstance(producer.kind, Opaque)
+    return bool(readers) and all(isinstance(r.kind, Opaque) and r.kind.nonlinear for r in readers)
 
 
 def situation(name: str) -> Check:

@@ -19,7 +19,7 @@ from bnfold.formats.onnx.inputs import make_inputs, signature
 from bnfold.formats.onnx.read import read_graph
 from bnfold.formats.onnx.run import Session
 from bnfold.formats.onnx.scopes import Scope
-from bnfold.formats.onnx.shapes import SIZES, is_static
+from bnfold.formats.onnx.shapes import INPUT_SIZES, is_static
 from bnfold.formats.onnx.tensors import TensorStore
 from bnfold.formats.onnx.wire import read_skeleton
 from bnfold.graph import Constant, Graph
@@ -112,7 +112,7 @@ class OnnxModel:
         session = Session(self.path)
         found: list[Arrays] = []
         problem: RuntimeUnavailableError | None = None
-        for batch, other in SIZES:
+        for batch, other in INPUT_SIZES:
             feeds = make_inputs(self.inputs, batch, other)
             try:
                 for each in feeds:
