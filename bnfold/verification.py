@@ -42,6 +42,19 @@ class LocalBench(Bench, Protocol):
     def inputs(self, feeds: Arrays) -> Arrays:
         """What the original network feeds to the pieces, for inputs of the whole."""
 
+    def in_double(self, name: str, feeds: Arrays) -> PreciseRun | None:
+        """The piece with output ``name`` in float64 for such inputs, None where that cannot be."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreciseRun:
+    """One piece in float64: the original's output, the other model's, and the original's with
+    its parameters moved by one unit in the last place of their own type."""
+
+    reference: NDArray[Any]
+    candidate: NDArray[Any]
+    perturbed: Sequence[NDArray[Any]]
+
 
 @dataclass(frozen=True)
 class Verification:
@@ -77,25 +90,43 @@ def verify(
 ) -> Verification:
     """Compares two models on ``feeds``.
 
+    End to end the error has to stay within a few rounding floors and under the cap. Where the
+    floor itself is above the cap, or the error is under the cap yet above the floor (the runtime
+    rounds long sums by more than their parameters do), each changed piece is proved by itself.
+
     Args:
         bench: runs both.
         feeds: inputs, at least one set.
-        local: gives the bench for local comparison, asked for only where the outputs prove
-            nothing (rounding alone moves them further than the cap) or where they are wrong.
+        local: gives the bench for local comparison, where that is needed.
         inputs: where the inputs come from, for the report.
     """
     outputs = _compared(bench, feeds)
     passed = all(o.passed for o in outputs)
     undecided = not any(o.decided for o in outputs) or any(o.decided is False for o in outputs)
-    pieces: tuple[OutputComparison, ...] | None = None
-    if undecided or not passed:
-        cut = local()
-        if cut is not None:
-            pieces = _compared(cut, [cut.inputs(f) for f in feeds])
-    if passed and undecided:
-        judged = [p for p in pieces or () if p.decided is not None]
-        passed = bool(judged) and all(p.passed and p.decided for p in judged)
-    return Verification(passed, bench.runtime, outputs, pieces, inputs)
+    if passed and not undecided:
+        return Verification(True, bench.runtime, outputs, None, inputs)
+    cut = local()
+    pieces = None if cut is None else _pieces(cut, feeds)
+    judged = [p for p in pieces or () if p.decided is not None]
+    proved = bool(judged) and all(p.passed and p.decided for p in judged)
+    bearable = all(o.passed or o.max_abs_error <= o.cap for o in outputs)
+    return Verification(proved and bearable, bench.runtime, outputs, pieces, inputs)
+
+
+def _pieces(cut: LocalBench, feeds: Sequence[Arrays]) -> tuple[OutputComparison, ...]:
+    """The pieces compared; those that differ once more in float64, where nothing is rounded but
+    the parameters."""
+    fed = [cut.inputs(f) for f in feeds]
+    return tuple(
+        each if each.passed else _in_double(cut, each, fed[0]) for each in _compared(cut, fed)
+    )
+
+
+def _in_double(cut: LocalBench, found: OutputComparison, feeds: Arrays) -> OutputComparison:
+    run = cut.in_double(found.name, feeds) if found.max_abs_error <= found.cap else None
+    if run is None:
+        return found
+    return compare(found.name, [run.reference], [run.candidate], [run.perturbed])
 
 
 def _compared(bench: Bench, feeds: Sequence[Arrays]) -> tuple[OutputComparison, ...]:

@@ -55,13 +55,14 @@ class Drift:
     @classmethod
     def of(cls, norm: Norm, observed: Observed, dead_below: float = 0.0) -> Drift:
         """The drift of one layer; a variance of ``dead_below`` is that of a dead channel."""
-        stored, now = norm.variance + norm.epsilon, observed.variance + norm.epsilon
+        epsilon = norm.epsilon or 0.0
+        stored, now = norm.variance + epsilon, observed.variance + epsilon
         with np.errstate(all="ignore"):
             shift = (observed.mean - norm.mean) / np.sqrt(stored)
             ratio = now / stored
             divergence = jeffreys(observed.mean - norm.mean, stored, now)
         measured = np.isfinite(divergence) & (ratio > 0)
-        live = measured & ((norm.variance > dead_below) | (observed.variance > norm.epsilon))
+        live = measured & ((norm.variance > dead_below) | (observed.variance > epsilon))
         return cls(shift, ratio, divergence, live, observed.count)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -21,11 +21,7 @@ _TINY = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One BatchNorm. ``index`` counts from 0 in the order of the network.
-
-    The epsilon of ``norm`` is NaN where nobody knows it (a checkpoint): every comparison with it
-    is false then, and the rules that need it are silent by themselves.
-    """
+    """One BatchNorm. ``index`` counts from 0 in the order of the network."""
 
     index: int
     node: Node
@@ -37,6 +33,12 @@ class Layer:
     @property
     def name(self) -> str:
         return self.node.name
+
+    @property
+    def epsilon(self) -> float:
+        """NaN where nobody knows it (a checkpoint has none): every comparison with it is false
+        then, and the rules that need it are silent by themselves."""
+        return float("nan") if self.norm.epsilon is None else self.norm.epsilon
 
     @property
     def reason(self) -> Reason | None:
@@ -63,13 +65,14 @@ class Layer:
         """What each channel is multiplied by, in magnitude; NaN where that is no finite number."""
         norm = self.norm
         with np.errstate(all="ignore"):
-            gain: Array = np.abs(norm.scale / np.sqrt(norm.variance + norm.epsilon))
+            gain: Array = np.abs(norm.scale / np.sqrt(norm.variance + self.epsilon))
         return np.where(np.isfinite(gain), gain, np.nan)
 
     @property
     def dead_below(self) -> float:
-        epsilon = self.norm.epsilon
-        return max(self.thresholds.dead_variance * epsilon, _TINY) if epsilon > 0 else _TINY
+        """The largest variance of a dead channel; for an unknown epsilon, with every usual one."""
+        epsilon = self.thresholds.epsilon_min if self.norm.epsilon is None else self.norm.epsilon
+        return max(self.thresholds.dead_variance * epsilon, _TINY)
 
     @cached_property
     def dead(self) -> NDArray[np.bool_]:
@@ -132,8 +135,7 @@ class Subject:
             assert isinstance(node.kind, Norm)
             seen = observed.get(node.name) if observed else None
             decision = decisions.get(node.name)
-            norm = node.kind if node.kind.epsilon is not None else _of_unknown_epsilon(node.kind)
-            layers.append(Layer(index, node, norm, decision, seen, thresholds))
+            layers.append(Layer(index, node, node.kind, decision, seen, thresholds))
         return cls(graph, plan, tuple(layers), thresholds)
 
     def named(self, names: Sequence[str]) -> list[Node]:
@@ -154,6 +156,3 @@ class Subject:
         """The layers of which observations exist, with their drift."""
         return tuple((layer, layer.drift) for layer in self.layers if layer.drift is not None)
 
-
-def _of_unknown_epsilon(norm: Norm) -> Norm:
-    return replace(norm, epsilon=float("nan"))

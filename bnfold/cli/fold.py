@@ -15,6 +15,7 @@ from bnfold.cli.options import (
     InputOption,
     ModelArgument,
     PickleOption,
+    ReportOption,
     ReparameterizeOption,
     VerboseOption,
     WeightsOption,
@@ -58,6 +59,7 @@ def fold(
     freeze_initializers: FreezeOption = False,
     reparameterize: ReparameterizeOption = False,
     format: FormatOption = Format.TEXT,
+    report: ReportOption = None,
     verbose: VerboseOption = False,
 ) -> None:
     """Fold every BatchNorm of MODEL that can go exactly, prove it, and write the result."""
@@ -84,4 +86,4 @@ def fold(
         reparameterize=reparameterize,
         keep_modules=keep_modules,
     )
-    finish(result, format, verbose=verbose)
+    finish(result, format, verbose=verbose, report=report)

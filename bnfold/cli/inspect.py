@@ -57,6 +57,10 @@ def inspect(
         str | None,
         typer.Option(help="A sample to compare the stored statistics with (rules BN4).", metavar="SOURCE"),
     ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(help="How many samples of --data to take.", min=1, show_default="512, or all"),
+    ] = None,
     select: Annotated[
         Codes, typer.Option(help="Rules to run: codes or their beginnings, as BN1,BN203.")
     ] = None,
@@ -74,7 +78,10 @@ def inspect(
 ) -> None:
     """Report every BatchNorm of MODEL: its statistics, what is wrong, and what can become of it."""
     from bnfold.audit import FailOn, load_settings
+    from bnfold.cli.progress import progress_bar
+    from bnfold.data import SampleOptions
     from bnfold.jobs import inspect as job
+    from bnfold.jobs.inspect import DEFAULT_SAMPLES
 
     settings = load_settings().overridden(
         select, ignore, FailOn(fail_on.value) if fail_on else None
@@ -86,9 +93,15 @@ def inspect(
         inputs=inputs,
         allow_pickle=allow_pickle,
     )
-    result = job(
-        opened, reparameterize=reparameterize, selection=settings.selection, data=data
-    )
+    with progress_bar() as progress:
+        result = job(
+            opened,
+            reparameterize=reparameterize,
+            selection=settings.selection,
+            data=data,
+            sampling=SampleOptions(samples=samples or DEFAULT_SAMPLES),
+            progress=progress,
+        )
     if report is not None:
         from bnfold.reports.html import write_page
 

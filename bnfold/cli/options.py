@@ -69,6 +69,10 @@ PickleOption = Annotated[
         rich_help_panel=_TORCH,
     ),
 ]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="PAGE.html", help="Also write a page with charts."),
+]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show every layer.")]
 ReparameterizeOption = Annotated[
     bool,
@@ -96,10 +100,16 @@ def open_argument(
     )
 
 
-def finish(result: Any, format: Format, *, verbose: bool = False) -> None:
-    """Prints a result and exits with 1 where it is not ok."""
+def finish(
+    result: Any, format: Format, *, verbose: bool = False, report: Path | None = None
+) -> None:
+    """Prints a result, writes its page, and exits with 1 where it is not ok."""
     from bnfold.reports import show
 
+    if report is not None:
+        from bnfold.reports.html import write_page
+
+        write_page(result, report)
     show(result, format.value, verbose=verbose)
     if not getattr(result, "ok", True):
         raise typer.Exit(1)

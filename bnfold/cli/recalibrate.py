@@ -17,6 +17,7 @@ from bnfold.cli.options import (
     InputOption,
     ModelArgument,
     PickleOption,
+    ReportOption,
     VerboseOption,
     WeightsOption,
     finish,
@@ -142,6 +143,7 @@ def recalibrate(
     allow_pickle: PickleOption = False,
     freeze_initializers: FreezeOption = False,
     format: FormatOption = Format.TEXT,
+    report: ReportOption = None,
     verbose: VerboseOption = False,
 ) -> None:
     """Measure the BatchNorm statistics of MODEL again on a data sample and write them."""
@@ -197,7 +199,7 @@ def recalibrate(
     if result is not None:  # the first of several processes speaks for all
         import bnfold.reports.recalibration  # noqa: F401  registers the text report
 
-        finish(result, format, verbose=verbose)
+        finish(result, format, verbose=verbose, report=report)
 
 
 def _function(name: str | None) -> Evaluate | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bnfold.errors import UsageError
-from bnfold.formats import Model
+from bnfold.formats import Model, open_model
 from bnfold.recalibration.edit import Restatistic
 from bnfold.recalibration.observer import Observer
 
@@ -19,19 +19,30 @@ class Restated(Protocol):
         """Writes it into files at and beside ``path``; the one to open comes last."""
 
 
-def observer_of(model: Model, scratch: Path, provider: str, threads: int | None) -> Observer:
+def observer_of(
+    model: Model,
+    scratch: Path,
+    provider: str = "CPUExecutionProvider",
+    threads: int | None = None,
+) -> Observer:
     """Runs pieces of ``model``.
 
     Raises:
         UsageError: where its format has no such runtime, or the provider is not there.
     """
-    if model.format != "onnx":
-        raise _unsupported(model)
-    from bnfold.formats.onnx.model import OnnxModel
-    from bnfold.formats.onnx.observe import OnnxObserver, RuntimeOptions
+    if model.format == "onnx":
+        from bnfold.formats.onnx.model import OnnxModel
+        from bnfold.formats.onnx.observe import OnnxObserver, RuntimeOptions
 
-    assert isinstance(model, OnnxModel)
-    return OnnxObserver(model, scratch, RuntimeOptions(provider, threads))
+        assert isinstance(model, OnnxModel)
+        return OnnxObserver(model, scratch, RuntimeOptions(provider, threads))
+    if model.format == "torch":
+        from bnfold.formats.torch.model import TorchModel
+        from bnfold.formats.torch.observe import TorchObserver
+
+        assert isinstance(model, TorchModel)
+        return TorchObserver(model, threads)
+    raise _unsupported(model)
 
 
 def restated(model: Model, edits: Sequence[Restatistic]) -> Restated:
@@ -40,17 +51,30 @@ def restated(model: Model, edits: Sequence[Restatistic]) -> Restated:
     Raises:
         UsageError: where its format cannot be written.
     """
-    if model.format != "onnx":
-        raise _unsupported(model)
-    from bnfold.formats.onnx.model import OnnxModel
-    from bnfold.formats.onnx.restatistic import OnnxRestated
+    if model.format == "onnx":
+        from bnfold.formats.onnx.model import OnnxModel
+        from bnfold.formats.onnx.restatistic import OnnxRestated
 
-    assert isinstance(model, OnnxModel)
-    return OnnxRestated(model, edits)
+        assert isinstance(model, OnnxModel)
+        return OnnxRestated(model, edits)
+    if model.format == "torch":
+        from bnfold.formats.torch.model import TorchModel
+        from bnfold.formats.torch.restatistic import TorchRestated
+
+        assert isinstance(model, TorchModel)
+        return TorchRestated(model, edits)
+    raise _unsupported(model)
+
+
+def reopened(copy: Restated, written: Path) -> Model:
+    """What ``copy`` wrote, read back from its file."""
+    read_back = getattr(copy, "reopened", open_model)
+    model: Model = read_back(written)
+    return model
 
 
 def _unsupported(model: Model) -> UsageError:
     return UsageError(
-        f"{model.path} is a {model.format} model; recalibrate reads ONNX files so far: export it "
-        "with its BatchNorm left standing, and recalibrate that"
+        f"{model.path} holds weights without the network that they belong to, which has to run; "
+        "name its factory, with --weights"
     )

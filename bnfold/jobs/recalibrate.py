@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnfold.data import Sample, SampleOptions, open_sample
-from bnfold.errors import DataError, UsageError
+from bnfold.errors import DataError, RuntimeUnavailableError, UsageError
 from bnfold.files import file_sha256
 from bnfold.formats import Model
 from bnfold.jobs.common import ModelInfo, check_target, publish, scratch_folder
 from bnfold.jobs.fold import Output
-from bnfold.jobs.observing import observer_of, restated
+from bnfold.jobs.observing import observer_of, reopened, restated
 from bnfold.jobs.recalibration_result import (
     DEFAULT_SAMPLES,
     Cost,
     Evaluation,
-    RecalibrateResult,
     RecalibrationOptions,
+    RecalibrationResult,
 )
 from bnfold.recalibration.batch import batch_statistics
 from bnfold.recalibration.batches import Batches
@@ -46,7 +46,7 @@ def recalibrate(
     sampling: SampleOptions | None = None,
     evaluate: Evaluate | None = None,
     progress: Progress = no_progress,
-) -> RecalibrateResult | None:
+) -> RecalibrationResult | None:
     """Measures the population statistics of every BatchNorm on ``data`` and writes them.
 
     Under ``torchrun`` the processes share the data; all but the first return None.
@@ -101,7 +101,9 @@ class _Job:
         # Algorithm 2 of the paper has m/(m - 1) in it.
         if self.options.method == "batch":
             self.variance = "unbiased"
-        self.plan = plan_levels(self.observer.graph, self.selection.populations)
+        self.plan = plan_levels(
+            self.observer.graph, self.selection.populations, self.observer.always
+        )
         self.populations = self.plan.populations
 
     def measure(self, processes: Processes) -> Recalibration:
@@ -116,19 +118,28 @@ class _Job:
             self.progress,
         )
         method = {"population": population_statistics, "batch": batch_statistics}
-        return method[self.options.method](self.run)
+        try:
+            return method[self.options.method](self.run)
+        except RuntimeUnavailableError as error:
+            if self.run.batches.size == 1:
+                raise
+            raise RuntimeUnavailableError(
+                f"{self.model.path} does not run on batches of {self.run.batches.size} ({error}); "
+                "where it was made for another size, say so with --batch-size"
+            ) from None
 
     def write(
         self, found: Recalibration, target: Path, evaluate: Evaluate | None
-    ) -> RecalibrateResult:
+    ) -> RecalibrationResult:
         edits = [
             Restatistic(p.nodes[0], new.mean, new.variance, p.nodes[1:])
             for p in self.populations
             for new in [found.new[p.name]]
         ]
         with scratch_folder(target) as scratch:
-            files = restated(self.model, edits).write(scratch / target.name)
-            check, outputs = self._prove(files[-1], found)
+            copy = restated(self.model, edits)
+            files = copy.write(scratch / target.name)
+            check, outputs = self._prove(reopened(copy, files[-1]), found)
             evaluation = self._evaluate(evaluate, files[-1])
             output = None
             if (check.agrees or not check.expected) and (evaluation is None or evaluation.passed):
@@ -137,14 +148,12 @@ class _Job:
         return self._result(found, check, outputs, evaluation, output)
 
     def _prove(
-        self, written: Path, found: Recalibration
+        self, written: Model, found: Recalibration
     ) -> tuple[SelfCheck, tuple[OutputChange, ...]]:
-        from bnfold.formats import open_model
-
         options = self.options
         values = sum(found.measured[p.name].whole.count * p.norm.channels for p in self.populations)
         size = proof_batch_size(options.batch_size, values / self.sample.count)
-        after = observer_of(open_model(written), self.folder, options.provider, options.threads)
+        after = observer_of(written, self.folder, options.provider, options.threads)
         return Proof(
             self.observer,
             after,
@@ -159,7 +168,7 @@ class _Job:
     def _evaluate(self, evaluate: Evaluate | None, written: Path) -> Evaluation | None:
         if evaluate is None:
             return None
-        before, after = _score(evaluate, self.model.path), _score(evaluate, written)
+        before, after = _score(evaluate, _file_of(self.model)), _score(evaluate, written)
         return Evaluation(before, after, self.options.max_drop)
 
     def _result(
@@ -169,9 +178,9 @@ class _Job:
         outputs: tuple[OutputChange, ...],
         evaluation: Evaluation | None,
         output: Output | None,
-    ) -> RecalibrateResult:
+    ) -> RecalibrationResult:
         cache = self.run.cache
-        return RecalibrateResult(
+        return RecalibrationResult(
             ModelInfo.of(self.model),
             self.options.method,
             self.variance,
@@ -223,6 +232,12 @@ def _score(evaluate: Evaluate, path: Path) -> float:
     if math.isnan(score):
         raise DataError("the function given with --evaluate returned NaN")
     return score
+
+
+def _file_of(model: Model) -> Path:
+    """The weights, where what the user named is a factory."""
+    file: Path | None = getattr(model, "_file", None)
+    return file or model.path
 
 
 def _split_note(name: str) -> str:

@@ -76,7 +76,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class RecalibrateResult:
+class RecalibrationResult:
     """What `recalibrate` did. ``output`` is None where nothing was written."""
 
     model: ModelInfo

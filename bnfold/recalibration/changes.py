@@ -58,7 +58,7 @@ class NormChange:
 
 def change_of(population: Population, new: Statistics, found: Measured) -> NormChange:
     """Compares the new statistics of a layer with its old ones."""
-    old, epsilon = population.stored, population.norm.epsilon
+    old, epsilon = population.stored, population.epsilon
     with np.errstate(all="ignore"):  # old statistics may be anything, that is why one is here
         shift = np.abs(new.mean - old.mean) / np.sqrt(np.abs(old.variance) + epsilon)
         ratio = (new.variance + epsilon) / (np.abs(old.variance) + epsilon)

@@ -8,7 +8,7 @@ and is kept. So each node runs once, and the sum over all levels is one forward 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bnfold.graph import Graph, Node, Value
 from bnfold.recalibration.observer import Population
@@ -52,17 +52,28 @@ class LevelPlan:
         return tuple(p for level in self.levels for p in level.populations)
 
 
-def plan_levels(graph: Graph, populations: Sequence[Population]) -> LevelPlan:
-    """Puts the layers into levels. Linear in nodes for each layer that is called several times."""
+def plan_levels(
+    graph: Graph, populations: Sequence[Population], always: Sequence[str] = ()
+) -> LevelPlan:
+    """Puts the layers into levels. Linear in nodes for each layer that is called several times.
+
+    Args:
+        graph: the network.
+        populations: the layers to measure.
+        always: inputs of the model that every piece is fed, see `Observer.always`.
+    """
     numbering = _Numbering(graph, populations)
     needed = _needed(numbering.nodes, numbering.targets)
     last_use = _last_uses(numbering, needed)
     count = 1 + max(numbering.level_of.values())
     levels: list[Level] = []
     kept: tuple[Value, ...] = ()
+    last_use |= {v: count - 1 for v in numbering.inputs if v.name in always}
     for number in range(count):
         before, kept = kept, _crossing(numbering, last_use, number)
-        levels.append(_level(numbering, needed, number, before, kept))
+        level = _level(numbering, needed, number, before, kept)
+        fed = dict.fromkeys((*level.inputs, *(v.name for v in before if v.name in always)))
+        levels.append(replace(level, inputs=tuple(fed)))
     return LevelPlan(tuple(levels), tuple(numbering.split))
 
 
@@ -111,6 +122,12 @@ class _Numbering:
         self.split.append(population.name)
         at = self.populations.index(population)
         self.populations[at : at + 1] = [Population((node,)) for node in population.nodes]
+
+    @property
+    def inputs(self) -> set[Value]:
+        """The model's own: what no node makes."""
+        read = (v for node in self.nodes for v in node.inputs)
+        return {v for v in read if v.producer is None and v.constant is None}
 
     @property
     def targets(self) -> list[Value]:

@@ -45,6 +45,11 @@ class Population:
         return kind
 
     @property
+    def epsilon(self) -> float:
+        assert self.norm.epsilon is not None  # otherwise it is out of reach
+        return self.norm.epsilon
+
+    @property
     def values(self) -> tuple[str, ...]:
         """The names of the values that are normalised."""
         return tuple(node.inputs[0].name for node in self.nodes)
@@ -74,6 +79,8 @@ class Observer(Protocol):
 
     runtime: str
     convention: Convention
+    # Inputs of the model that every piece has to be fed: those whose sizes its nodes may ask for.
+    always: tuple[str, ...]
 
     @property
     def graph(self) -> Graph: ...

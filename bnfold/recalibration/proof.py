@@ -138,7 +138,7 @@ class Proof:
 def _compared(
     population: Population, written: Any, observed: Statistics, expected: bool
 ) -> SelfCheck:
-    variance = observed.variance + population.norm.epsilon
+    variance = observed.variance + population.epsilon
     half = is_half(population.norm.dtype)
     # A mean far from zero is stored to within its last place, whatever the deviation beside it.
     rounding = unit_roundoff(population.norm.dtype) * np.abs(observed.mean)

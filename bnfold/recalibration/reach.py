@@ -22,6 +22,9 @@ _SENTENCES = {
 }
 _IN_BODY = "lies in the body of a control-flow node, where activations cannot be observed"
 _CONSTANT = "normalises a constant, which no data reaches"
+_NO_PROGRAM = (
+    "stands in a file that holds weights alone; name the network's factory, with --weights"
+)
 _NOT_ASKED = "left out by --only or --skip"
 NOTHING = (
     "nothing to recalibrate: {what} holds no BatchNorm. Exporters and optimisers fold it into the "
@@ -84,6 +87,8 @@ def _obstacle(node: Node) -> str | None:
     assert isinstance(node.kind, Norm)
     if node.kind.obstacle is not None:
         return _SENTENCES.get(node.kind.obstacle.code, "has statistics that cannot be set")
+    if node.kind.epsilon is None:
+        return _NO_PROGRAM
     if node.scope:
         return _IN_BODY
     return _CONSTANT if node.inputs[0].constant is not None else None

@@ -179,7 +179,11 @@ def _drift(reports: Sequence[NormReport]) -> str:
     if not drifts:
         return ""
     mean = max(drift.mean_rms for drift in drifts)
-    return f"{mean:.2g}σ ×{max(drift.variance_factor for drift in drifts):.2g}"
+    return f"{_short(mean)}σ ×{_short(max(drift.variance_factor for drift in drifts))}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.2g}" if value < 100 else f"{value:,.0f}"
 
 
 def _codes(findings: Sequence[Finding]) -> str:

@@ -30,7 +30,7 @@ def render(result: Any) -> str:
 
 @render.register
 def _(result: Inspection) -> str:
-    lines = [f"### `{PurePath(result.model.path).name}`: {in_words(result.findings)}", ""]
+    lines = [f"### {_code(PurePath(result.model.path).name)}: {in_words(result.findings)}", ""]
     lines += [plan_in_words(result.plan), ""]
     groups = grouped(result.findings)
     if groups:
@@ -46,14 +46,14 @@ def _(result: Inspection) -> str:
 @render.register
 def _(result: FoldResult) -> str:
     verdict = "folded" if result.output else "nothing written"
-    lines = [f"### `{PurePath(result.model.path).name}`: {verdict}", "", plan_in_words(result.plan)]
+    lines = [f"### {_code(PurePath(result.model.path).name)}: {verdict}", "", plan_in_words(result.plan)]
     lines += ["", f"{result.nodes_before} nodes before, {result.nodes_after} after.", ""]
     if result.verification:
         lines += [*_verification(result.verification), ""]
     kept = [d for d in result.plan.batch_norms if d.reason]
     if kept:
         lines += ["| stays | why |", "|---|---|"]
-        lines += [f"| `{_cell(d.name)}` | {_cell(d.reason.message)} |" for d in kept[:_ROWS] if d.reason]
+        lines += [f"| {_code(d.name)} | {_cell(d.reason.message)} |" for d in kept[:_ROWS] if d.reason]
         lines += [_more(len(kept) - _ROWS)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -72,7 +72,7 @@ def plan_in_words(plan: Plan) -> str:
 
 def _group_row(group: Group) -> str:
     layers = str(len(group.layers)) if group.layers else ""
-    where = f"`{_cell(group.worst.layer)}`: " if group.worst.layer else ""
+    where = f"{_code(group.worst.layer)}: " if group.worst.layer else ""
     rule = f"**{group.code}** {group.name}"
     return f"| {_SIGNS[group.severity]} | {rule} | {layers} | {where}{_cell(group.worst.message)} |"
 
@@ -99,7 +99,7 @@ def _layers(findings: Sequence[Finding]) -> Iterator[str]:
     yield "| layer | finding |"
     yield "|---|---|"
     for finding in named[:_ROWS]:
-        yield f"| `{_cell(finding.layer)}` | {_cell(finding.message)} |"
+        yield f"| {_code(finding.layer or '')} | {_cell(finding.message)} |"
     yield _more(len(named) - _ROWS)
 
 
@@ -114,12 +114,21 @@ def _verification(found: Verification) -> Iterator[str]:
     yield "|---|--:|--:|--:|"
     for each in found.outputs:
         numbers = (each.max_abs_error, each.rounding_floor, each.ratio)
-        yield f"| `{_cell(each.name)}` | {' | '.join(f'{n:.3g}' for n in numbers)} |"
+        yield f"| {_code(each.name)} | {' | '.join(f'{n:.3g}' for n in numbers)} |"
 
 
-def _cell(text: str | None) -> str:
+def _code(name: str) -> str:
+    """A name in a code span, where entities would be shown as they stand."""
+    return f"`{_one_cell(name.replace('`', chr(39)))}`"
+
+
+def _cell(text: str) -> str:
     """Text that cannot break out of a table cell."""
-    return _html((text or "").replace("|", "\\|").replace("\n", " "))
+    return _html(_one_cell(text))
+
+
+def _one_cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _html(text: str) -> str:

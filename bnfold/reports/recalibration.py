@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bnfold.jobs.recalibration_result import RecalibrateResult
+from bnfold.jobs.recalibration_result import RecalibrationResult
 from bnfold.recalibration.changes import ENOUGH, NormChange
 from bnfold.reports.text import _render
 
@@ -17,7 +17,7 @@ _MANY = 12
 
 
 @_render.register
-def print_recalibration(result: RecalibrateResult, console: Console, verbose: bool) -> None:
+def print_recalibration(result: RecalibrationResult, console: Console, verbose: bool) -> None:
     """What moved, whether the sample was large enough, what it did to the outputs."""
     changes = sorted(result.batch_norms, key=lambda c: -c.mean_shift)
     shown = result.batch_norms if verbose or len(changes) <= _MANY else changes[:_MANY]
@@ -54,7 +54,7 @@ def _table(changes: Sequence[NormChange], verbose: bool) -> Table:
     return table
 
 
-def _print_untouched(result: RecalibrateResult, console: Console, verbose: bool) -> None:
+def _print_untouched(result: RecalibrationResult, console: Console, verbose: bool) -> None:
     many = len(result.untouched)
     for each in result.untouched[: many if verbose else 3]:
         console.print(f"[yellow]kept[/] {escape(each.name)}: {escape(each.reason)}")
@@ -62,7 +62,7 @@ def _print_untouched(result: RecalibrateResult, console: Console, verbose: bool)
         console.print(f"  … and {many - 3} more kept (-v lists all)")
 
 
-def _print_cost(result: RecalibrateResult, console: Console) -> None:
+def _print_cost(result: RecalibrationResult, console: Console) -> None:
     cost = result.cost
     parts = [f"{cost.levels} levels", f"{cost.memory / 2**20:.1f} MiB kept in memory"]
     if cost.disk:
@@ -72,7 +72,7 @@ def _print_cost(result: RecalibrateResult, console: Console) -> None:
     console.print(f"{', '.join(parts)}; {escape(result.runtime)}")
 
 
-def _print_convergence(result: RecalibrateResult, console: Console) -> None:
+def _print_convergence(result: RecalibrationResult, console: Console) -> None:
     worst = max(result.batch_norms, key=lambda c: c.half_moved)
     if not math.isfinite(worst.half_moved):
         return
@@ -85,7 +85,7 @@ def _print_convergence(result: RecalibrateResult, console: Console) -> None:
     console.print(f"{text}: {hint}")
 
 
-def _print_outputs(result: RecalibrateResult, console: Console) -> None:
+def _print_outputs(result: RecalibrationResult, console: Console) -> None:
     for change in result.outputs:
         text = f"output {escape(change.name)}: changed by {change.relative_change:.2%}"
         if change.argmax_agreement is not None:
@@ -95,7 +95,7 @@ def _print_outputs(result: RecalibrateResult, console: Console) -> None:
         console.print(f"[yellow]warning:[/] {escape(warning)}")
 
 
-def _print_check(result: RecalibrateResult, console: Console) -> None:
+def _print_check(result: RecalibrationResult, console: Console) -> None:
     check = result.check
     numbers = (
         f"mean to {check.mean_error:.1g} σ, variance to {check.variance_error:.1g} "
@@ -109,7 +109,7 @@ def _print_check(result: RecalibrateResult, console: Console) -> None:
         console.print(f"what the written network observes differs from batch statistics: {numbers}")
 
 
-def _print_outcome(result: RecalibrateResult, console: Console) -> None:
+def _print_outcome(result: RecalibrationResult, console: Console) -> None:
     evaluation = result.evaluation
     if evaluation is not None:
         console.print(f"evaluation: {evaluation.before:.6g} → {evaluation.after:.6g}")

@@ -127,7 +127,7 @@ def _print_verification(found: Verification, console: Console) -> None:
             break
     if found.local is not None and found.passed:
         console.print(
-            "  rounding alone moves these outputs too far to decide; "
+            "  rounding blurs these outputs too much to decide; "
             f"each of {len(found.local)} changed pieces was proved by itself"
         )
     verdict = "[green]verified[/]" if found.passed else "[red]not verified[/]"

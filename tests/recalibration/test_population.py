@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bnfold.data import SampleOptions
 from bnfold.formats import open_model
 from bnfold.jobs.recalibrate import recalibrate
-from bnfold.jobs.recalibration_result import RecalibrateResult, RecalibrationOptions
+from bnfold.jobs.recalibration_result import RecalibrationOptions, RecalibrationResult
 
 from .networks import CALIBRATION, SAMPLES, Builder, Found, digits, reference_statistics, stored
 
@@ -30,7 +30,7 @@ NETWORKS = [
 
 def run(
     source: Path, data: Path, target: Path, sampling: SampleOptions | None = None, **options: Any
-) -> RecalibrateResult:
+) -> RecalibrationResult:
     result = recalibrate(
         open_model(source), target, data, options=RecalibrationOptions(**options), sampling=sampling
     )

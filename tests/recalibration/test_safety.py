@@ -13,11 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
-from bnfold.errors import BnfoldError, DataError, OutputError, UsageError
+from bnfold.errors import (
+    BnfoldError,
+    DataError,
+    OutputError,
+    RuntimeUnavailableError,
+    UsageError,
+)
 from bnfold.formats import open_model
 from bnfold.jobs.recalibrate import recalibrate
-from bnfold.jobs.recalibration_result import RecalibrateResult, RecalibrationOptions
+from bnfold.jobs.recalibration_result import RecalibrationOptions, RecalibrationResult
 
 from .networks import CALIBRATION, SAMPLES, Builder, digits
 
@@ -26,7 +33,7 @@ STALE = SAMPLES / "residual_stale_statistics.onnx"
 
 def run(
     data: Path | str, target: Path, source: Path = STALE, **options: Any
-) -> RecalibrateResult | None:
+) -> RecalibrationResult | None:
     evaluate = options.pop("evaluate", None)
     wanted = RecalibrationOptions(**options)
     return recalibrate(open_model(source), target, data, options=wanted, evaluate=evaluate)
@@ -97,6 +104,19 @@ def test_too_little_data(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="1 value per channel"):
         run(tmp_path / "one.npy", tmp_path / "out.onnx", source)
     assert not (tmp_path / "out.onnx").exists()
+
+
+def test_a_hidden_batch_size_is_suspected(tmp_path: Path) -> None:
+    builder = Builder(channels=2, size=2)
+    shape = numpy_helper.from_array(np.array([1, 2, 2, 2]), "shape")
+    builder.tensors.append(shape)
+    builder.norm(builder.op("Reshape", ["x", "shape"], "r"), "bn")
+    source = builder.save(tmp_path / "m.onnx", "bn")
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(5, 2, 2, 2)))
+    with pytest.raises(RuntimeUnavailableError, match="batches of 4 .*--batch-size"):
+        run(tmp_path / "x.npy", tmp_path / "out.onnx", source, batch_size=4)
+    result = run(tmp_path / "x.npy", tmp_path / "out.onnx", source, batch_size=1)
+    assert result is not None and result.check.agrees
 
 
 def test_the_input_is_not_overwritten(tmp_path: Path) -> None:

@@ -29,10 +29,10 @@ from bnfold.planning import Reason
 def check(subject: Subject) -> Iterable[Hit]:
     for layer in subject.known:
         norm = layer.norm
-        zero = norm.variance + norm.epsilon == 0
+        zero = norm.variance + layer.epsilon == 0
         if zero.any():
             yield on_channels(
-                layer, zero, f"Variance and epsilon ({norm.epsilon:g}) add up to zero in {{n}}."
+                layer, zero, f"Variance and epsilon ({layer.epsilon:g}) add up to zero in {{n}}."
             )
 
 

@@ -36,13 +36,13 @@ def check(subject: Subject) -> Iterable[Hit]:
         if not live.any():
             continue
         median = float(np.median(layer.gain[live]))
-        loud = live & (norm.variance <= norm.epsilon)
+        loud = live & (norm.variance <= layer.epsilon)
         loud &= layer.gain >= subject.thresholds.loud_gain * median
         if loud.any():
             most = float(layer.gain[loud].max())
             text = (
                 f"{{n}} hardly varied in training (variance down to "
-                f"{norm.variance[loud].min():.2g}, epsilon {norm.epsilon:.2g}) and are multiplied "
+                f"{norm.variance[loud].min():.2g}, epsilon {layer.epsilon:.2g}) and are multiplied "
                 f"by up to {most:.3g}, where the layer's median gain is {median:.3g}."
             )
             yield on_channels(layer, loud, text, size=most / median)

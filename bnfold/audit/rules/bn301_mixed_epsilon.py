@@ -27,8 +27,8 @@ from bnfold.audit.subject import Subject
 
 def check(subject: Subject) -> Iterable[Hit]:
     groups: dict[str, list[str]] = {}
-    for layer in (each for each in subject.layers if not isnan(each.norm.epsilon)):
-        groups.setdefault(f"{layer.norm.epsilon:.2g}", []).append(layer.name)
+    for layer in (each for each in subject.layers if not isnan(each.epsilon)):
+        groups.setdefault(f"{layer.epsilon:.2g}", []).append(layer.name)
     if len(groups) > 1:
         ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
         parts = [f"{value} in {len(names)} layers" for value, names in ordered[:-1]]

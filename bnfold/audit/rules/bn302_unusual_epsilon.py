@@ -28,7 +28,7 @@ from bnfold.audit.subject import Subject
 def check(subject: Subject) -> Iterable[Hit]:
     limits = subject.thresholds
     for layer in subject.layers:
-        epsilon = layer.norm.epsilon
+        epsilon = layer.epsilon
         # float32 attributes: 1e-8 is stored as 9.99999993922529e-09.
         if epsilon < limits.epsilon_min * (1 - 1e-6):
             yield Hit(f"Epsilon is {epsilon:g}, unusually small.", layer.name)

@@ -35,7 +35,7 @@ def check(subject: Subject) -> Iterable[Hit]:
         severity = by_size(layer, size, limits.mean_warning, limits.mean_error)
         if severity:
             yield Hit(
-                f"The mean is off by {size:.2g} standard deviations "
+                f"The mean is off by {size:.3g} standard deviations "
                 f"({drift.count:,} values per channel).",
                 layer.name,
                 size,

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
+from bnfold.formats.onnx.double import run_in_double
 from bnfold.formats.onnx.model import OnnxModel
 from bnfold.formats.onnx.run import Session
-from bnfold.formats.onnx.variants import cut, exposed, start, with_outputs
+from bnfold.formats.onnx.tensors import TensorStore
+from bnfold.formats.onnx.variants import Compute, cut, exposed, start, with_outputs
 from bnfold.formats.onnx.write import Editor
 from bnfold.graph import Constant, Graph, Linear, Node, Norm, Value
 from bnfold.planning import Plan
 from bnfold.planning.decision import MergeBranches
-from bnfold.verification import Arrays, perturb
+from bnfold.verification import DRAWS, Arrays, PreciseRun, perturb
 
 RUNTIME = "onnxruntime"
 
@@ -41,9 +44,11 @@ class OnnxBench:
         return self._reference.run(self._known(self._reference, feeds) | self._parameters)
 
     def perturbed(self, feeds: Arrays, draw: int) -> Arrays:
+        return self._reference.run(self._known(self._reference, feeds) | self._moved(draw))
+
+    def _moved(self, draw: int) -> dict[str, NDArray[Any]]:
         rng = np.random.default_rng(draw + 1)
-        moved = {name: perturb(array, rng) for name, array in self._parameters.items()}
-        return self._reference.run(self._known(self._reference, feeds) | moved)
+        return {name: perturb(array, rng) for name, array in self._parameters.items()}
 
     def candidate(self, feeds: Arrays) -> Arrays:
         return self._candidate.run(self._known(self._candidate, feeds))
@@ -63,10 +68,14 @@ class OnnxLocalBench(OnnxBench):
         parameters: Mapping[str, Constant],
         candidate: Session,
         renamed: Mapping[str, str],
+        borders: Sequence[str],
+        precise: Mapping[str, tuple[onnx.ModelProto, TensorStore, Mapping[str, Compute]]],
     ) -> None:
         super().__init__(reference, parameters, candidate)
         self._activations = activations
         self._renamed = renamed
+        self._borders = borders
+        self._precise = precise
 
     def inputs(self, feeds: Arrays) -> Arrays:
         known = self._known(self._activations, feeds)
@@ -76,6 +85,27 @@ class OnnxLocalBench(OnnxBench):
         names = self._renamed
         found = super().candidate({names.get(name, name): array for name, array in feeds.items()})
         return {name: found[names.get(name, name)] for name in self._reference.outputs}
+
+
+    def in_double(self, name: str, feeds: Arrays) -> PreciseRun | None:
+        model, store, computed = self._precise["reference"]
+        types = {v: feeds[v].dtype for v in self._borders if v in feeds}
+        piece = cut(model, types, [name])
+        names = self._renamed
+        other, _, new = self._precise["candidate"]
+        inner = names.get(name, name)
+        piece2 = cut(other, {names.get(v, v): t for v, t in types.items()}, [inner])
+        renamed = {names.get(v, v): array for v, array in feeds.items()}
+        try:
+            reference = run_in_double(piece, store, computed, {**feeds, **self._parameters})
+            candidate = run_in_double(piece2, store, new, renamed)
+            moved = [
+                run_in_double(piece, store, computed, {**feeds, **self._moved(draw)})
+                for draw in range(DRAWS)
+            ]
+        except NotImplementedError:
+            return None
+        return PreciseRun(reference[name], candidate[inner], [m[name] for m in moved])
 
 
 def touched_nodes(plan: Plan) -> list[Node]:
@@ -139,7 +169,13 @@ def local_bench(
         editor.computed,
         scratch / "candidate-pieces.onnx",
     )
-    return OnnxLocalBench(activations, reference, parameters, candidate, renamed)
+    precise = {
+        "reference": (proto, model.store, {}),
+        "candidate": (editor.proto, model.store, editor.computed),
+    }
+    return OnnxLocalBench(
+        activations, reference, parameters, candidate, renamed, list(types), precise
+    )
 
 
 def _borders(graph: Graph, plan: Plan) -> tuple[list[Value], list[Value]]:

@@ -43,6 +43,7 @@ class OnnxObserver:
     """
 
     convention: Convention = "biased"
+    always: tuple[str, ...] = ()
 
     def __init__(
         self, model: OnnxModel, scratch: Path, options: RuntimeOptions | None = None

@@ -9,7 +9,7 @@ import onnx
 
 from bnfold.formats.onnx.constants import Constants
 from bnfold.formats.onnx.operators import NONLINEAR, READERS, SHAPE_READS, NodeView, Reading
-from bnfold.formats.onnx.operators.elementwise import is_vector_on_last_axis
+from bnfold.formats.onnx.operators.elementwise import is_channel_vector
 from bnfold.formats.onnx.oracle import OnnxOracle
 from bnfold.formats.onnx.scopes import Scope, bodies_of, captured_names, scopes_of
 from bnfold.formats.onnx.tensors import TensorStore
@@ -173,7 +173,7 @@ class _Reader:
     def _give_matmuls_their_bias(self) -> None:
         """A MatMul and the vector added behind it are one linear layer."""
         for node in list(self.nodes):
-            bias = _bias_of(node)
+            bias = self._bias_of(node)
             if bias is None:
                 continue
             assert isinstance(node.kind, Linear) and isinstance(bias.kind, Affine)
@@ -183,6 +183,25 @@ class _Reader:
             for value in node.outputs:
                 value.producer = node
             self.nodes.remove(bias)
+
+    def _bias_of(self, node: Node) -> Node | None:
+        """The Add of a constant over output channels that alone reads a MatMul."""
+        if node.op != "MatMul" or not isinstance(node.kind, Linear):
+            return None
+        value = node.outputs[0]
+        if value.is_output or value.shape_readers or len(value.readers) != 1:
+            return None
+        reader = value.readers[0]
+        kind: Any = reader.kind
+        if not isinstance(kind, Affine) or kind.form != "x+c" or reader.scope != node.scope:
+            return None
+        constant = kind.constant
+        if constant is None or constant.obstacle:
+            return None
+        if not is_channel_vector(constant, node.kind.bias_axis, node.kind.layout.outputs):
+            return None
+        rank = self.oracle.shape_of(self.scopes[node.scope], value.name)
+        return reader if len(constant.shape) <= (2 if rank is None else len(rank)) else None
 
     def _mark_computed_norms(self) -> None:
         """The affine behind a layer norm is that norm's own, no decomposed BatchNorm."""
@@ -198,24 +217,6 @@ def _names_read(scope: Scope) -> set[str]:
         for body in bodies_of(node):
             names |= captured_names(body)
     return names
-
-
-def _bias_of(node: Node) -> Node | None:
-    if node.op != "MatMul" or not isinstance(node.kind, Linear) or node.kind.bias_axis != -1:
-        return None
-    value = node.outputs[0]
-    if value.is_output or value.shape_readers or len(value.readers) != 1:
-        return None
-    reader = value.readers[0]
-    kind: Any = reader.kind
-    if not isinstance(kind, Affine) or kind.form != "x+c" or reader.scope != node.scope:
-        return None
-    constant = kind.constant
-    if constant is None or constant.obstacle or not is_vector_on_last_axis(constant):
-        return None
-    if constant.shape[-1] not in (1, node.kind.layout.outputs):
-        return None
-    return reader if len(constant.shape) <= 2 else None
 
 
 def _follows_computed_norm(node: Node) -> bool:

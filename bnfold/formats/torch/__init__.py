@@ -11,4 +11,11 @@ from bnfold.formats.torch.model import TorchModel
 from bnfold.formats.torch.modules import fold_module
 from bnfold.formats.torch.open import open_module, open_torch
 
-__all__ = ["TorchCheckpoint", "TorchEdited", "TorchModel", "fold_module", "open_module", "open_torch"]
+__all__ = [
+    "TorchCheckpoint",
+    "TorchEdited",
+    "TorchModel",
+    "fold_module",
+    "open_module",
+    "open_torch",
+]

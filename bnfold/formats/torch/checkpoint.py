@@ -18,10 +18,8 @@ from bnfold.files import file_sha256
 from bnfold.formats.torch.state import without_prefixes
 from bnfold.formats.torch.tensors import numpy_dtype, to_numpy
 from bnfold.graph import Graph, Node, Norm, Obstacle, Shape, Value
-from bnfold.planning import Plan, Reason
+from bnfold.planning import Plan
 from bnfold.verification import Arrays, Bench
-
-_OBSTACLE = "NO_GRAPH" if "NO_GRAPH" in Reason.__members__ else "OPAQUE_PRODUCER"
 
 
 class TorchCheckpoint:
@@ -99,14 +97,14 @@ def _norm(name: str, tensors: Mapping[str, torch.Tensor]) -> Node:
 
     kind = Norm(
         channels=channels,
-        epsilon=None,  # type: ignore[arg-type]
+        epsilon=None,
         momentum=None,
         mean=array("running_mean", np.nan),
         variance=array("running_var", np.nan),
         scale=array("weight", 1.0),
         shift=array("bias", 0.0),
         dtype=numpy_dtype(mean.dtype),
-        obstacle=Obstacle(_OBSTACLE, "the layer (which a checkpoint does not tell)"),
+        obstacle=Obstacle("NO_GRAPH"),
     )
     node = Node(name, "batch_norm", kind, [Value(f"{prefix}input")], [Value(f"{prefix}output")])
     node.inputs[0].readers.append(node)

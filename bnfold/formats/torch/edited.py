@@ -24,7 +24,7 @@ from bnfold.formats.torch.bench import (
 )
 from bnfold.formats.torch.keep import Kept, keep_modules
 from bnfold.formats.torch.model import TorchModel, count_calls
-from bnfold.formats.torch.run import Runner
+from bnfold.formats.torch.run import Runner, output_names
 from bnfold.formats.torch.state import read_tensors
 from bnfold.formats.torch.trace import first_line, quietly
 from bnfold.formats.torch.write import Editor
@@ -112,23 +112,31 @@ class TorchEdited:
             quietly(lambda: torch.export.save(self.program, file))
 
     def _write_onnx(self, path: Path) -> None:
-        names = [spec.name for spec in self._model.inputs]
         try:
-            quietly(
-                lambda: torch.onnx.export(
-                    self.program,
-                    f=str(path),
-                    dynamo=True,
-                    optimize=False,
-                    verbose=False,
-                    input_names=names,
-                )
-            )
+            quietly(lambda: self._exported().save(str(path)))
         except Exception as error:  # the exporter raises whatever its converters raise
             raise ModelError(
                 f"torch.onnx.export cannot write the folded program ({first_line(error)}); "
                 "write .pt2 instead"
             ) from None
+
+    def _exported(self) -> Any:
+        """The folded program in ONNX. The exporter's optimiser as a whole stays off, because it
+        would fold on its own what the plan has refused; only its constant folding runs, which
+        turns sequences back into plain splits."""
+        from onnxscript import optimizer
+
+        exported: Any = torch.onnx.export(
+            self.program,
+            dynamo=True,
+            optimize=False,
+            verbose=False,
+            input_names=[spec.name for spec in self._model.inputs],
+            output_names=output_names(self._model.program),
+        )
+        optimizer.fold_constants(exported.model)
+        optimizer.remove_unused_nodes(exported.model)
+        return exported
 
     def _write_safetensors(self, path: Path) -> None:
         from safetensors.torch import save_file

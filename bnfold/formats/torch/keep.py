@@ -110,9 +110,11 @@ class _Writer:
         if kind.bias is not None and node.native.bias_add is None and kind.bias_factor == 1:
             self._set(node, "bias" if node.op != "addmm" else "self", edit.bias, staged)
         elif kind.bias is None and np.any(edit.bias != 0):
-            norm = _norm_behind(node, group)
+            norm, flat = _norm_behind(node, group), edit.bias.reshape(-1)
+            if flat.size not in (1, kind.layout.outputs):
+                raise _Impossible
             self._neutral(norm, staged)
-            shift = np.broadcast_to(edit.bias, (kind.layout.outputs,))
+            shift = np.broadcast_to(flat, (kind.layout.outputs,))
             if self._call_argument(norm, "bias") is not None:
                 self._set(norm, "bias", shift, staged)
             else:
@@ -130,6 +132,8 @@ class _Writer:
             self._set(node, _operand(node), np.full(kind.constant.shape, neutral), staged)
             return
         assert isinstance(kind, Norm)
+        if kind.epsilon is None:
+            raise _Impossible
         if self._target(node, "running_mean") in staged:
             return
         zero, one = np.zeros(kind.channels), np.ones(kind.channels)

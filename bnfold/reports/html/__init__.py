@@ -110,10 +110,14 @@ def _inspection(result: Any) -> dict[str, Any]:
 
     layers = layer_views(result)
     heads = dict.fromkeys(head for layer in layers for head in layer.cells)
+    groups = group_views(result.findings)
+    # The layer with the worst finding is open from the start: the charts explain themselves.
+    worst = next((g["findings"][0][0] for g in groups if g["findings"][0][0]), None)
     return {
         "layers": layers,
+        "worst": worst,
         "layers_heads": [(head, True) for head in heads],
-        "groups": group_views(result.findings),
+        "groups": groups,
         "words": in_words(result.findings),
         "tally": {severity.value: n for severity, n in tally(result.findings).items()},
         "affines": result.plan.affines,

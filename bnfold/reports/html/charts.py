@@ -94,9 +94,7 @@ def profile(
     return _svg(title, _in_words(title, stored, observed) + scale, axis, series, 260)
 
 
-def percentile_band(
-    percentiles: Array, mean: Array, deviation: Array
-) -> Markup:
+def percentile_band(percentiles: Array, mean: Array, deviation: Array) -> Markup:
     """The 15th, 50th and 85th percentile of what reaches the layer, over the stored Gaussian.
 
     As in Figure 1 of Ioffe & Szegedy, ICML 2015, with channels along the axis instead of training
@@ -104,7 +102,8 @@ def percentile_band(
     """
     order = _picked(mean, percentiles[1])
     low, middle, high = (row[order] for row in percentiles)
-    expected = (mean - _SIGMAS * deviation)[order], (mean + _SIGMAS * deviation)[order]
+    with np.errstate(all="ignore"):  # broken statistics are drawn as far as they go
+        expected = (mean - _SIGMAS * deviation)[order], (mean + _SIGMAS * deviation)[order]
     # One dead or loud channel must not flatten the others: the axis spans what most of them need.
     spread = np.concatenate([low, high, *expected])
     spread = spread[np.isfinite(spread)]
@@ -124,7 +123,9 @@ def _picked(stored: Array, observed: Array | None) -> np.ndarray[tuple[int], np.
         return order
     places = np.linspace(0, order.size - 1, _MOST_POINTS - 8).astype(np.int64)
     if observed is not None:
-        strays = np.argsort(-np.abs(np.nan_to_num(observed - stored))[order])[:8]
+        with np.errstate(all="ignore"):
+            distance = np.nan_to_num(np.abs(observed - stored))
+        strays = np.argsort(-distance[order])[:8]
         places = np.unique(np.concatenate([places, strays]))
     return np.asarray(order[places])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,10 +16,10 @@ def few_threads() -> None:
 
 
 @pytest.fixture(scope="session")
-def real_models() -> Iterator[Path]:
+def real_models() -> Path:
     """The folder of real trained networks; tests that need it are skipped where it is absent."""
     default = Path(__file__).parents[3] / ".." / "shared" / "models"
     folder = Path(os.environ.get("BNFOLD_REAL_MODELS", default))
     if not folder.is_dir():
         pytest.skip(f"no real models in {folder}; set BNFOLD_REAL_MODELS")
-    yield folder
+    return folder

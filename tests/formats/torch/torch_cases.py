@@ -23,7 +23,9 @@ def randomised(module: nn.Module) -> nn.Module:
             continue
         with torch.no_grad():
             values = torch.rand(tensor.shape, generator=generator)
-            positive = name.endswith("running_var") or name.endswith("weight") and tensor.ndim == 1
+            positive = name.endswith("running_var") or (
+                name.endswith("weight") and tensor.ndim == 1
+            )
             tensor.copy_(values + 0.5 if positive else values - 0.5)
     return module.eval()
 
@@ -148,7 +150,8 @@ def _read_before_written(m: Any, x: Tensor) -> Tensor:
     y = m.c(x)
     z = m.b(y)
     y.add_(1.0)
-    return z + y.sum((2, 3), keepdim=True)
+    result: Tensor = z + y.sum((2, 3), keepdim=True)
+    return result
 
 
 def _shuffled(m: Any, x: Tensor) -> Any:

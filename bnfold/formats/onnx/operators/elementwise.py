@@ -45,9 +45,12 @@ def _old_broadcast(view: NodeView) -> bool:
     return view.opset < 7 and bool(view.attribute("broadcast", 0))
 
 
-def is_vector_on_last_axis(constant: Constant) -> bool:
-    """Whether a constant is a bias of a matrix product: one element per entry of the last axis."""
-    return len(constant.shape) >= 1 and all(n == 1 for n in constant.shape[:-1])
+def is_channel_vector(constant: Constant, axis: int, channels: int) -> bool:
+    """Whether a constant varies along ``axis`` (negative) only, as the bias of a matrix product."""
+    if len(constant.shape) < -axis:
+        return False
+    sizes = list(constant.shape)
+    return sizes.pop(axis) in (1, channels) and all(n == 1 for n in sizes)
 
 
 READERS = {

@@ -1,0 +1,205 @@
+"""What is written can be read back, computes the same, and keeps what users rely on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+from torch_cases import FOLDS, Lambda, bn, conv, randomised
+
+from bnfold.errors import OutputError
+from bnfold.formats.torch import TorchModel, open_module, open_torch
+from bnfold.planning import Plan, make_plan
+from bnfold.verification import verify
+
+
+class Small(nn.Module):
+    """Two layers that fold and one that stays, behind a dict output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c, self.b = conv(bias=False), bn()
+        self.d, self.e = conv(8), bn()
+        self.stays = bn()
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        y = self.b(self.c(x)).relu()
+        z = self.e(self.d(y))
+        return {"low": y, "high": [self.stays(z.relu()).relu(), z.mean((2, 3))]}
+
+
+@pytest.fixture
+def small() -> tuple[nn.Module, TorchModel, Plan]:
+    module = randomised(Small())
+    model = open_module(module, (torch.randn(1, 3, 10, 10),))
+    return module, model, make_plan(model.graph)
+
+
+@pytest.mark.parametrize("suffix", [".pt2", ".onnx", ".safetensors", ".pth"])
+def test_written_file_verifies(
+    suffix: str, small: tuple[nn.Module, TorchModel, Plan], tmp_path: Path
+) -> None:
+    _, model, plan = small
+    edited = model.edit(plan)
+    files = edited.write(tmp_path / f"folded{suffix}")
+    assert files[-1].name == f"folded{suffix}"
+    feeds = model.generated_inputs()
+    bench = edited.bench(files[-1], tmp_path)
+    proof = verify(bench, feeds, lambda: edited.local_bench(feeds[0], tmp_path), "generated")
+    assert proof.passed, proof.to_json()
+    assert [o.name for o in proof.outputs] == ["low", "high.0", "high.1"]
+
+
+@pytest.mark.parametrize("suffix", [".pt2", ".safetensors", ".onnx"])
+def test_spoilt_file_does_not_verify(
+    suffix: str, small: tuple[nn.Module, TorchModel, Plan], tmp_path: Path
+) -> None:
+    _, model, plan = small
+    edited = model.edit(plan)
+    edited.program.state_dict["d.weight"].data[1] *= 1.01
+    files = edited.write(tmp_path / f"folded{suffix}")
+    feeds = model.generated_inputs()
+    bench = edited.bench(files[-1], tmp_path)
+    assert not verify(bench, feeds, lambda: None, "generated").passed
+
+
+def test_program_keeps_its_dynamic_batch_and_names(
+    small: tuple[nn.Module, TorchModel, Plan], tmp_path: Path
+) -> None:
+    module, model, plan = small
+    file = model.edit(plan).write(tmp_path / "folded.pt2")[-1]
+    again = open_torch(file)
+    assert isinstance(again, TorchModel)
+    assert [d.name for d in make_plan(again.graph).batch_norms] == ["stays"]
+    assert again.inputs == model.inputs and again.inputs[0].shape == (None, 3, 10, 10)
+    loaded = torch.export.load(file).module()
+    assert {"c.weight", "c.bias", "d.weight", "d.bias", "stays.weight"} <= set(loaded.state_dict())
+    with torch.no_grad():
+        for batch in (1, 2, 7):
+            x = torch.randn(batch, 3, 10, 10)
+            torch.testing.assert_close(loaded(x), module(x))
+
+
+def test_onnx_keeps_its_dynamic_batch(
+    small: tuple[nn.Module, TorchModel, Plan], tmp_path: Path
+) -> None:
+    _, model, plan = small
+    files = model.edit(plan).write(tmp_path / "folded.onnx")
+    graph = onnx.load(files[-1]).graph
+    assert [i.name for i in graph.input] == ["x"]
+    assert [o.name for o in graph.output] == ["low", "high.0", "high.1"]
+    assert graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    assert sum(node.op_type == "BatchNormalization" for node in graph.node) == 1
+
+
+def test_key_map_says_what_happened(small: tuple[nn.Module, TorchModel, Plan]) -> None:
+    _, model, plan = small
+    edited = model.edit(plan)
+    old, new = set(model.program.state_dict), set(edited.state_dict())
+    assert edited.key_map["changed"] == ["c.weight", "d.bias", "d.weight"]
+    assert edited.key_map["added"] == sorted(new - old) == ["c.bias"]
+    assert edited.key_map["removed"] == sorted(old - new)
+    assert "b.num_batches_tracked" in edited.key_map["removed"]
+    assert "stays.running_mean" in new
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_keep_modules_loads_strictly_into_the_unchanged_class(
+    suffix: str, small: tuple[nn.Module, TorchModel, Plan], tmp_path: Path
+) -> None:
+    module, model, plan = small
+    edited = model.edit(plan)
+    edited.keep_modules = True
+    file = edited.write(tmp_path / f"kept{suffix}")[-1]
+    assert edited.kept.not_possible == []
+    feeds = model.generated_inputs()
+    assert verify(edited.bench(file, tmp_path), feeds, lambda: None, "").passed
+    fresh = Small().eval()
+    fresh.load_state_dict(edited.state_dict(), strict=True)
+    x = torch.randn(3, 3, 10, 10)
+    with torch.no_grad():
+        torch.testing.assert_close(fresh(x), module(x))
+    norm: Any = fresh.get_submodule("b")
+    assert not norm.running_mean.any() and (norm.weight == 1).all() and norm.bias.any()
+    second: Any = fresh.get_submodule("e")
+    assert not second.bias.any()  # this shift went into the bias of the convolution
+    assert edited.key_map["added"] == edited.key_map["removed"] == []
+
+
+def test_keep_modules_names_what_has_no_such_form() -> None:
+    module = randomised(
+        Lambda(
+            lambda m, x: m.e(m.d(m.b(m.c(x)))) + m.f(m.c(x)),
+            c=conv(), b=bn(), f=bn(), d=conv(8), e=bn(),
+        )
+    )  # fmt: skip
+    model = open_module(module, (torch.randn(2, 3, 9, 9),))
+    edited = model.edit(make_plan(model.graph))
+    assert sorted(edited.kept.not_possible) == ["b", "f"]
+    x = torch.randn(2, 3, 9, 9)
+    with torch.no_grad():
+        expected = module(x)
+        module.load_state_dict(edited.kept.tensors)
+        torch.testing.assert_close(module(x), expected)
+
+
+@pytest.mark.parametrize("case", FOLDS, ids=lambda case: case.name)
+def test_keep_modules_computes_the_same(case: Any) -> None:
+    module = randomised(case.module()).double()
+    inputs = tuple(x.double() for x in case.inputs())
+    model = open_module(module, inputs)
+    kept = model.edit(make_plan(model.graph)).kept
+    with torch.no_grad():
+        expected = module(*inputs)
+        module.load_state_dict(kept.tensors, strict=True)
+        torch.testing.assert_close(module(*inputs), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_unknown_suffix_is_refused(
+    small: tuple[nn.Module, TorchModel, Plan], tmp_path: Path
+) -> None:
+    edited = small[1].edit(small[2])
+    with pytest.raises(OutputError, match=r"no suffix of a PyTorch file.*\.pt2"):
+        edited.write(tmp_path / "folded.bn")
+    edited.keep_modules = True
+    with pytest.raises(OutputError, match="state dict"):
+        edited.write(tmp_path / "folded.pt2")
+
+
+def test_comparison_of_two_models(
+    small: tuple[nn.Module, TorchModel, Plan], tmp_path: Path
+) -> None:
+    _, model, plan = small
+    edited = model.edit(plan)
+    program = open_torch(edited.write(tmp_path / "folded.pt2")[-1])
+    bench = model.comparison(program, tmp_path)
+    assert verify(bench, model.generated_inputs(), lambda: None, "").passed
+
+
+def test_generated_inputs_fit_the_signature() -> None:
+    class Embedding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.e, self.l, self.b = nn.Embedding(5, 4), nn.Linear(4, 3), nn.BatchNorm1d(3)
+
+        def forward(self, ids: Tensor, *, mask: Tensor) -> Tensor:
+            result: Tensor = self.b(self.l(self.e(ids).mean(1))) * mask.float().mean(
+                1, keepdim=True
+            )
+            return result
+
+    ids, mask = torch.zeros(2, 6, dtype=torch.int64), torch.ones(2, 6, dtype=torch.bool)
+    model = open_module(randomised(Embedding()), (ids,), {"mask": mask})
+    assert [(s.name, s.dtype, s.shape) for s in model.inputs] == [
+        ("ids", np.dtype(np.int64), (None, 6)),
+        ("mask", np.dtype(np.bool_), (None, 6)),
+    ]
+    feeds = model.generated_inputs()
+    assert len(feeds) == 2 and set(feeds[0]) == {"ids", "mask"}
+    plan = make_plan(model.graph)
+    assert plan.foldable == 1

@@ -1,0 +1,282 @@
+"""Told apart by content; what cannot be opened says so in one sentence."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch_cases import Lambda, bn, conv, randomised
+
+from bnfold.errors import BnfoldError, ModelError, UsageError
+from bnfold.formats.torch import TorchCheckpoint, TorchModel, open_module, open_torch
+from bnfold.formats.torch.inputs import parse_inputs
+from bnfold.formats.torch.source import Source, source_of
+from bnfold.planning import make_plan
+
+FACTORY = """
+import torch
+from torch import nn
+
+def net():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+
+class TakesDict(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = net()
+    def forward(self, batch):
+        return self.net(batch["image"]) * batch["gain"]
+
+class Two(nn.Module):
+    def forward(self, x, y):
+        return x + y
+
+class Branches(nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+def fails():
+    raise RuntimeError("no such thing")
+
+def wrong():
+    return 3
+"""
+
+
+@pytest.fixture
+def factory(tmp_path: Path) -> str:
+    (tmp_path / "my_nets.py").write_text(FACTORY)
+    return str(tmp_path / "my_nets.py")
+
+
+def weights() -> dict[str, torch.Tensor]:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    return randomised(module).state_dict()
+
+
+def names(model: Any) -> list[str]:
+    return [node.name for node in model.graph.norms]
+
+
+@pytest.mark.parametrize("home", ["", "state_dict", "model", "model_state_dict", "ema", "net"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model.", "module._orig_mod."])
+def test_checkpoints_nested_and_prefixed(
+    home: str, prefix: str, factory: str, tmp_path: Path
+) -> None:
+    tensors = {f"{prefix}{name}": tensor for name, tensor in weights().items()}
+    saved: Any = {home: tensors, "epoch": 3, "optimizer": {"state": {}}} if home else tensors
+    path = tmp_path / "weights.tar"
+    torch.save(saved, path)
+    alone = open_torch(path)
+    assert isinstance(alone, TorchCheckpoint)
+    assert names(alone) == ["1"]
+    model = open_torch(f"{factory}:net", weights=path, inputs=["1x3x9x9"])
+    assert isinstance(model, TorchModel)
+    assert make_plan(model.graph).foldable == 1
+    loaded = model.program.state_dict["0.weight"]
+    assert torch.equal(loaded.detach(), weights()["0.weight"])
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_zip_and_legacy_checkpoints(legacy: bool, tmp_path: Path) -> None:
+    path = tmp_path / "weights.th"
+    torch.save({"state_dict": weights()}, path, _use_new_zipfile_serialization=not legacy)
+    assert source_of(path) is Source.CHECKPOINT
+    model = open_torch(path)
+    assert names(model) == ["1"]
+    plan = make_plan(model.graph)
+    assert plan.kept == 1
+    norm: Any = model.graph.norms[0].kind
+    assert norm.momentum is None and norm.epsilon is None
+    assert np.array_equal(norm.mean, weights()["1.running_mean"].double().numpy())
+    assert any("epsilon" in note for note in model.notes)
+    with pytest.raises(UsageError, match=r"package\.module:factory"):
+        model.edit(plan)
+
+
+def test_safetensors(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "weights.bin"
+    save_file(weights(), path)
+    assert source_of(path) is Source.SAFETENSORS
+    assert names(open_torch(path)) == ["1"]
+
+
+def test_cuda_storages_are_mapped_to_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: dict[str, Any] = {}
+    load = torch.load
+
+    def spy(*args: Any, **kwargs: Any) -> Any:
+        seen.update(kwargs)
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "load", spy)
+    torch.save(weights(), tmp_path / "weights.pt")
+    open_torch(tmp_path / "weights.pt")
+    assert seen == {"map_location": "cpu", "weights_only": True}
+
+
+def test_pickled_module_is_refused_unless_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "whole.pt"
+    torch.save(nn.Sequential(conv(), bn()), path)
+    with pytest.raises(ModelError, match=r"runs code.*--allow-pickle"):
+        open_torch(path)
+    model = open_torch(path, inputs=["1x3x9x9"], allow_pickle=True)
+    assert isinstance(model, TorchModel) and names(model) == ["1"]
+    assert isinstance(open_torch(path, allow_pickle=True), TorchCheckpoint)
+
+
+def test_evil_pickle_does_not_run(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "owned",)
+
+    for path, save in ((tmp_path / "a.pt", torch.save), (tmp_path / "b.pt", _pickled)):
+        save({"state_dict": Evil()}, path)
+        with pytest.raises(ModelError):
+            open_torch(path)
+    assert not (tmp_path / "owned").exists()
+
+
+def _pickled(found: Any, path: Path) -> None:
+    path.write_bytes(pickle.dumps(found))
+
+
+def test_exported_program(tmp_path: Path) -> None:
+    module = randomised(nn.Sequential(conv(), bn(), nn.ReLU(inplace=True)))
+    path = tmp_path / "program.bin"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(module, (torch.randn(2, 3, 9, 9),))
+        torch.export.save(program, path.with_suffix(".pt2"))
+    path.with_suffix(".pt2").rename(path)
+    assert source_of(path) is Source.PROGRAM
+    model = open_torch(path)
+    assert names(model) == ["1"] and make_plan(model.graph).foldable == 1
+
+
+def test_torchscript(tmp_path: Path) -> None:
+    module = randomised(nn.Sequential(conv(), bn(), nn.ReLU()))
+    path = tmp_path / "script.pt"
+    x = torch.randn(1, 3, 9, 9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated
+        script: Any = torch.jit.trace
+        script(module, x).save(str(path))
+    assert source_of(path) is Source.TORCHSCRIPT
+    with pytest.raises(UsageError, match="--input"):
+        open_torch(path)
+    model = open_torch(path, inputs=["1x3x9x9"])
+    assert isinstance(model, TorchModel)
+    plan = make_plan(model.graph)
+    assert plan.foldable == 1
+    with torch.no_grad():
+        torch.testing.assert_close(model.edit(plan).module()(x), module(x))
+
+
+def test_factory_with_named_inputs(factory: str) -> None:
+    model = open_torch(f"{factory}:TakesDict", inputs=["image=1x3x9x9", "gain=1x1x1x1:float32"])
+    assert names(model) == ["net.1"]
+    assert make_plan(model.graph).foldable == 1
+
+
+def test_factory_from_a_sample(factory: str) -> None:
+    sample = [np.zeros((4, 3, 9, 9), np.float32)]
+    model = open_torch(f"{factory}:net", sample=sample)
+    assert model.inputs[0].shape == (None, 3, 9, 9)
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "sentence"),
+    [
+        ("absent.pt", {}, "absent.pt does not exist"),
+        ("torch.nn:Nothing", {"inputs": ["1x3"]}, "no 'Nothing'"),
+        ("no_such_package:net", {"inputs": ["1x3"]}, "cannot be imported"),
+        ("{f}:fails", {"inputs": ["1x3"]}, "no such thing"),
+        ("{f}:wrong", {"inputs": ["1x3"]}, "must return an nn.Module"),
+        ("{f}:net", {}, "--input"),
+        ("{f}:net", {"inputs": ["3by3"]}, "is no input"),
+        ("{f}:net", {"inputs": ["1x3x9x9:complexish"]}, "element type"),
+        ("{f}:net", {"inputs": ["1x5x9x9"]}, "does not run on the example inputs"),
+        ("{f}:Two", {"inputs": ["x=1x3", "b=1x3"]}, "takes no input named"),
+        ("{f}:Branches", {"inputs": ["2x3"]}, "torch.export cannot trace Branches"),
+        ("no_file.py:net", {"inputs": ["1x3"]}, "no_file.py does not exist"),
+    ],
+)
+def test_one_sentence(source: str, options: dict[str, Any], sentence: str, factory: str) -> None:
+    with pytest.raises(BnfoldError, match=sentence) as caught:
+        open_torch(source.replace("{f}", factory), **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"hello",
+        b"PK\x03\x04 cut short",
+        b"\x80\x02 no pickle",
+        b"\x10\0\0\0\0\0\0\0{broken json",
+    ],
+)
+def test_damaged_files(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.pt"
+    path.write_bytes(content)
+    with pytest.raises(ModelError) as caught:
+        open_torch(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_truncated_files(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    whole = tmp_path / "whole.pt"
+    torch.save(weights(), whole)
+    save_file(weights(), tmp_path / "whole.safetensors")
+    for path in (whole, tmp_path / "whole.safetensors"):
+        data = path.read_bytes()
+        for share in (0.2, 0.7, 0.99):
+            path.write_bytes(data[: int(len(data) * share)])
+            with pytest.raises(ModelError):
+                open_torch(path)
+
+
+def test_weights_that_do_not_fit_are_named(factory: str, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save({"0.weight": torch.zeros(4, 3, 3, 3), "extra": torch.zeros(1)}, path)
+    with pytest.raises(ModelError, match=r"missing 0\.bias.*unknown extra"):
+        open_torch(f"{factory}:net", weights=path, inputs=["1x3x9x9"])
+    changed = {**weights(), "0.weight": torch.zeros(4, 2, 3, 3)}
+    torch.save(changed, path)
+    with pytest.raises(ModelError, match=r"size mismatch for 0\.weight"):
+        open_torch(f"{factory}:net", weights=path, inputs=["1x3x9x9"])
+    with pytest.raises(UsageError, match="--weights goes with a factory"):
+        open_torch(path, weights=path)
+
+
+def test_batch_that_cannot_be_dynamic_is_static_and_said() -> None:
+    module = randomised(Lambda(lambda m, x: m.b(m.c(x)).reshape(1, -1), c=conv(), b=bn()))
+    fixed = Lambda(lambda m, x: m.n(x.reshape(1, 3, 9, 9)), n=module)
+    model = open_module(fixed, (torch.randn(1, 3, 9, 9),))
+    assert model.inputs[0].shape == (1, 3, 9, 9)
+    assert any("static" in note for note in model.notes)
+
+
+def test_input_specs() -> None:
+    positional, named = parse_inputs(["1x3x8x8", "ids=2x5:int64", "x=scalar"])
+    assert positional[0].shape == (1, 3, 8, 8) and positional[0].any()
+    assert named["ids"].dtype is torch.int64 and named["ids"].shape == (2, 5)
+    assert named["x"].shape == ()
+    again = parse_inputs(["1x3x8x8"])[0][0]
+    assert torch.equal(positional[0], again)
+    with pytest.raises(UsageError, match="behind named ones"):
+        parse_inputs(["a=1x2", "1x2"])
