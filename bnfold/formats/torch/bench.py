@@ -68,29 +68,42 @@ class TorchLocalBench:
         program: ExportedProgram,
         parameters: Arrays,
         folded: ExportedProgram,
-        borders: tuple[Sequence[str], Sequence[str]],
+        enter: Sequence[str],
+        leave: Mapping[str, str],
         renamed: Mapping[str, str],
     ) -> None:
+        """Args:
+        program: the original.
+        parameters: those of the changed nodes, by the name of their node.
+        folded: the outcome.
+        enter: nodes of the original whose values enter the pieces.
+        leave: nodes whose values leave them, with the names to show.
+        renamed: which nodes carry these values in the outcome.
+        """
         self.runtime = f"torch {torch.__version__} eager"
         self._original, self._folded = Runner(program), Runner(folded)
         self._parameters = parameters
-        self._enter, self._leave = borders
+        self._enter, self._leave = enter, leave
         self._renamed = renamed
 
     def inputs(self, feeds: Arrays) -> Arrays:
         return {**feeds, **self._original.values(feeds, self._enter)}
 
     def reference(self, feeds: Arrays) -> Arrays:
-        return self._original.each(feeds, self._leave)
+        return self._shown(self._original.each(feeds, list(self._leave)))
 
     def perturbed(self, feeds: Arrays, draw: int) -> Arrays:
-        return self._original.each(feeds, self._leave, moved_parameters(self._parameters, draw))
+        moved = moved_parameters(self._parameters, draw)
+        return self._shown(self._original.each(feeds, list(self._leave), moved))
 
     def candidate(self, feeds: Arrays) -> Arrays:
         new = [self._renamed[name] for name in self._leave]
         fed = {self._renamed.get(name, name): array for name, array in feeds.items()}
         found = self._folded.each(fed, list(dict.fromkeys(new)))
-        return dict(zip(self._leave, (found[name] for name in new), strict=True))
+        return self._shown({name: found[self._renamed[name]] for name in self._leave})
+
+    def _shown(self, found: Arrays) -> Arrays:
+        return {shown: found[name] for name, shown in self._leave.items()}
 
 
 def moved_parameters(parameters: Arrays, draw: int) -> Arrays:
@@ -137,9 +150,19 @@ def local_bench(
         return None
     calls = model.oracle.calls
     renamed = {calls[v].name: editor.draft.now(calls[v]).name for v in (*enter, *leave)}
-    sides = [calls[v].name for v in enter], [calls[v].name for v in leave]
     parameters = parameters_of(touched_nodes(plan), model.constants)
-    return TorchLocalBench(model.program, parameters, folded, sides, renamed)
+    entering = [calls[v].name for v in enter]
+    shown = {calls[v].name: _shown_name(v) for v in leave}
+    return TorchLocalBench(model.program, parameters, folded, entering, shown, renamed)
+
+
+def _shown_name(value: Value) -> str:
+    """The layer that a value comes from, with a position where that has several outputs."""
+    node = value.producer
+    assert node is not None
+    if isinstance(node.kind, Norm) or len(node.outputs) == 1:
+        return node.name
+    return f"{node.name}[{node.outputs.index(value)}]"
 
 
 def borders(graph: Graph, plan: Plan) -> tuple[list[Value], list[Value]]:

@@ -169,13 +169,17 @@ class _Writer:
         tensors = self.model.program.state_dict
         if target not in tensors:
             return None
-        aliases = [name for name, t in tensors.items() if t is tensors[target]]
+        aliases = [name for name, t in tensors.items() if _same_memory(t, tensors[target])]
         return target if aliases == [target] else None
 
     @staticmethod
     def _call_argument(node: Node, argument: str) -> Call | None:
         found: Any = arguments_of(node.native.call).get(argument)
         return found if isinstance(found, Call) else None
+
+
+def _same_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a is b or (a.numel() > 0 and a.data_ptr() == b.data_ptr())
 
 
 def _operand(node: Node) -> str:

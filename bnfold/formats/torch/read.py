@@ -93,15 +93,22 @@ class _Reader:
             reading = reader(view) if reader else None
         except (AssertionError, KeyError, TypeError):
             reading = None
-        if reading is not None:
+        flows = self._flows(call)
+        others = [node for node in flows if reading is None or node not in reading.inputs]
+        if reading is not None and not others:
             return reading
+        if reading is not None and isinstance(reading.kind, Norm):  # computed statistics
+            return Reading(reading.kind, (*reading.inputs, *others))
+        return Reading(Opaque(is_aten(call) and view.op in NONLINEAR), tuple(flows))
+
+    def _flows(self, call: Call) -> list[Call]:
+        """All nodes whose elements a call reads, those left out that are known."""
         shape_only = self._shape_only(call)
-        flows = [
+        return [
             node
             for node in nodes_in((call.args, call.kwargs))
             if self._is_flow(node) and node not in shape_only
         ]
-        return Reading(Opaque(is_aten(call) and view.op in NONLINEAR), tuple(flows))
 
     def _is_flow(self, node: Call) -> bool:
         value = value_of(node)

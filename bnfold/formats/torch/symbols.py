@@ -56,10 +56,12 @@ def _assignments(program: ExportedProgram) -> list[dict[Any, int]]:
     rounds: list[dict[Any, int]] = []
     for number, batch in enumerate(_BATCHES):
         sizes = {}
-        for symbol, hint in hints.items():
+        for position, (symbol, hint) in enumerate(hints.items()):
             low, high = _range(program, symbol)
-            # Doubling keeps whatever the size had to be a multiple of.
-            wanted = batch if symbol in batches else hint * (number + 1)
+            # A multiple keeps whatever the size had to be a multiple of; different ones tell axes
+            # apart that were equal when traced.
+            factor = 1 if number == 0 else 2 + position % 2
+            wanted = batch if symbol in batches else hint * factor
             sizes[symbol] = min(max(wanted, low), high)
         rounds.append(sizes)
     return rounds

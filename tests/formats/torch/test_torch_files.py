@@ -53,6 +53,9 @@ def test_written_file_verifies(
     proof = verify(bench, feeds, lambda: edited.local_bench(feeds[0], tmp_path), "generated")
     assert proof.passed, proof.to_json()
     assert [o.name for o in proof.outputs] == ["low", "high.0", "high.1"]
+    pieces = edited.local_bench(feeds[0], tmp_path)
+    assert pieces is not None
+    assert set(pieces.reference(pieces.inputs(feeds[0]))) == {"b", "e"}
 
 
 @pytest.mark.parametrize("suffix", [".pt2", ".safetensors", ".onnx"])
