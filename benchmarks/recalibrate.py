@@ -3,8 +3,11 @@
     python benchmarks/recalibrate.py MODEL.onnx ... --samples 128 --batch-size 16
 
 The unit is one plain pass over the same batches in onnxruntime with its graph optimisations off.
-Each row is the median of several rounds, each round in a process of its own; ``peak`` is what the
-process holds at most beyond what it holds after loading the libraries. Data is random.
+Other work on the machine moves single timings by more than what is measured here, so each row is
+paired: plain pass, row, plain pass, in one process that is warm already; ``passes`` is the median of
+the row over the mean of its two neighbours, with the smallest and the largest beside it. The row
+"plain pass" against itself shows how far to trust the rest. ``peak`` is what a process of its own
+holds at most beyond what it holds before. Data is random.
 """
 
 from __future__ import annotations
@@ -65,18 +68,22 @@ def main() -> None:
 
 
 def report(path: Path, options: argparse.Namespace) -> None:
-    """Prints the table of one model."""
+    """Prints the table of one model; rounds are interleaved, so that a slow minute hits all rows."""
     with tempfile.TemporaryDirectory() as folder:
         data = random_data(OnnxModel(path), Path(folder), options)
         print(f"\n{path.name}, {options.samples} samples, batches of {options.batch_size}\n")
-        print("| | seconds | passes | peak MiB |\n|---|--:|--:|--:|")
-        unit = 0.0
+        found: dict[str, list[dict[str, float]]] = {row: [] for row in ROWS}
+        for _ in range(options.rounds):
+            for row in ROWS:
+                found[row].append(child(f"time:{row}", path, data))
+        print("| | seconds | passes | smallest | largest | peak MiB |\n|---|--:|--:|--:|--:|--:|")
         for row, (title, _) in ROWS.items():
-            found = [child(row, path, data) for _ in range(options.rounds)]
-            seconds = statistics.median(f["seconds"] for f in found)
-            peak = statistics.median(f["peak"] for f in found) / 2**20
-            unit = unit or seconds
-            print(f"| {title} | {seconds:.2f} | {seconds / unit:.2f} | {peak:.0f} |", flush=True)
+            ratios = [f["ratio"] for f in found[row]]
+            numbers = (statistics.median(ratios), min(ratios), max(ratios))
+            seconds = statistics.median(f["seconds"] for f in found[row])
+            peak = child(f"memory:{row}", path, data)["peak"] / 2**20
+            cells = " | ".join(f"{n:.2f}" for n in (seconds, *numbers))
+            print(f"| {title} | {cells} | {peak:.0f} |", flush=True)
 
 
 def child(row: str, path: Path, data: Path) -> dict[str, float]:
@@ -101,15 +108,25 @@ def random_data(model: OnnxModel, folder: Path, options: argparse.Namespace) -> 
     return folder / "data.npz"
 
 
-def measure(row: str, path: Path, data: Path, options: argparse.Namespace) -> dict[str, float]:
-    """Seconds and bytes of one row, in this process."""
+def measure(what: str, path: Path, data: Path, options: argparse.Namespace) -> dict[str, float]:
+    """``time:ROW``: its seconds, alone and in passes. ``memory:ROW``: its peak in bytes."""
+    kind, row = what.split(":")
     with tempfile.TemporaryDirectory() as folder:
         work = prepared(row, path, data, Path(folder), options)
-        before = peak_memory()
-        start = time.perf_counter()
-        work()
-        seconds = time.perf_counter() - start
-        return {"seconds": seconds, "peak": peak_memory() - before}
+        if kind == "memory":
+            before = peak_memory()
+            work()
+            return {"peak": peak_memory() - before}
+        plain = prepared("forward", path, data, Path(folder), options)
+        plain()  # warm: code loaded, memory touched, data in the page cache
+        first, seconds, second = timed(plain), timed(work), timed(plain)
+        return {"seconds": seconds, "ratio": 2 * seconds / (first + second)}
+
+
+def timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def prepared(

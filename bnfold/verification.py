@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bnfold.algebra.comparison import OutputComparison, compare
 from bnfold.algebra.rounding import unit_roundoff
+from bnfold.errors import UsageError
 
 Arrays = Mapping[str, NDArray[Any]]
 DRAWS = 3
@@ -133,8 +134,12 @@ def _compared(bench: Bench, feeds: Sequence[Arrays]) -> tuple[OutputComparison, 
     references = [bench.reference(f) for f in feeds]
     candidates = [bench.candidate(f) for f in feeds]
     perturbed = [[bench.perturbed(f, draw) for draw in range(DRAWS)] for f in feeds]
-    missing = [name for name in references[0] if name not in candidates[0]]
-    assert not missing, missing
+    if missing := [name for name in references[0] if name not in candidates[0]]:
+        raise UsageError(
+            f"the models return different outputs ({', '.join(references[0])} and "
+            f"{', '.join(candidates[0])}; {missing[0]} is missing); "
+            "only models with the same signature can be compared"
+        )
     return tuple(
         compare(
             name,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bnfold.data import InputSpec
 from bnfold.errors import UsageError
 from bnfold.formats import Model
 from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, comparison_inputs, scratch_folder
@@ -43,14 +44,33 @@ def verify(reference: Model, candidate: Model, *, data: str | Path | None = None
         DataError: where ``data`` does not fit.
         RuntimeUnavailableError: where one of them does not run.
     """
-    ours, theirs = ([s.name for s in m.inputs] for m in (reference, candidate))
-    if sorted(ours) != sorted(theirs):
-        raise UsageError(
-            f"the models take different inputs ({', '.join(ours)} and {', '.join(theirs)}); "
-            "only models with the same signature can be compared"
-        )
+    _check_signatures(reference, candidate)
     feeds, inputs = comparison_inputs(reference, data)
     with scratch_folder() as scratch:
         bench = reference.comparison(candidate, scratch)
         outcome = compare(bench, feeds, lambda: None, inputs)
     return VerifyResult(ModelInfo.of(reference), ModelInfo.of(candidate), outcome)
+
+
+def _check_signatures(reference: Model, candidate: Model) -> None:
+    theirs = {spec.name: spec for spec in candidate.inputs}
+    same_names = sorted(theirs) == sorted(spec.name for spec in reference.inputs)
+    if not same_names or not all(_agree(spec, theirs[spec.name]) for spec in reference.inputs):
+        described = (
+            "; ".join(spec.describe() for spec in model.inputs) for model in (reference, candidate)
+        )
+        raise UsageError(
+            f"the models take different inputs ({' and '.join(described)}); "
+            "only models with the same signature can be compared"
+        )
+
+
+def _agree(a: InputSpec, b: InputSpec) -> bool:
+    """Whether some array fits both."""
+    if a.dtype != b.dtype:
+        return False
+    if a.shape is None or b.shape is None:
+        return True
+    return len(a.shape) == len(b.shape) and all(
+        None in (m, n) or m == n for m, n in zip(a.shape, b.shape, strict=True)
+    )

@@ -113,7 +113,7 @@ def test_a_hidden_batch_size_is_suspected(tmp_path: Path) -> None:
     builder.norm(builder.op("Reshape", ["x", "shape"], "r"), "bn")
     source = builder.save(tmp_path / "m.onnx", "bn")
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(5, 2, 2, 2)))
-    with pytest.raises(RuntimeUnavailableError, match="batches of 4 .*--batch-size"):
+    with pytest.raises(RuntimeUnavailableError, match=r"batches of 4 .*--batch-size"):
         run(tmp_path / "x.npy", tmp_path / "out.onnx", source, batch_size=4)
     result = run(tmp_path / "x.npy", tmp_path / "out.onnx", source, batch_size=1)
     assert result is not None and result.check.agrees

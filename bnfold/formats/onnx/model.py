@@ -18,7 +18,7 @@ from bnfold.formats.onnx.counting import BATCH_NORMS, count_nodes
 from bnfold.formats.onnx.inputs import make_inputs, signature
 from bnfold.formats.onnx.read import read_graph
 from bnfold.formats.onnx.run import Session
-from bnfold.formats.onnx.scopes import Scope
+from bnfold.formats.onnx.scopes import Scope, inner_tensors
 from bnfold.formats.onnx.shapes import INPUT_SIZES, is_static
 from bnfold.formats.onnx.tensors import TensorStore
 from bnfold.formats.onnx.wire import read_skeleton
@@ -54,6 +54,7 @@ class OnnxModel:
         self.proto = read_skeleton(path)
         for tensor in self.proto.graph.initializer:
             self.store.place(tensor)
+        self.store.bring_in(inner_tensors(self.proto))
         self.notes: list[str] = []
         self._inline_functions()
         self.overridable = set() if freeze_initializers else overridable_names(self.proto)

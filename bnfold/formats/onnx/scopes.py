@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import onnx
@@ -70,3 +70,21 @@ def captured_names(graph: onnx.GraphProto) -> set[str]:
         for body in bodies_of(node):
             read |= captured_names(body)
     return {name for name in read - own if name}
+
+
+def inner_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Tensors that are not initializers of the main graph: in attributes, bodies and functions."""
+    for function in model.functions:
+        yield from _tensors_of(function.node)
+    yield from _tensors_of(model.graph.node)
+
+
+def _tensors_of(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                yield attribute.t
+            yield from attribute.tensors
+        for body in bodies_of(node):
+            yield from body.initializer
+            yield from _tensors_of(body.node)

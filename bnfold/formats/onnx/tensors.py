@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,12 @@ class TensorStore:
         if not wanted:
             return np.zeros(shape, dtype)
         return np.memmap(file, dtype=dtype, mode="r", offset=offset, shape=shape)
+
+    def bring_in(self, tensors: Iterable[onnx.TensorProto]) -> None:
+        """Loads external data of ``tensors`` into the tensors themselves."""
+        for tensor in tensors:
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                tensor.CopyFrom(tensor_of(np.asarray(self.load(tensor)), tensor.name))
 
     def external_files(self, model: onnx.ModelProto) -> set[Path]:
         """The files beside the model that hold its external data."""

@@ -40,8 +40,9 @@ def read_skeleton(path: Path) -> onnx.ModelProto:
         with path.open("rb") as file:
             if not file.seek(0, 2):
                 raise ModelError(f"{path} is empty; the model was not written completely")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                skeleton = b"".join(_without_payloads(memoryview(data)))
+            # Not closed by hand: the frames of an exception may still hold views of it.
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            skeleton = b"".join(_without_payloads(memoryview(data)))
         model: onnx.ModelProto = onnx.ModelProto.FromString(skeleton)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from None
