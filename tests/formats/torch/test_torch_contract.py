@@ -15,11 +15,11 @@ import onnx
 import pytest
 import torch
 from torch import nn
-from torch_cases import FOLDS, STAYS, Case, randomised
 
 from bnfold.formats.onnx import OnnxModel
 from bnfold.formats.torch import TorchModel, open_module
 from bnfold.planning import Plan, make_plan
+from torch_cases import FOLDS, STAYS, Case, randomised
 
 pytest.importorskip("onnxscript")
 

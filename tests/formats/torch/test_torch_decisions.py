@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from torch_cases import FOLDS, STAYS, Case, Lambda, bn, chain, conv, net, randomised
 
 from bnfold.formats.torch import TorchModel, open_module
 from bnfold.graph import Affine, Norm
 from bnfold.planning import Plan, make_plan
 from bnfold.planning.decision import Reweight
 from bnfold.verification import verify
+from torch_cases import FOLDS, STAYS, Case, Lambda, bn, chain, conv, net, randomised
 
 EXACT = 1e-9  # relative, in float64, where only exactness counts
 

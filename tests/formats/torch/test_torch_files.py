@@ -10,12 +10,12 @@ import onnx
 import pytest
 import torch
 from torch import Tensor, nn
-from torch_cases import FOLDS, Lambda, bn, conv, randomised
 
 from bnfold.errors import OutputError
 from bnfold.formats.torch import TorchModel, open_module, open_torch
 from bnfold.planning import Plan, make_plan
 from bnfold.verification import verify
+from torch_cases import FOLDS, Lambda, bn, conv, randomised
 
 
 class Small(nn.Module):

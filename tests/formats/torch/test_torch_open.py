@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch_cases import Lambda, bn, conv, randomised
 
 from bnfold.errors import BnfoldError, ModelError, UsageError
 from bnfold.formats.torch import TorchCheckpoint, TorchModel, open_module, open_torch
 from bnfold.formats.torch.inputs import parse_inputs
 from bnfold.formats.torch.source import Source, source_of
 from bnfold.planning import make_plan
+from torch_cases import Lambda, bn, conv, randomised
 
 FACTORY = """
 import torch

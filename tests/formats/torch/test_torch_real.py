@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from real_networks import Crepe, LPRNet, ResNet20, UltraFace
 from torch import nn
 
 from bnfold.formats.torch import TorchCheckpoint, TorchModel, open_module, open_torch
 from bnfold.formats.torch.state import load_into, read_tensors
 from bnfold.planning import make_plan
 from bnfold.verification import verify
+from real_networks import Crepe, LPRNet, ResNet20, UltraFace
 
 CHECKPOINTS = {
     "akamaster-resnet-cifar10/resnet20-12fca82f.th": 19,
