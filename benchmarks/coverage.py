@@ -41,8 +41,12 @@ def main() -> None:
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--peers", nargs="*", default=list(PEERS))
     arguments = parser.parse_args()
-    files = [f for p in arguments.paths for f in ([p] if p.is_file() else sorted(p.rglob("*.onnx")))]
-    print("| file | BN | " + " | ".join(arguments.peers) + " | bnfold | error / floor | left, why |")
+    files = [
+        f for p in arguments.paths for f in ([p] if p.is_file() else sorted(p.rglob("*.onnx")))
+    ]
+    print(
+        "| file | BN | " + " | ".join(arguments.peers) + " | bnfold | error / floor | left, why |"
+    )
     print("|---|--:|" + "--:|" * (len(arguments.peers) + 2) + "---|")
     totals: collections.Counter[str] = collections.Counter()
     for file in files:
@@ -96,7 +100,11 @@ def run_bnfold(file: Path) -> tuple[int | None, str, str]:
             d["reason"]["code"] for d in report["decisions"] if d["action"] == "keep"
         )
         reasons = ", ".join(f"{n} {code}" for code, n in codes.most_common())
-        return count(onnx.load(target, load_external_data=False).graph), f"{ratio:.2f}{local}", reasons
+        return (
+            count(onnx.load(target, load_external_data=False).graph),
+            f"{ratio:.2f}{local}",
+            reasons,
+        )
 
 
 def count(graph: onnx.GraphProto) -> int:

@@ -159,7 +159,7 @@ def recalibrate(
     *,
     options: RecalibrationOptions | None = None,
     sampling: SampleOptions | None = None,
-) -> RecalibrationResult:
+) -> RecalibrationResult | None:
     """Measures the population statistics again on a sample and writes the model with them.
 
     Args:
@@ -168,6 +168,9 @@ def recalibrate(
         data: a sample of the deployed model's inputs.
         options: method, prior, which layers; the population method by default.
         sampling: how many samples, and how to read images.
+
+    Returns:
+        What changed; None in all processes but the first where several share the work.
 
     Raises:
         errors.BnfoldError: one of its kinds; nothing is written then.

@@ -12,6 +12,7 @@ import situations_keep
 import situations_linear
 import situations_movement
 import situations_nested
+import situations_routes
 import situations_space
 from situations_build import Situation
 
@@ -20,6 +21,7 @@ SITUATIONS: tuple[Situation, ...] = (
     *situations_constants.TABLE,
     *situations_keep.TABLE,
     *situations_movement.TABLE,
+    *situations_routes.TABLE,
     *situations_space.TABLE,
     *situations_affine.TABLE,
     *situations_nested.TABLE,

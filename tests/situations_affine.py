@@ -167,11 +167,11 @@ def norm_on_norm() -> onnx.ModelProto:
     return net.model(net.relu(net.bn(y, 4, "bn_b")))
 
 
-def _norm_chain(count: int, **last: float) -> onnx.ModelProto:
+def _norm_chain(count: int) -> onnx.ModelProto:
     net = Net()
     y = net.relu(net.input("N", 3, "H", "W"), "first")
     for i in range(count):
-        y = net.bn(y, 3, f"bn{i}", **(last if i == count - 1 else {}))
+        y = net.bn(y, 3, f"bn{i}")
     return net.model(net.relu(y, "last"))
 
 

@@ -77,31 +77,27 @@ class Net:
         return self.op("Conv", x, weight, *more, name=name, **attributes)
 
     def bn(
-        self,
-        x: str,
-        channels: int,
-        name: str = "bn",
-        scale: ArrayLike | None = None,
-        shift: ArrayLike | None = None,
-        mean: ArrayLike | None = None,
-        variance: ArrayLike | None = None,
-        outputs: int = 1,
-        **attributes: Any,
+        self, x: str, channels: int, name: str = "bn", *, outputs: int = 1, **settings: Any
     ) -> str:
-        """BatchNormalization with scales of both signs, unless told otherwise."""
+        """BatchNormalization with scales of both signs.
+
+        Args:
+            settings: ``scale``, ``shift``, ``mean`` or ``variance`` (one number for all channels or
+                one each), and attributes.
+        """
         signs = np.where(np.arange(channels) % 2, -1.0, 1.0)
-        vectors = {
-            "scale": signs * self.rng.uniform(0.5, 1.5, channels) if scale is None else scale,
-            "shift": self.rng.uniform(0.3, 1, channels) if shift is None else shift,
-            "mean": self.rng.uniform(-1, 1, channels) if mean is None else mean,
-            "variance": self.rng.uniform(0.5, 2, channels) if variance is None else variance,
+        made = {
+            "scale": signs * self.rng.uniform(0.5, 1.5, channels),
+            "shift": self.rng.uniform(0.3, 1, channels),
+            "mean": self.rng.uniform(-1, 1, channels),
+            "variance": self.rng.uniform(0.5, 2, channels),
         }
-        names = [
-            self.const(np.broadcast_to(np.asarray(v, np.float64), (channels,)), f"{name}.{key}")
-            for key, v in vectors.items()
-        ]
+        names = []
+        for key, usual in made.items():
+            vector = np.asarray(settings.pop(key, usual), np.float64)
+            names.append(self.const(np.broadcast_to(vector, (channels,)), f"{name}.{key}"))
         return self.op(
-            "BatchNormalization", x, *names, name=name, outputs=outputs, **attributes
+            "BatchNormalization", x, *names, name=name, outputs=outputs, **settings
         )
 
     def relu(self, x: str, name: str = "relu") -> str:

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from situations_build import Net, Table, back, keep
@@ -21,7 +22,7 @@ def _with_weight(make: Callable[[Net], str]) -> onnx.ModelProto:
     return net.model(net.relu(net.bn(y, 4)))
 
 
-def _weights(net: Net, *shape: int) -> np.ndarray:  # type: ignore[type-arg]
+def _weights(net: Net, *shape: int) -> NDArray[np.float64]:
     return net.rng.uniform(-1, 1, shape)
 
 
@@ -148,11 +149,12 @@ def _overridable(ir: int, names: tuple[str, ...]) -> onnx.ModelProto:
 
 
 _ALL = ("conv.weight", "conv.bias", "bn.scale", "bn.shift", "bn.mean", "bn.variance")
-TABLE.add({"bn": back("conv")}, name="initializers_as_inputs_ir_3", doubles=False)(partial(_overridable, 3, _ALL))
+TABLE.add({"bn": back("conv")}, name="initializers_as_inputs_ir_3", doubles=False)(
+    partial(_overridable, 3, _ALL)
+)
 for _ir in (4, 8):
-    TABLE.add({"bn": back("conv")}, name=f"initializers_as_inputs_frozen_ir_{_ir}", freeze=True, doubles=False)(
-        partial(_overridable, _ir, _ALL)
-    )
+    TABLE.add({"bn": back("conv")}, name=f"initializers_as_inputs_frozen_ir_{_ir}", freeze=True,
+              doubles=False)(partial(_overridable, _ir, _ALL))  # fmt: skip
     for _listed, _culprit in ((_ALL, "bn.scale"), (("conv.weight",), "conv.weight"),
                               (("conv.bias",), "conv.bias"), (("bn.mean",), "bn.mean")):  # fmt: skip
         TABLE.add(

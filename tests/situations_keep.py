@@ -13,10 +13,10 @@ from situations_build import Net, Table, ahead, back, keep
 TABLE = Table()
 
 
-def _statistics(channels: int = 4, **vectors: Any) -> onnx.ModelProto:
+def _statistics(**vectors: Any) -> onnx.ModelProto:
     net = Net()
-    y = net.conv(net.input("N", 3, "H", "W"), 3, channels, (1, 1))
-    return net.model(net.relu(net.bn(y, channels, **vectors)))
+    y = net.conv(net.input("N", 3, "H", "W"), 3, 4, (1, 1))
+    return net.model(net.relu(net.bn(y, 4, **vectors)))
 
 
 for _field, _label in (("mean", "mean"), ("variance", "variance"), ("scale", "scale"), ("shift", "shift")):

@@ -45,7 +45,7 @@ def _norm_then_conv(
 ) -> onnx.ModelProto:
     net = Net()
     x = net.input("N", 4, *[f"S{i}" for i in range(len(kernel))])
-    zeros = {} if shift is None else {"mean": 0.0, "shift": shift}
+    zeros: dict[str, Any] = {} if shift is None else {"mean": 0.0, "shift": shift}
     y = net.bn(net.relu(x), 4, **zeros)
     return net.model(net.conv(y, 4, outputs, kernel, **more))
 
@@ -111,7 +111,8 @@ def _norm_then_transpose(
 ) -> onnx.ModelProto:
     net = Net()
     x = net.input("N", 4, "H", "W")
-    y = net.bn(net.relu(x), 4, **({"mean": 0.0, "shift": 0.0} if zero else {}))
+    zeros: dict[str, Any] = {"mean": 0.0, "shift": 0.0} if zero else {}
+    y = net.bn(net.relu(x), 4, **zeros)
     weight = net.weight(4, 3, *kernel)
     return net.model(net.op("ConvTranspose", y, weight, name="up", group=group, **more))
 
@@ -122,11 +123,12 @@ TABLE.add({"bn": ahead("up")}, name="forward_conv_transpose_1x1")(
 TABLE.add({"bn": ahead("up")}, name="forward_conv_transpose_without_shift", doubles=False)(
     partial(_norm_then_transpose, (3, 3), zero=True, group=2)
 )
-for _name, _settings in {
+_BORDERS: dict[str, dict[str, Any]] = {
     "overlapping": {"kernel": (3, 3)},
     "strided_1x1": {"kernel": (1, 1), "strides": [2, 2]},
     "side_by_side": {"kernel": (2, 2), "strides": [2, 2]},
-}.items():
+}
+for _name, _settings in _BORDERS.items():
     TABLE.add(
         {"bn": keep("shift_at_borders", "ConvTranspose 'up'")},
         name=f"forward_conv_transpose_{_name}",
@@ -158,10 +160,11 @@ for _name, _c in _C.items():
         TABLE.add({"bn": back("gemm") if _behind else ahead("gemm")}, name=f"gemm_{_where}_{_name}")(
             partial(_gemm, _c, _behind, transB=int(_behind), alpha=0.7, beta=-1.3)
         )
-for _name, _settings in {
+_ATTRIBUTES: dict[str, dict[str, Any]] = {
     "plain": {}, "transposed_input": {"transA": 1}, "both": {"transA": 1, "transB": 1},
     "alpha": {"alpha": 2.5}, "beta": {"beta": 0.25}, "beta_zero": {"beta": 0.0},
-}.items():  # fmt: skip
+}  # fmt: skip
+for _name, _settings in _ATTRIBUTES.items():
     TABLE.add({"bn": back("gemm")}, name=f"gemm_{_name}")(partial(_gemm, (4,), True, **_settings))
 TABLE.add({"bn": back("gemm")}, name="gemm_dynamic_batch")(partial(_gemm, (4,), True, "N"))
 TABLE.add({"bn": ahead("gemm")}, name="gemm_forward_dynamic_batch")(partial(_gemm, (4,), False, "N"))

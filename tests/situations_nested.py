@@ -17,10 +17,7 @@ def _branch(seed: int, weight: str | None = None) -> Net:
     """conv_i -> bn_i on the outer x, for a body; ``weight`` comes from outside, if named."""
     net = Net(seed=seed)
     name = f"conv_{seed}"
-    if weight is None:
-        y = net.conv("x", 3, 4, (1, 1), name)
-    else:
-        y = net.op("Conv", "x", weight, name=name)
+    y = net.op("Conv", "x", weight or net.weight(4, 3, 1, 1), name=name)
     net.bn(y, 4, f"bn_{seed}")
     return net
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -75,7 +76,7 @@ class Grower:
         self.count += 1
         return f"{op}{self.count}"
 
-    def emit(self, op: str, x: Value, *more: str, space: str | None = None, **attributes: object) -> Value:
+    def emit(self, op: str, x: Value, *more: str, space: str | None = None, **attributes: Any) -> Value:
         y = self.net.op(op, x.name, *more, name=self.name(op), **attributes)
         return Value(y, x.channels, x.space if space is None else (*x.space, space), x.rank)
 
@@ -97,14 +98,14 @@ class Grower:
 def norm(g: Grower, x: Value) -> list[Value]:
     """Sometimes without a shift, of one sign, or of one scale: each opens another way."""
     form = g.draw(st.sampled_from(("any", "any", "any", "scale", "shift", "positive", "even")))
-    vectors: dict[str, object] = {
+    vectors: dict[str, dict[str, Any]] = {
         "any": {},
         "scale": {"shift": 0.0, "mean": 0.0},
         "shift": {"scale": 1.0, "variance": 1.0, "epsilon": 0.0},
         "positive": {"scale": g.net.rng.uniform(0.5, 1.5, x.channels)},
         "even": {"scale": 1.25, "shift": 0.5, "mean": 0.25, "variance": 2.0},
-    }[form]  # type: ignore[assignment]
-    y = g.net.bn(x.name, x.channels, g.name("bn"), **vectors)  # type: ignore[arg-type]
+    }
+    y = g.net.bn(x.name, x.channels, g.name("bn"), **vectors[form])
     return [Value(y, x.channels, x.space, x.rank)]
 
 
@@ -165,11 +166,9 @@ def pick(g: Grower, x: Value) -> list[Value]:
 
 def cut(g: Grower, x: Value) -> list[Value]:
     if g.chance():  # rows backwards
-        more = (g.net.ints(-1), g.net.ints(-99), g.net.ints(2), g.net.ints(-1))
-        return [g.emit("Slice", x, *more)]
+        return [g.emit("Slice", x, *map(g.net.ints, (-1, -99, 2, -1)))]
     start = g.draw(st.integers(0, x.channels - 1))
-    more = (g.net.ints(start), g.net.ints(x.channels), g.net.ints(1))
-    y = g.emit("Slice", x, *more)
+    y = g.emit("Slice", x, *map(g.net.ints, (start, x.channels, 1)))
     return [Value(y.name, x.channels - start, y.space)]
 
 

@@ -128,7 +128,7 @@ def forward_through_global_pool_and_flatten() -> onnx.ModelProto:
 
 # Maxima
 
-_UP = {"scale": [0.5, 1.0, 2.0, 0.1]}
+_UP: dict[str, Any] = {"scale": [0.5, 1.0, 2.0, 0.1]}
 _MAXIMA: dict[str, Step] = {
     "max_pool": _op("MaxPool", **_POOL, strides=[2, 2]),
     "max_pool_padded": _op("MaxPool", **_POOL, pads=[1, 1, 1, 1]),

@@ -119,7 +119,7 @@ statistics = st.fixed_dictionaries(
 Statistics = dict[str, NDArray[np.float64]]
 
 
-def _conv_with(norms: Sequence[Statistics], group: int = 1) -> onnx.ModelProto:
+def _conv_with(norms: Sequence[dict[str, Any]], group: int = 1) -> onnx.ModelProto:
     net = Net(dtype=TensorProto.DOUBLE)
     y = net.conv(net.input("N", 4, "H", "W"), 4, 4, group=group)
     for i, vectors in enumerate(norms):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,17 @@ from onnx import TensorProto, numpy_helper
 
 import bnfold
 from bnfold.algebra.comparison import compare
-from bnfold.formats.onnx import write
-from conftest import save
+from bnfold.algebra.rounding import cast
 from situations import BY_NAME
 from situations_build import Net
+from situations_fold import save
 
-Arrays = Mapping[str, NDArray[Any]]
+WRITTEN = "bnfold.formats.onnx.write.cast"  # what every tensor goes through that a fold computes
 
 
 def _nudge(monkeypatch: pytest.MonkeyPatch, by: float) -> None:
     """Every tensor that a fold computes comes out too large by the factor ``1 + by``."""
-    exact = write.cast
-    monkeypatch.setattr(write, "cast", lambda values, dtype: exact(values * (1 + by), dtype))
+    monkeypatch.setattr(WRITTEN, lambda values, dtype: cast(values * (1 + by), dtype))
 
 
 @pytest.mark.parametrize("by", [1.0, 1e-2, 1e-4, 1e-5])
@@ -57,15 +56,13 @@ def test_an_existing_target_survives_a_failed_fold(
 
 
 def test_one_wrong_element_of_many_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    exact = write.cast
-
     def spoiled(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
-        result = exact(values, dtype)
+        result = cast(values, dtype)
         result.reshape(-1)[-1] *= np.float32(1.001)
         return result
 
     source = save(BY_NAME["conv_2d"].build(), tmp_path / "model.onnx")
-    monkeypatch.setattr(write, "cast", spoiled)
+    monkeypatch.setattr(WRITTEN, spoiled)
     assert not bnfold.fold(source, tmp_path / "folded.onnx").ok
 
 
@@ -101,12 +98,11 @@ def test_an_ill_conditioned_network_is_no_blank_cheque(
     result = bnfold.fold(source, tmp_path / "folded.onnx")
     assert not result.ok
     assert result.verification is not None
-    assert result.verification.first_wrong == "relu0_out"
+    assert result.verification.first_wrong == "bn0_out"
 
 
 def test_the_first_wrong_piece_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the second layer is spoiled: its bias comes out too large."""
-    exact = write.cast
     source = save(_amplifier(1.0, layers=3), tmp_path / "model.onnx")
     bias = next(
         numpy_helper.to_array(t)
@@ -115,14 +111,14 @@ def test_the_first_wrong_piece_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     )
 
     def spoiled(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
-        result = exact(values, dtype)
+        result = cast(values, dtype)
         return result + np.float32(0.1) if np.array_equal(result, bias) else result
 
-    monkeypatch.setattr(write, "cast", spoiled)
+    monkeypatch.setattr(WRITTEN, spoiled)
     result = bnfold.fold(source, tmp_path / "folded.onnx")
     assert not result.ok
     assert result.verification is not None
-    assert result.verification.first_wrong == "relu1_out"
+    assert result.verification.first_wrong == "bn1_out"
 
 
 def _clean_fold(source: Path, place: Path) -> Path:

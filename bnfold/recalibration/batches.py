@@ -54,7 +54,12 @@ class Batches:
             inputs: the model's signature.
         """
         fixed = {spec.shape[0] for spec in inputs if spec.shape} - {None}
-        self.fixed = max((n for n in fixed if n is not None), default=None)
+        if len(fixed) > 1:
+            wanted = "; ".join(spec.describe() for spec in inputs)
+            raise DataError(
+                f"the first axes of {wanted} differ, so that they hold no batch of samples"
+            )
+        self.fixed = next(iter(fixed), None)
         self.size = self.fixed or size
         self.samples = sample.count
         self._sample = sample

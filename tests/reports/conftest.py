@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from audit.networks import conv, healthy, network, norm, op, seen
 
+from audit.networks import conv, healthy, network, norm, op, seen
 from bnfold.audit import Observed, run_rules
 from bnfold.formats.onnx import OnnxModel
 from bnfold.jobs import Inspection, inspect

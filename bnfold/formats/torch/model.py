@@ -13,11 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
+from torch.fx import GraphModule
 
 from bnfold.data import InputSpec
 from bnfold.errors import DataError
 from bnfold.files import file_sha256
+from bnfold.formats.torch.arguments import base_name
 from bnfold.formats.torch.constants import Constants
+from bnfold.formats.torch.operators.batch_norm import READERS as BATCH_NORMS
 from bnfold.formats.torch.oracle import TorchOracle
 from bnfold.formats.torch.read import read_graph
 from bnfold.formats.torch.run import Runner
@@ -54,7 +57,7 @@ class TorchModel:
         """
         self.program = functional(program)
         self.path = path
-        self.notes = [*notes, *_unused_norms(self.program)]
+        self.notes = [*notes, *_unused_norms(self.program), *_inner_norms(self.program)]
         self._file = file
 
     @cached_property
@@ -165,6 +168,15 @@ def count_calls(program: ExportedProgram) -> int:
         node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload)
         for node in program.graph.nodes
     )
+
+
+def _inner_norms(program: ExportedProgram) -> list[str]:
+    """Says how many BatchNorm are called inside control flow, which is not looked into."""
+    inner = [m for m in program.graph_module.modules() if isinstance(m, GraphModule)][1:]
+    count = sum(base_name(n) in BATCH_NORMS for m in inner for n in m.graph.nodes)
+    if not count:
+        return []
+    return [f"{count} BatchNorm are called in branches or loops (torch.cond and the like) and stay"]
 
 
 def _unused_norms(program: ExportedProgram) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 from torch.utils import _pytree as pytree
 
 from bnfold.formats.torch import TorchModel, open_module
@@ -223,6 +224,38 @@ def test_lazy_norm_after_materialisation() -> None:
     module(torch.randn(2, 3, 9, 9))
     model = open_module(randomised(module), (torch.randn(2, 3, 9, 9),))
     assert outcome(make_plan(model.graph)) == {"1": "fold backward"}
+
+
+def test_norms_inside_control_flow_stay_and_are_said() -> None:
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.c, self.b, self.inner = conv(), bn(), bn()
+
+        def forward(self, x: Tensor) -> Any:
+            y = self.b(self.c(x))
+            return torch.cond(x.sum() > 0, lambda z: self.inner(z), lambda z: z * 2, (y,))
+
+    module = randomised(Branching())
+    model = open_module(module, (torch.randn(2, 3, 9, 9),))
+    plan = make_plan(model.graph)
+    assert outcome(plan) == {"b": "fold backward"}
+    assert any("1 BatchNorm are called in branches" in note for note in model.notes)
+    folded = model.edit(plan).module()
+    with torch.no_grad():
+        for x in (torch.rand(2, 3, 9, 9), -torch.rand(2, 3, 9, 9)):
+            torch.testing.assert_close(folded(x), module(x))
+
+
+def test_weight_norm_gives_one_new_weight() -> None:
+    module = randomised(nn.Sequential(parametrizations.weight_norm(conv()), bn())).double()
+    x = torch.randn(2, 3, 9, 9, dtype=torch.float64)
+    model = open_module(module, (x,))
+    edited = model.edit(make_plan(model.graph))
+    assert edited.key_map["added"] == ["0.weight"]
+    assert list(edited.state_dict()) == ["0.bias", "0.weight"]
+    with torch.no_grad():
+        assert_same(module(x), edited.module()(x))
 
 
 def test_layer_norm_is_no_taken_apart_norm() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import onnx
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 
 from bnfold.errors import OutputError
 from bnfold.formats.torch import TorchModel, open_module, open_torch
@@ -86,6 +88,31 @@ def test_program_keeps_its_dynamic_batch_and_names(
         for batch in (1, 2, 7):
             x = torch.randn(batch, 3, 10, 10)
             torch.testing.assert_close(loaded(x), module(x))
+
+
+def test_all_dynamic_axes_survive(tmp_path: Path) -> None:
+    module = randomised(
+        nn.Sequential(
+            conv(), bn(), nn.MaxPool2d(2), nn.ReLU(), conv(8), bn(), nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(), nn.Linear(8, 3), nn.BatchNorm1d(3),
+        )
+    )  # fmt: skip
+    axes = {0: Dim("batch"), 2: Dim("height", min=8, max=512), 3: Dim("width", min=8, max=512)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(
+            module, (torch.randn(2, 3, 32, 48),), dynamic_shapes={"input": axes}
+        )
+        torch.export.save(program, tmp_path / "program.pt2")
+    model = open_torch(tmp_path / "program.pt2")
+    plan = make_plan(model.graph)
+    assert plan.foldable == 3
+    file = model.edit(plan).write(tmp_path / "folded.pt2")[-1]
+    folded = torch.export.load(file).module()
+    with torch.no_grad():
+        for shape in ((1, 3, 8, 9), (3, 3, 100, 64)):
+            x = torch.randn(shape)
+            torch.testing.assert_close(folded(x), module(x))
 
 
 def test_onnx_keeps_its_dynamic_batch(

@@ -154,6 +154,10 @@ def _read_before_written(m: Any, x: Tensor) -> Tensor:
     return result
 
 
+def _doubled_statistics(m: Any, x: Tensor, variance: Tensor) -> Any:
+    return F.batch_norm(m.c(x), m.b.running_mean, variance), m.l(variance)
+
+
 def _shuffled(m: Any, x: Tensor) -> Any:
     y = m.c(x)
     n, c, h, w = y.shape
@@ -374,6 +378,11 @@ STAYS = [
     ),
     Case("computed_statistics",
          net(lambda m, x, v: F.batch_norm(m.c(x), m.b.running_mean, v.abs()), c=conv(), b=bn()),
+         {"b": "computed_statistics"}, (IMAGE, (8,))),
+    # The doubled vector is a statistic of one norm and goes into a layer: both read it.
+    Case("statistics_elsewhere",
+         net(lambda m, x, v: _doubled_statistics(m, x, v.abs() * 2.0),
+             c=conv(), b=bn(), l=nn.Linear(8, 2)),
          {"b": "computed_statistics"}, (IMAGE, (8,))),
     Case("overwritten", net(_read_before_written, c=conv(), b=bn()), {"b": "shared_value"}),
 ]  # fmt: skip

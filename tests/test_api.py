@@ -1,0 +1,131 @@
+"""The Python interface: the same jobs, the same results as the commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import bnfold
+from bnfold import cli, errors
+from situations import BY_NAME
+from situations_build import operators
+from situations_fold import save
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return save(BY_NAME["split_with_a_norm_on_each"].build(), tmp_path / "model.onnx")
+
+
+def _command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str | Path
+) -> object:
+    monkeypatch.setattr(sys, "argv", ["bnfold", *map(str, arguments), "--format", "json"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    return json.loads(capsys.readouterr().out)
+
+
+def test_results_equal_the_commands(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    target = tmp_path / "folded.onnx"
+    said = _command(monkeypatch, capsys, "inspect", model)
+    assert said == bnfold.inspect(model).to_json()
+    said = _command(monkeypatch, capsys, "fold", model, "-o", target)
+    content = target.read_bytes()
+    assert said == bnfold.fold(model, target).to_json()
+    assert target.read_bytes() == content
+    said = _command(monkeypatch, capsys, "verify", model, target)
+    assert said == bnfold.verify(model, target).to_json()
+
+
+def test_a_model_is_opened_once_and_used_again(model: Path, tmp_path: Path) -> None:
+    opened = bnfold.load(model)
+    first = bnfold.inspect(opened).to_json()
+    assert bnfold.fold(opened, tmp_path / "a.onnx").ok
+    assert bnfold.fold(opened, str(tmp_path / "b.onnx")).ok
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    assert bnfold.inspect(opened).to_json() == first
+    assert bnfold.verify(opened, tmp_path / "a.onnx").ok
+
+
+def test_planning_alone_writes_nothing(model: Path, tmp_path: Path) -> None:
+    result = bnfold.fold(model, None)
+    assert result.ok
+    assert result.output is None
+    assert result.verification is None
+    assert result.batch_norms_left == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_the_source_is_never_changed(model: Path, tmp_path: Path) -> None:
+    content = model.read_bytes()
+    bnfold.fold(model, tmp_path / "folded.onnx")
+    assert model.read_bytes() == content
+    with pytest.raises(errors.OutputError, match="--force"):
+        bnfold.fold(model, model)
+    assert model.read_bytes() == content
+    assert bnfold.fold(model, model, force=True).ok
+    assert "BatchNormalization" not in operators(onnx.load(model).graph)
+
+
+def test_strict_is_a_result_and_no_exception(tmp_path: Path) -> None:
+    source = save(BY_NAME["pre_activation"].build(), tmp_path / "model.onnx")
+    result = bnfold.fold(source, tmp_path / "folded.onnx", strict=True)
+    assert not result.ok
+    assert result.refused_by_strict
+    assert not (tmp_path / "folded.onnx").exists()
+
+
+def test_freezing(tmp_path: Path) -> None:
+    name = "initializers_as_inputs_ir_8_bn.scale_of_6"
+    source = save(BY_NAME[name].build(), tmp_path / "model.onnx")
+    assert bnfold.inspect(source).plan.kept == 1
+    assert bnfold.inspect(bnfold.load(source, freeze_initializers=True)).plan.kept == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda p: bnfold.load(p / "missing.onnx"), errors.ModelError),
+        (lambda p: bnfold.load(p), errors.ModelError),
+        (lambda p: bnfold.inspect(p / "text.onnx"), errors.ModelError),
+        (lambda p: bnfold.fold(p / "model.onnx", p), errors.OutputError),
+        (lambda p: bnfold.fold(p / "model.onnx", p / "no" / "out.onnx"), errors.OutputError),
+        (
+            lambda p: bnfold.fold(p / "model.onnx", p / "out.onnx", data=p / "missing.npz"),
+            errors.DataError,
+        ),
+        (lambda p: bnfold.fold(p / "old.onnx", p / "out.onnx"), errors.UsageError),
+    ],
+)
+def test_errors_have_one_root(call: object, error: type[Exception], tmp_path: Path) -> None:
+    save(BY_NAME["conv_2d"].build(), tmp_path / "model.onnx")
+    save(BY_NAME["opset_6_is_test"].build(), tmp_path / "old.onnx")
+    (tmp_path / "text.onnx").write_text("hello")
+    assert callable(call)
+    with pytest.raises(error) as caught:
+        call(tmp_path)
+    assert isinstance(caught.value, errors.BnfoldError)
+
+
+def test_statistics_are_reported(tmp_path: Path) -> None:
+    source = save(BY_NAME["dead_channels"].build(), tmp_path / "model.onnx")
+    (report,) = bnfold.inspect(source).batch_norms
+    assert report.channels == 4
+    assert report.epsilon == pytest.approx(1e-5)
+    assert report.variance.max == pytest.approx(2e10)
+    assert report.scale.min == pytest.approx(-0.5)
+
+
+def test_data_given_in_python(model: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.ones((3, 3, 6, 6), np.float32))
+    assert bnfold.fold(model, tmp_path / "folded.onnx", data=tmp_path / "x.npy").ok

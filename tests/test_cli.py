@@ -1,0 +1,634 @@
+"""The command line: exit codes, one sentence for each mistake, reports on stdout and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+import pytest
+
+import bnfold
+from bnfold import cli
+from bnfold.algebra.rounding import cast
+from situations import BY_NAME
+from situations_build import Net, body, operators
+from situations_fold import save
+from situations_run import error, feeds_for, run
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Runs ``bnfold ...`` in a folder that holds a few models."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BNFOLD_DEBUG", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    for name, situation in {
+        "model": "conv_2d", "kept": "pre_activation", "frozen": "initializers_as_inputs_ir_8_bn.scale_of_6",
+        "half": "half_precision", "affine": "affine_mul_add",
+    }.items():  # fmt: skip
+        save(BY_NAME[situation].build(), tmp_path / f"{name}.onnx")
+    net = Net()
+    save(net.model(net.relu(net.input("N", 4, "H", "W"))), tmp_path / "none.onnx")
+
+    def call(*arguments: str | Path) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["bnfold", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+def _files(place: Path) -> set[str]:
+    return {p.name for p in place.iterdir()}
+
+
+# What goes wrong, and which words must be in the one sentence about it
+
+
+def _damage(place: Path) -> None:
+    whole = (place / "model.onnx").read_bytes()
+    (place / "text.onnx").write_text("this is no model\n")
+    (place / "empty.onnx").touch()
+    (place / "json.onnx").write_text('{"not": "a model"}')
+    (place / "noise.onnx").write_bytes(np.random.default_rng(0).bytes(3000))
+    (place / "short.onnx").write_bytes(whole[: len(whole) // 2])
+    (place / "shorter.onnx").write_bytes(whole[:-1])
+    (place / "folder").mkdir()
+
+
+_BROKEN_MODELS = {
+    "missing.onnx": "does not exist",
+    "text.onnx": "no intact ONNX model",
+    "json.onnx": "no intact ONNX model",
+    "noise.onnx": "no intact ONNX model",
+    "empty.onnx": "is empty",
+    "short.onnx": "no intact ONNX model",
+    "shorter.onnx": "no intact ONNX model",
+    "folder": "is a folder",
+}
+
+
+@pytest.mark.parametrize("name", _BROKEN_MODELS)
+@pytest.mark.parametrize("verb", ["inspect", "fold", "verify"])
+def test_a_broken_model_is_one_sentence(
+    verb: str, name: str, command: Command, tmp_path: Path
+) -> None:
+    _damage(tmp_path)
+    before = _files(tmp_path)
+    more = {"inspect": [], "fold": ["-o", "out.onnx"], "verify": ["model.onnx"]}[verb]
+    outcome = command(verb, name, *more)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert _BROKEN_MODELS[name] in outcome.err
+    assert name in outcome.err
+    _is_one_sentence(outcome.err)
+    assert _files(tmp_path) == before
+
+
+def _is_one_sentence(text: str) -> None:
+    assert text.startswith("bnfold: ")
+    assert text.count("\n") == 1
+    for word in ("Traceback", "unexpected", "Error:", "ONNXRuntimeError"):
+        assert word not in text
+
+
+def test_a_model_cut_off_anywhere_is_no_traceback(command: Command, tmp_path: Path) -> None:
+    whole = (tmp_path / "model.onnx").read_bytes()
+    for length in range(1, len(whole), 41):
+        (tmp_path / "cut.onnx").write_bytes(whole[:length])
+        outcome = command("inspect", "cut.onnx")
+        assert outcome.code == 2, length
+        _is_one_sentence(outcome.err)
+
+
+_BAD_TARGETS = {
+    "model.onnx": "--force",
+    "./model.onnx": "--force",
+    "link.onnx": "--force",
+    "folder": "is a folder",
+    "nowhere/out.onnx": "does not exist",
+    "model.onnx/out.onnx": "does not exist",
+}
+
+
+@pytest.mark.parametrize("target", _BAD_TARGETS)
+def test_a_bad_target_is_one_sentence(target: str, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.onnx").symlink_to("model.onnx")
+    before, content = _files(tmp_path), (tmp_path / "model.onnx").read_bytes()
+    outcome = command("fold", "model.onnx", "-o", target)
+    assert outcome.code == 2
+    assert _BAD_TARGETS[target] in outcome.err
+    _is_one_sentence(outcome.err)
+    assert _files(tmp_path) == before
+    assert (tmp_path / "model.onnx").read_bytes() == content
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_an_unwritable_folder_is_one_sentence(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    outcome = command("fold", "model.onnx", "-o", "locked/out.onnx")
+    assert outcome.code == 2
+    assert "not writable" in outcome.err
+    _is_one_sentence(outcome.err)
+
+
+def test_a_full_disk_leaves_nothing(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bnfold.formats.onnx import edited
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(edited, "save", full)
+    before = _files(tmp_path)
+    outcome = command("fold", "model.onnx", "-o", "out.onnx")
+    assert outcome.code == 2
+    assert "No space left" in outcome.err
+    _is_one_sentence(outcome.err)
+    assert _files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fold", "model.onnx"],
+        ["fold", "model.onnx", "-o", "out.onnx", "--dry-run"],
+        ["fold"],
+        ["fold", "model.onnx", "-o", "out.onnx", "--format", "xml"],
+        ["nonsense"],
+        ["inspect", "--nonsense", "model.onnx"],
+        ["verify", "model.onnx"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_2(arguments: list[str], command: Command, tmp_path: Path) -> None:
+    before = _files(tmp_path)
+    outcome = command(*arguments)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert outcome.err
+    assert "Traceback" not in outcome.err
+    assert _files(tmp_path) == before
+
+
+_BAD_DATA: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing.npz": (lambda p: None, "does not exist"),
+    "channels.npz": (lambda p: np.savez(p, x=np.zeros((2, 3, 9, 9), np.float32)), "wants x float32"),
+    "rank.npy": (lambda p: np.save(p, np.zeros((2, 4), np.float32)), "wants x float32"),
+    "names.npz": (lambda p: np.savez(p, y=np.zeros(3), z=np.zeros(3)), "wants x float32"),
+    "none.npy": (lambda p: np.save(p, np.zeros((0, 4, 9, 9), np.float32)), "no samples"),
+    "text.npz": (lambda p: p.write_text("hello"), "text.npz"),
+    "words.npy": (lambda p: np.save(p, np.array([["a"]])), "words.npy"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _BAD_DATA)
+@pytest.mark.parametrize("verb", ["fold", "verify"])
+def test_data_that_does_not_fit(verb: str, name: str, command: Command, tmp_path: Path) -> None:
+    make, words = _BAD_DATA[name]
+    make(tmp_path / name)
+    before = _files(tmp_path)
+    more = ["-o", "out.onnx"] if verb == "fold" else ["model.onnx"]
+    outcome = command(verb, "model.onnx", *more, "--data", name)
+    assert outcome.code == 2
+    assert words in outcome.err
+    _is_one_sentence(outcome.err)
+    assert _files(tmp_path) == before
+
+
+def test_data_is_used(command: Command, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((5, 4, 9, 9)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=values, labels=np.arange(5))
+    outcome = command("fold", "model.onnx", "-o", "out.onnx", "--data", "data.npz", "-f", "json")
+    assert outcome.code == 0
+    assert "data.npz" in outcome.json["verification"]["inputs"]
+
+
+@pytest.mark.parametrize(
+    ("candidate", "words"), [("kept.onnx", "x"), ("other_output.onnx", "end_out")]
+)
+def test_models_of_other_signatures_are_not_compared(
+    candidate: str, words: str, command: Command, tmp_path: Path
+) -> None:
+    net = Net()
+    y = net.relu(net.bn(net.conv(net.input("N", 4, "S0", "S1"), 4, 6), 6), "end")
+    save(net.model(y), tmp_path / "other_output.onnx")
+    outcome = command("verify", "model.onnx", candidate)
+    assert outcome.code == 2
+    assert words in outcome.err
+    _is_one_sentence(outcome.err)
+
+
+# What goes right
+
+
+def test_fold_writes_and_says_so(command: Command, tmp_path: Path) -> None:
+    outcome = command("fold", "model.onnx", "-o", "out.onnx")
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert "bn folds ↑ conv" in outcome.out
+    assert "verified with onnxruntime" in outcome.out
+    assert "model.onnx: 1 BatchNorm: 1 fold, 0 stay" in outcome.out
+    assert "wrote out.onnx, 3 nodes before, 2 after" in outcome.out
+    assert operators(onnx.load(tmp_path / "out.onnx").graph) == {"Conv": 1, "Relu": 1}
+
+
+def test_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:
+    before = _files(tmp_path)
+    outcome = command("fold", "model.onnx", "--dry-run")
+    assert outcome.code == 0
+    assert outcome.out == (
+        "  bn folds ↑ conv\n"
+        "model.onnx: 1 BatchNorm: 1 fold, 0 stay\n"
+        "nothing written (dry run): 3 nodes before, 2 after\n"
+    )
+    assert _files(tmp_path) == before
+
+
+def test_what_stays_is_explained(command: Command) -> None:
+    outcome = command("fold", "kept.onnx", "--dry-run")
+    text = " ".join(outcome.out.split())
+    assert "1 stay (nonlinear_reader)" in text
+    assert "no exact fold exists" in text
+    assert "Relu 'second' behind it is not linear" in text
+
+
+def test_strict_writes_nothing_where_one_stays(command: Command, tmp_path: Path) -> None:
+    before = _files(tmp_path)
+    assert command("fold", "kept.onnx", "-o", "out.onnx", "--strict").code == 1
+    assert command("fold", "kept.onnx", "--dry-run", "--strict").code == 1
+    assert _files(tmp_path) == before
+    assert command("fold", "model.onnx", "-o", "out.onnx", "--strict").code == 0
+    assert command("fold", "kept.onnx", "-o", "kept_out.onnx").code == 0
+
+
+def test_a_failed_verification_exits_1_and_leaves_no_file(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "bnfold.formats.onnx.write.cast", lambda values, dtype: cast(values * 1.01, dtype)
+    )
+    before = _files(tmp_path)
+    outcome = command("fold", "model.onnx", "-o", "out.onnx")
+    assert outcome.code == 1
+    assert "not verified" in outcome.out
+    assert "nothing written" in outcome.out
+    assert _files(tmp_path) == before
+    outcome = command("fold", "model.onnx", "-o", "out.onnx", "--format", "json")
+    assert outcome.code == 1
+    assert outcome.json["verification"]["passed"] is False
+    assert outcome.json["output"] is None
+
+
+def test_force_overwrites_the_input(command: Command, tmp_path: Path) -> None:
+    assert command("fold", "model.onnx", "-o", "model.onnx", "--force").code == 0
+    assert operators(onnx.load(tmp_path / "model.onnx").graph) == {"Conv": 1, "Relu": 1}
+
+
+def test_an_older_target_is_replaced(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "out.onnx").write_bytes(b"older")
+    assert command("fold", "model.onnx", "-o", "out.onnx").code == 0
+    onnx.checker.check_model(tmp_path / "out.onnx")
+
+
+def test_no_batch_norm_is_a_copy_and_a_hint(command: Command, tmp_path: Path) -> None:
+    outcome = command("fold", "none.onnx", "-o", "out.onnx")
+    text = " ".join(outcome.out.split())
+    assert outcome.code == 0
+    assert "holds no BatchNorm" in text
+    assert "exporter folded it" in text
+    assert "optimize=False" in text
+    assert onnx.load(tmp_path / "out.onnx") == onnx.load(tmp_path / "none.onnx")
+    assert "exporter folded it" in " ".join(command("inspect", "none.onnx").out.split())
+
+
+def test_freezing_is_offered_and_works(command: Command, tmp_path: Path) -> None:
+    outcome = command("fold", "frozen.onnx", "-o", "out.onnx")
+    assert outcome.code == 0
+    assert "--freeze-initializers" in outcome.out
+    assert "0 fold, 1 stay" in outcome.out
+    outcome = command("fold", "frozen.onnx", "-o", "out.onnx", "--freeze-initializers")
+    assert outcome.code == 0
+    assert "1 fold, 0 stay" in outcome.out
+    assert [i.name for i in onnx.load(tmp_path / "out.onnx").graph.input] == ["x"]
+
+
+def test_a_model_that_does_not_run_is_inspected_and_written_unproven(
+    command: Command, tmp_path: Path
+) -> None:
+    save(BY_NAME["opset_6_is_test"].build(), tmp_path / "old.onnx")
+    assert command("inspect", "old.onnx").code == 0
+    outcome = command("fold", "old.onnx", "-o", "out.onnx")
+    assert outcome.code == 2
+    assert "cannot be verified" in outcome.err
+    assert "--no-verify" in outcome.err
+    assert not (tmp_path / "out.onnx").exists()
+    outcome = command("fold", "old.onnx", "-o", "out.onnx", "--no-verify")
+    assert outcome.code == 0
+    assert "not verified" in outcome.out
+    assert operators(onnx.load(tmp_path / "out.onnx").graph) == {"Conv": 1, "Relu": 1}
+
+
+def test_verify_exit_codes(command: Command) -> None:
+    assert command("fold", "model.onnx", "-o", "out.onnx").code == 0
+    outcome = command("verify", "model.onnx", "out.onnx")
+    assert outcome.code == 0
+    assert "compute the same" in outcome.out
+    assert command("verify", "model.onnx", "model.onnx").code == 0
+
+
+def test_unequal_models_exit_1(command: Command, tmp_path: Path) -> None:
+    model = onnx.load(tmp_path / "model.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.name == "bn.shift":
+            array = onnx.numpy_helper.to_array(tensor) + np.float32(1e-3)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+    save(model, tmp_path / "moved.onnx")
+    outcome = command("verify", "model.onnx", "moved.onnx")
+    assert outcome.code == 1
+    assert "not the same" in outcome.out
+
+
+def test_debug_shows_where(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BNFOLD_DEBUG", "1")
+    with pytest.raises(bnfold.errors.ModelError):
+        command("inspect", "missing.onnx")
+
+
+# JSON
+
+_DECISION = {"action", "direction", "into", "reason"}
+_RANGE = {"min", "max"}
+
+
+def test_inspect_json(command: Command) -> None:
+    document = command("inspect", "kept.onnx", "--format", "json").json
+    assert {
+        "format_version", "command", "model", "batch_norms", "findings", "summary"
+    } <= document.keys()  # fmt: skip
+    assert document["format_version"] == "1.0"
+    assert document["command"] == "inspect"
+    assert document["model"].keys() >= {"path", "format", "sha256"}
+    (norm,) = document["batch_norms"]
+    assert norm.keys() >= {
+        "name", "channels", "epsilon", "momentum", "mean", "variance", "scale", "shift", "decision"
+    }  # fmt: skip
+    for field in ("mean", "variance", "scale", "shift"):
+        assert norm[field].keys() == _RANGE
+    assert norm["decision"].keys() == _DECISION
+    assert norm["decision"]["reason"].keys() == {"code", "message", "culprit"}
+    assert norm["decision"]["action"] == "keep"
+    assert norm["decision"]["direction"] is None
+    assert norm["channels"] == 3
+    counts = {k: document["summary"][k] for k in ("batch_norms", "foldable", "kept")}
+    assert counts == {"batch_norms": 1, "foldable": 0, "kept": 1}
+
+
+def test_fold_json(command: Command) -> None:
+    from bnfold.files import file_sha256
+
+    outcome = command("fold", "model.onnx", "-o", "out.onnx", "--format", "json")
+    document = outcome.json
+    assert outcome.err == ""
+    assert {
+        "format_version", "command", "model", "decisions", "verification", "output"
+    } <= document.keys()  # fmt: skip
+    assert document["decisions"] == [
+        {"name": "bn", "action": "fold", "direction": "backward", "into": ["conv"], "reason": None}
+    ]
+    verification = document["verification"]
+    assert verification.keys() >= {"passed", "runtime", "outputs"}
+    assert verification["passed"] is True
+    (output,) = verification["outputs"]
+    assert output.keys() >= {
+        "name", "max_abs_error", "max_abs_reference", "rounding_floor", "ratio"
+    }  # fmt: skip
+    assert document["output"] == {
+        "path": "out.onnx", "sha256": file_sha256(Path("out.onnx")),
+        "batch_norms_left": 0, "nodes_before": 3, "nodes_after": 2,
+    }  # fmt: skip
+
+
+def test_json_without_verification_or_output(command: Command) -> None:
+    document = command("fold", "model.onnx", "--dry-run", "--format", "json").json
+    assert document["verification"] is None
+    assert document["output"] is None
+    document = command("fold", "model.onnx", "-o", "o.onnx", "--no-verify", "-f", "json").json
+    assert document["verification"] is None
+    assert document["output"]["nodes_after"] == 2
+
+
+def test_verify_json(command: Command) -> None:
+    document = command("verify", "model.onnx", "model.onnx", "--format", "json").json
+    assert document.keys() >= {"format_version", "command", "passed", "outputs"}
+    assert document["passed"] is True
+
+
+def test_affines_stand_beside_the_norms(command: Command) -> None:
+    document = command("fold", "affine.onnx", "--dry-run", "--format", "json").json
+    assert document["decisions"] == []
+    assert [a["name"] for a in document["affines"]] == ["a0", "a1"]
+
+
+@pytest.mark.parametrize("name", ["mean_holds_nan", "variance_holds_inf", "negative_variance"])
+def test_json_of_broken_statistics_is_json(name: str, command: Command, tmp_path: Path) -> None:
+    save(BY_NAME[name].build(), tmp_path / "broken.onnx")
+    outcome = command("inspect", "broken.onnx", "--format", "json")
+    document = json.loads(outcome.out, parse_constant=pytest.fail)  # NaN is no JSON
+    assert document["batch_norms"][0]["decision"]["action"] == "keep"
+
+
+# The process as a whole
+
+
+def _process(*arguments: str, place: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bnfold", *arguments], cwd=place, text=True, capture_output=True,
+        env={**os.environ, **environment}, check=False,
+    )  # fmt: skip
+
+
+def test_the_module_runs_and_prints_one_document(tmp_path: Path) -> None:
+    save(BY_NAME["conv_2d"].build(), tmp_path / "model.onnx")
+    done = _process("fold", "model.onnx", "-o", "out.onnx", "-f", "json", place=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["output"]["path"] == "out.onnx"
+
+
+def test_colour_is_asked_for_and_refused(tmp_path: Path) -> None:
+    save(BY_NAME["conv_2d"].build(), tmp_path / "model.onnx")
+    plain = _process("fold", "model.onnx", "--dry-run", place=tmp_path, NO_COLOR="1")
+    colour = _process("fold", "model.onnx", "--dry-run", place=tmp_path, FORCE_COLOR="1")
+    assert "\x1b[" not in plain.stdout
+    assert "\x1b[" in colour.stdout
+
+
+def test_help_is_quick_to_import() -> None:
+    """--help needs no runtime: these take most of a second each."""
+    heavy = "import sys, bnfold.cli; print([m for m in ('onnxruntime', 'torch') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", heavy], text=True, capture_output=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+# External data
+
+
+def _large() -> onnx.ModelProto:
+    net = Net()
+    y = net.relu(net.bn(net.conv(net.input("N", 16, "H", "W"), 16, 32), 32))
+    return net.model(net.conv(y, 32, 32, name="untouched"))
+
+
+def _external(model: onnx.ModelProto, path: Path, **options: Any) -> Path:
+    return save(
+        model, path, save_as_external_data=True, size_threshold=0,
+        location=options.pop("location", f"{path.name}.data"), **options,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def external(tmp_path: Path) -> Path:
+    place = tmp_path / "source"
+    place.mkdir()
+    return _external(_large(), place / "model.onnx")
+
+
+def _agree(source: Path, target: Path) -> None:
+    for feeds in feeds_for(_large(), ((1, 6), (2, 9))):
+        assert error(run(source, feeds), run(target, feeds)) < 1e-5
+
+
+def test_external_data_is_written_beside_the_target(
+    external: Path, command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "target").mkdir()
+    assert command("fold", external, "-o", "target/out.onnx").code == 0
+    assert _files(tmp_path / "target") == {"out.onnx", "out.onnx.data"}
+    assert _files(external.parent) == {"model.onnx", "model.onnx.data"}
+    _agree(external, tmp_path / "target" / "out.onnx")
+    onnx.checker.check_model(tmp_path / "target" / "out.onnx")
+
+
+def test_external_data_in_one_folder(external: Path, command: Command) -> None:
+    before = (external.parent / "model.onnx.data").read_bytes()
+    target = external.with_name("out.onnx")
+    assert command("fold", external, "-o", target).code == 0
+    assert (external.parent / "model.onnx.data").read_bytes() == before
+    _agree(external, target)
+
+
+def test_external_data_of_a_name_that_the_target_would_take(
+    command: Command, tmp_path: Path
+) -> None:
+    """The source's data file is called as the target's would be, and must live on."""
+    place = tmp_path / "source"
+    place.mkdir()
+    source = _external(_large(), place / "model.onnx", location="out.onnx.data")
+    before = (place / "out.onnx.data").read_bytes()
+    assert command("fold", source, "-o", place / "out.onnx").code == 0
+    assert (place / "out.onnx.data").read_bytes() == before
+    _agree(source, place / "out.onnx")
+
+
+def test_external_data_overwritten_by_force(external: Path, command: Command) -> None:
+    feeds = list(feeds_for(_large(), ((1, 6), (2, 9))))
+    before = [run(external, f) for f in feeds]
+    assert command("fold", external, "-o", external, "--force").code == 0
+    for given, reference in zip(feeds, before, strict=True):
+        assert error(reference, run(external, given)) < 1e-5
+
+
+@pytest.mark.parametrize("location", ["/etc/hostname", "../secret.data", "sub/../../secret.data"])
+def test_external_data_outside_the_folder_is_refused(
+    location: str, external: Path, command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "secret.data").write_bytes(bytes(1 << 17))
+    model = onnx.load(external, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    external.write_bytes(model.SerializeToString())
+    outcome = command("fold", external, "-o", "out.onnx")
+    assert outcome.code == 2
+    assert "outside the model's folder" in outcome.err
+    _is_one_sentence(outcome.err)
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_external_data_behind_a_link_out_of_the_folder_is_refused(
+    external: Path, command: Command, tmp_path: Path
+) -> None:
+    data = external.with_name("model.onnx.data")
+    data.rename(tmp_path / "elsewhere.data")
+    data.symlink_to(tmp_path / "elsewhere.data")
+    outcome = command("inspect", external)
+    assert outcome.code == 2
+    assert "outside the model's folder" in outcome.err
+
+
+def test_external_data_that_is_missing_or_short(external: Path, command: Command) -> None:
+    data = external.with_name("model.onnx.data")
+    data.write_bytes(data.read_bytes()[:100])
+    outcome = command("fold", external, "-o", "out.onnx")
+    assert outcome.code == 2
+    assert "too short" in outcome.err
+    data.unlink()
+    outcome = command("inspect", external)
+    assert outcome.code == 2
+    assert "is missing" in outcome.err
+    _is_one_sentence(outcome.err)
+
+
+def test_external_data_of_constant_nodes_and_bodies(command: Command, tmp_path: Path) -> None:
+    net = Net()
+    x = net.input("N", 16, "H", "W")
+    weight = net.constant_node(net.rng.uniform(-1, 1, (32, 16, 3, 3)), "w")
+    y = net.relu(net.bn(net.op("Conv", x, weight, name="conv"), 32))
+    flag = net.const(np.array(True))
+    branches = [Net(seed=i) for i in (1, 2)]
+    for i, branch in enumerate(branches):
+        branch.conv(y, 32, 32, name=f"inner{i}")
+    bodies = [body(b, b.last().output[0], name=f"body{i}") for i, b in enumerate(branches)]
+    y = net.op("If", flag, name="choice", then_branch=bodies[0], else_branch=bodies[1])
+    model = net.model(y)
+    place = tmp_path / "source"
+    place.mkdir()
+    source = _external(model, place / "model.onnx", convert_attribute=True)
+    (tmp_path / "target").mkdir()
+    target = tmp_path / "target" / "out.onnx"
+    assert command("fold", source, "-o", target).code == 0
+    for feeds in feeds_for(model, ((1, 6), (2, 9))):
+        assert error(run(source, feeds), run(target, feeds)) < 1e-5
