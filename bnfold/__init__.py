@@ -86,7 +86,7 @@ def inspect(
 @overload
 def fold(
     model: Module,
-    example_inputs: tuple[Any, ...],
+    target: tuple[Any, ...],
     *,
     verify: bool = ...,
     reparameterize: bool = ...,
@@ -105,7 +105,7 @@ def fold(
 ) -> FoldResult: ...
 def fold(
     model: Any, target: Any, *, verify: bool = True, reparameterize: bool = False, **options: Any
-) -> Any:  # type: ignore[misc]
+) -> Any:
     """Folds what can go exactly.
 
     ``fold(model, target)`` takes an opened model or a path, writes the result, proved, to

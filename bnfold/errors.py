@@ -33,7 +33,9 @@ class MissingExtraError(BnfoldError):
     """A feature whose optional dependency is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional dependency; install it with: pip install 'bnfold[{extra}]'")
+        super().__init__(
+            f"{what} needs an optional dependency; install it with: pip install 'bnfold[{extra}]'"
+        )
 
 
 class VerificationError(BnfoldError):

@@ -66,7 +66,9 @@ def _frozen(net: Net, y: str) -> str:
     eps = net.const(np.array(1e-5))
     sigma = net.op("Sqrt", net.op("Add", net.weight(4, low=0.5), eps, name="v"), name="s")
     scale = net.op("Mul", net.weight(4), net.op("Reciprocal", sigma, name="r"), name="scale")
-    shift = net.op("Sub", net.weight(4), net.op("Mul", net.weight(4), scale, name="m"), name="shift")
+    shift = net.op(
+        "Sub", net.weight(4), net.op("Mul", net.weight(4), scale, name="m"), name="shift"
+    )
     scale = net.op("Reshape", scale, net.ints(1, 4, 1, 1), name="scale4")
     shift = net.op("Unsqueeze", shift, net.ints(0, 2, 3), name="shift4")
     return net.op("Add", net.op("Mul", y, scale, name="a0"), shift, name="a1")
@@ -189,7 +191,9 @@ def norm_that_is_an_output_takes_no_other() -> onnx.ModelProto:
     return net.model(net.relu(net.bn(y, 3, "bn_b"), "end"), y)
 
 
-@TABLE.add({"bn_a": keep("training_mode"), "bn_b": keep("opaque_producer", "'bn_a'")}, doubles=False)
+@TABLE.add(
+    {"bn_a": keep("training_mode"), "bn_b": keep("opaque_producer", "'bn_a'")}, doubles=False
+)
 def norm_in_training_takes_no_other() -> onnx.ModelProto:
     net = Net()
     y = net.bn(net.relu(net.input(2, 3, 5, 5)), 3, "bn_a", outputs=3, training_mode=1)

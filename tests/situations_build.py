@@ -96,9 +96,7 @@ class Net:
         for key, usual in made.items():
             vector = np.asarray(settings.pop(key, usual), np.float64)
             names.append(self.const(np.broadcast_to(vector, (channels,)), f"{name}.{key}"))
-        return self.op(
-            "BatchNormalization", x, *names, name=name, outputs=outputs, **settings
-        )
+        return self.op("BatchNormalization", x, *names, name=name, outputs=outputs, **settings)
 
     def relu(self, x: str, name: str = "relu") -> str:
         return self.op("Relu", x, name=name)

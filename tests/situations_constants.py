@@ -159,7 +159,8 @@ for _ir in (4, 8):
                               (("conv.bias",), "conv.bias"), (("bn.mean",), "bn.mean")):  # fmt: skip
         TABLE.add(
             {"bn": keep("overridable_initializer", _culprit)},
-            name=f"initializers_as_inputs_ir_{_ir}_{_culprit}_of_{len(_listed)}", doubles=False,
+            name=f"initializers_as_inputs_ir_{_ir}_{_culprit}_of_{len(_listed)}",
+            doubles=False,
         )(partial(_overridable, _ir, _listed))
 
 

@@ -49,9 +49,7 @@ class Folder:
         return self._done[name]
 
     def situation(self, situation: Situation) -> Folded:
-        return self(
-            situation.name, situation.build, freeze=situation.freeze, verify=situation.runs
-        )
+        return self(situation.name, situation.build, freeze=situation.freeze, verify=situation.runs)
 
 
 def save(model: onnx.ModelProto, path: Path, **options: Any) -> Path:

@@ -19,7 +19,12 @@ def _statistics(**vectors: Any) -> onnx.ModelProto:
     return net.model(net.relu(net.bn(y, 4, **vectors)))
 
 
-for _field, _label in (("mean", "mean"), ("variance", "variance"), ("scale", "scale"), ("shift", "shift")):
+for _field, _label in (
+    ("mean", "mean"),
+    ("variance", "variance"),
+    ("scale", "scale"),
+    ("shift", "shift"),
+):
     for _value in (np.nan, np.inf):
         TABLE.add(
             {"bn": keep("non_finite_statistics", _label)}, name=f"{_field}_holds_{_value}",

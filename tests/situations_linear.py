@@ -35,9 +35,7 @@ def _conv_then_norm(kernel: tuple[int, ...], outputs: int = 6, **more: Any) -> o
 
 
 for _name, _settings in _CONVS.items():
-    TABLE.add({"bn": back("conv")}, name=_name, sizes=_SIZES)(
-        partial(_conv_then_norm, **_settings)
-    )
+    TABLE.add({"bn": back("conv")}, name=_name, sizes=_SIZES)(partial(_conv_then_norm, **_settings))
 
 
 def _norm_then_conv(
@@ -157,9 +155,9 @@ def _gemm(
 for _name, _c in _C.items():
     for _behind in (True, False):
         _where = "behind" if _behind else "before"
-        TABLE.add({"bn": back("gemm") if _behind else ahead("gemm")}, name=f"gemm_{_where}_{_name}")(
-            partial(_gemm, _c, _behind, transB=int(_behind), alpha=0.7, beta=-1.3)
-        )
+        TABLE.add(
+            {"bn": back("gemm") if _behind else ahead("gemm")}, name=f"gemm_{_where}_{_name}"
+        )(partial(_gemm, _c, _behind, transB=int(_behind), alpha=0.7, beta=-1.3))
 _ATTRIBUTES: dict[str, dict[str, Any]] = {
     "plain": {}, "transposed_input": {"transA": 1}, "both": {"transA": 1, "transB": 1},
     "alpha": {"alpha": 2.5}, "beta": {"beta": 0.25}, "beta_zero": {"beta": 0.0},
@@ -167,7 +165,9 @@ _ATTRIBUTES: dict[str, dict[str, Any]] = {
 for _name, _settings in _ATTRIBUTES.items():
     TABLE.add({"bn": back("gemm")}, name=f"gemm_{_name}")(partial(_gemm, (4,), True, **_settings))
 TABLE.add({"bn": back("gemm")}, name="gemm_dynamic_batch")(partial(_gemm, (4,), True, "N"))
-TABLE.add({"bn": ahead("gemm")}, name="gemm_forward_dynamic_batch")(partial(_gemm, (4,), False, "N"))
+TABLE.add({"bn": ahead("gemm")}, name="gemm_forward_dynamic_batch")(
+    partial(_gemm, (4,), False, "N")
+)
 # The BN's channels are the rows of the transposed operand, which the product does not contract.
 TABLE.add({"bn": keep("axis_mismatch", "Gemm 'gemm'")}, name="gemm_forward_transposed_input")(
     partial(_gemm, (4,), False, 5, transA=1)

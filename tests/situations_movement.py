@@ -122,7 +122,12 @@ def pad_with_a_fixed_point_of_the_norm() -> onnx.ModelProto:
     y = net.conv(net.input("N", 3, "H", "W"), 3, 4, (1, 1))
     y = net.op("Pad", y, net.ints(0, 0, 1, 1, 0, 0, 1, 1), net.const(np.float32(1)), name="pad")
     signs = [2.0, -1.0, 0.5, 1.0]
-    vectors: dict[str, Any] = {"scale": signs, "shift": 1 - np.array(signs), "mean": 0.0, "variance": 1.0}
+    vectors: dict[str, Any] = {
+        "scale": signs,
+        "shift": 1 - np.array(signs),
+        "mean": 0.0,
+        "variance": 1.0,
+    }
     return net.model(net.relu(net.bn(y, 4, epsilon=0.0, **vectors)))
 
 
@@ -172,9 +177,9 @@ TABLE.add({"bn": back("conv")}, name="reshape_to_a_vector_per_channel")(
 TABLE.add({"bn": back("conv")}, name="reshape_into_groups_of_channels", sizes=_EVEN)(
     partial(_between, _op("Reshape", 0, 2, -1), channels=2)
 )
-TABLE.add({"bn": back("conv")}, name="reshape_into_fixed_groups_of_channels", sizes=((1, 0), (2, 0)))(
-    lambda: _between(_op("Reshape", 0, 2, 2, 9), channels=2, dims=("N", 3, 3, 3))
-)
+TABLE.add(
+    {"bn": back("conv")}, name="reshape_into_fixed_groups_of_channels", sizes=((1, 0), (2, 0))
+)(lambda: _between(_op("Reshape", 0, 2, 2, 9), channels=2, dims=("N", 3, 3, 3)))
 TABLE.add({"bn": keep("mixed_channels", "Reshape 'step'")}, name="reshape_that_cuts_channels",
           sizes=_EVEN)(partial(_between, _op("Reshape", 0, 8, -1), channels=8))  # fmt: skip
 TABLE.add({"bn": keep("axis_mismatch", "Conv 'conv'")}, name="reshape_that_cuts_fixed_channels",

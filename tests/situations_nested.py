@@ -135,7 +135,9 @@ def _block(calls: int) -> onnx.ModelProto:
     return net.model(y)
 
 
-TABLE.add({"bn__1": back("conv__1")}, name="function", after="Conv Relu", doubles=False)(partial(_block, 1))
+TABLE.add({"bn__1": back("conv__1")}, name="function", after="Conv Relu", doubles=False)(
+    partial(_block, 1)
+)
 TABLE.add(
     {"bn__1": back("conv__1"), "bn__2": back("conv__2")}, name="function_called_twice",
     after="Conv Relu Conv Relu", doubles=False,

@@ -76,7 +76,9 @@ class Grower:
         self.count += 1
         return f"{op}{self.count}"
 
-    def emit(self, op: str, x: Value, *more: str, space: str | None = None, **attributes: Any) -> Value:
+    def emit(
+        self, op: str, x: Value, *more: str, space: str | None = None, **attributes: Any
+    ) -> Value:
         y = self.net.op(op, x.name, *more, name=self.name(op), **attributes)
         return Value(y, x.channels, x.space if space is None else (*x.space, space), x.rank)
 
@@ -239,7 +241,11 @@ def join(g: Grower, x: Value) -> list[Value]:
         y = g.net.op("Concat", x.name, other.name, name=g.name("concat"), axis=1)
         return [Value(y, x.channels + other.channels, x.space, x.rank)]
     op = g.draw(st.sampled_from(("Add", "Sub", "Sum")))
-    third = [g.net.const(per_channel(g.net.rng.uniform(-1, 1, x.channels), x.rank))] if op == "Sum" else []
+    third = (
+        [g.net.const(per_channel(g.net.rng.uniform(-1, 1, x.channels), x.rank))]
+        if op == "Sum"
+        else []
+    )
     return [g.emit(op, x, other.name, *third)]
 
 

@@ -71,7 +71,11 @@ def _concat(axis: int, kinds: tuple[str, ...], channels: int) -> onnx.ModelProto
     branches = [makers[kind](i) for i, kind in enumerate(kinds)]
     y = net.op("Concat", *branches, name="concat", axis=axis)
     ends = [net.relu(net.bn(y, channels), "end")]
-    ends += [net.op("Sigmoid", b, name="gate") for b, k in zip(branches, kinds, strict=True) if k == "shared"]
+    ends += [
+        net.op("Sigmoid", b, name="gate")
+        for b, k in zip(branches, kinds, strict=True)
+        if k == "shared"
+    ]
     return net.model(*ends)
 
 

@@ -34,7 +34,8 @@ def feeds_for(
             for info in signature(model):
                 tensor = info.type.tensor_type
                 shape = [
-                    d.dim_value or (other if axis else batch) for axis, d in enumerate(tensor.shape.dim)
+                    d.dim_value or (other if axis else batch)
+                    for axis, d in enumerate(tensor.shape.dim)
                 ]
                 dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
                 values = np.array(flag) if dtype == np.bool_ else rng.standard_normal(shape)
@@ -57,9 +58,7 @@ def run(model: onnx.ModelProto | Path, feeds: Mapping[str, NDArray[Any]]) -> lis
     return [np.asarray(y) for y in session.run(None, dict(feeds))]
 
 
-def run_in_double(
-    model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]
-) -> list[NDArray[Any]]:
+def run_in_double(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
     """All outputs of a model of doubles; onnxruntime has no such kernels for most operators."""
     with np.errstate(all="ignore"):
         return [np.asarray(y) for y in ReferenceEvaluator(model).run(None, dict(feeds))]

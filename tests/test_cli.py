@@ -495,10 +495,10 @@ def test_colour_is_asked_for_and_refused(tmp_path: Path) -> None:
 
 def test_help_is_quick_to_import() -> None:
     """--help needs no runtime: these take most of a second each."""
-    heavy = "import sys, bnfold.cli; print([m for m in ('onnxruntime', 'torch') if m in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", heavy], text=True, capture_output=True, check=True
+    heavy = (
+        "import sys, bnfold.cli; print([m for m in ('onnxruntime', 'torch') if m in sys.modules])"
     )
+    done = subprocess.run([sys.executable, "-c", heavy], text=True, capture_output=True, check=True)
     assert done.stdout.strip() == "[]"
 
 

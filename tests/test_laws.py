@@ -81,7 +81,9 @@ def _finds_a_counterexample(makers: Sequence[Maker]) -> bool:
         suppress_health_check=list(hypothesis.HealthCheck),
     )  # fmt: skip
     try:
-        hypothesis.find(networks(least=5, most=7, makers=(choice, choice)), _fails, settings=settings)
+        hypothesis.find(
+            networks(least=5, most=7, makers=(choice, choice)), _fails, settings=settings
+        )
     except hypothesis.errors.NoSuchExample:
         return False
     return True

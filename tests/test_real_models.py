@@ -183,7 +183,9 @@ def test_decomposed_norms_of_dory_fold_bit_for_bit(
     rng = np.random.default_rng(0)
     for _ in range(3):
         feeds: Arrays = {"input.1": rng.integers(0, 256, shape).astype(np.float32)}
-        for ours, theirs in zip(run(real_models / "dory" / name, feeds), run(target, feeds), strict=True):
+        for ours, theirs in zip(
+            run(real_models / "dory" / name, feeds), run(target, feeds), strict=True
+        ):
             np.testing.assert_array_equal(ours, theirs)
 
 

@@ -17,6 +17,4 @@ def by_size(layer: Layer, size: float, warning: float, error: float) -> Severity
 def is_adrift(layer: Layer, drift: Drift) -> bool:
     """Whether the layer as a whole sees another distribution than it was trained on."""
     limits = layer.thresholds
-    return (
-        drift.mean_rms >= limits.mean_warning or drift.variance_factor >= limits.variance_warning
-    )
+    return drift.mean_rms >= limits.mean_warning or drift.variance_factor >= limits.variance_warning

@@ -19,13 +19,21 @@ from bnfold.recalibration.observer import Observer, Piece
 _KEPT_VALUES, _MOST_KEPT, _LEAST_KEPT = 1 << 25, 2048, 64
 _ACTIVATION_BYTES, _BATCH = 1 << 28, 32
 # Where a BatchNorm works on the batch at hand, or on what it computes, there is nothing stored.
-_NOTHING_STORED = ("TRAINING_MODE", "STATISTICS_IN_USE", "COMPUTED_STATISTICS", "SPATIAL_STATISTICS")
+_NOTHING_STORED = (
+    "TRAINING_MODE",
+    "STATISTICS_IN_USE",
+    "COMPUTED_STATISTICS",
+    "SPATIAL_STATISTICS",
+)
 
 Progress = Callable[[str, int, int], None]
 
 
 def observe(
-    observer: Observer, sample: Sample, inputs: Sequence[InputSpec], progress: Progress | None = None
+    observer: Observer,
+    sample: Sample,
+    inputs: Sequence[InputSpec],
+    progress: Progress | None = None,
 ) -> dict[str, Observed]:
     """What reaches each BatchNorm on ``sample``, by node name, the network as it is stored.
 

@@ -155,4 +155,3 @@ class Subject:
     def compared(self) -> tuple[tuple[Layer, Drift], ...]:
         """The layers of which observations exist, with their drift."""
         return tuple((layer, layer.drift) for layer in self.layers if layer.drift is not None)
-

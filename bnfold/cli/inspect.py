@@ -55,7 +55,9 @@ def inspect(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="A sample to compare the stored statistics with (rules BN4).", metavar="SOURCE"),
+        typer.Option(
+            help="A sample to compare the stored statistics with (rules BN4).", metavar="SOURCE"
+        ),
     ] = None,
     samples: Annotated[
         int | None,

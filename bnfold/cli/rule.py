@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 def rule(
     code: Annotated[
         str | None,
-        typer.Argument(metavar="CODE", help="A code or a name; none lists them all.", show_default=False),
+        typer.Argument(
+            metavar="CODE", help="A code or a name; none lists them all.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Explain the rule CODE (as BN105), or list all rules."""
@@ -41,7 +43,9 @@ def _print_list(console: Console) -> None:
     from bnfold.reports.findings import COLOURS, WORDS
 
     for prefix, family in FAMILIES.items():
-        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1), title_justify="left")
+        table = Table(
+            box=None, pad_edge=False, show_header=False, padding=(0, 1), title_justify="left"
+        )
         for each in (r for r in RULES if r.code.startswith(prefix)):
             severity = f"[{COLOURS[each.severity]}]{WORDS[each.severity]}[/]"
             table.add_row(f"[bold]{each.code}[/]", severity, each.title)

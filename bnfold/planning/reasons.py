@@ -74,7 +74,6 @@ class Reason(Enum):
     BROADCAST = "{culprit} broadcasts a smaller value, which cannot take a per-channel map"
     ACROSS_REGIONS = "{culprit} is read twice in one sum"
     SHARED_CONSTANT = "the constant in {culprit} cannot take over this map"
-    DEQUANTIZED = "{culprit} is an integer operation, where rounding would differ"
     PROBE_FAILED = "{culprit} could not be tried out on a small tensor"
     # The cast
     OVERFLOW = "the folded weight of {culprit} would overflow its number type"

@@ -70,7 +70,7 @@ def layer_table(
         right = title not in ("becomes", "findings")
         table.add_column(title, justify="right" if right else "left", overflow="fold")
     for row in _rows(reports, marks, verbose):
-        name, cells = (_one(row, marks) if isinstance(row, NormReport) else _several(row, marks))
+        name, cells = _one(row, marks) if isinstance(row, NormReport) else _several(row, marks)
         table.add_row(name, *(cells[title] for title in columns))
     return table
 
@@ -188,9 +188,7 @@ def _short(value: float) -> str:
 
 def _codes(findings: Sequence[Finding]) -> str:
     ordered = sorted(findings, key=lambda f: (f.severity.rank, f.code))
-    return " ".join(
-        dict.fromkeys(f"[{COLOURS[f.severity]}]{f.code}[/]" for f in ordered)
-    )
+    return " ".join(dict.fromkeys(f"[{COLOURS[f.severity]}]{f.code}[/]" for f in ordered))
 
 
 def _decision(decision: Decision) -> str:

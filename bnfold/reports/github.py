@@ -14,7 +14,9 @@ _LAYERS = 8
 
 def render(result: Inspection) -> str:
     """One line for each rule that found something; empty where none did."""
-    return "".join(f"{_annotation(group, result.model.path)}\n" for group in grouped(result.findings))
+    return "".join(
+        f"{_annotation(group, result.model.path)}\n" for group in grouped(result.findings)
+    )
 
 
 def _annotation(group: Group, path: str) -> str:

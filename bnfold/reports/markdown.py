@@ -46,14 +46,20 @@ def _(result: Inspection) -> str:
 @render.register
 def _(result: FoldResult) -> str:
     verdict = "folded" if result.output else "nothing written"
-    lines = [f"### {_code(PurePath(result.model.path).name)}: {verdict}", "", plan_in_words(result.plan)]
+    lines = [
+        f"### {_code(PurePath(result.model.path).name)}: {verdict}",
+        "",
+        plan_in_words(result.plan),
+    ]
     lines += ["", f"{result.nodes_before} nodes before, {result.nodes_after} after.", ""]
     if result.verification:
         lines += [*_verification(result.verification), ""]
     kept = [d for d in result.plan.batch_norms if d.reason]
     if kept:
         lines += ["| stays | why |", "|---|---|"]
-        lines += [f"| {_code(d.name)} | {_cell(d.reason.message)} |" for d in kept[:_ROWS] if d.reason]
+        lines += [
+            f"| {_code(d.name)} | {_cell(d.reason.message)} |" for d in kept[:_ROWS] if d.reason
+        ]
         lines += [_more(len(kept) - _ROWS)]
     return "\n".join(lines).rstrip() + "\n"
 

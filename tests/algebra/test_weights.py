@@ -27,7 +27,7 @@ class Case:
     out_axis: int
 
 
-def _node(op: str, **attributes: object) -> Callable[[Array, Array], Array]:
+def _node(op: str, **attributes: Any) -> Callable[[Array, Array], Array]:
     node = helper.make_node(op, ["x", "w"], ["y"], **attributes)
 
     def compute(x: Array, w: Array) -> Array:

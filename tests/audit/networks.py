@@ -42,17 +42,29 @@ def tensor(name: str, values: Floats, dtype: str = "float32") -> onnx.TensorProt
 
 
 def norm(
-    name: str, source: str, target: str, parameters: Mapping[str, Floats] | None = None, **settings: Any
+    name: str,
+    source: str,
+    target: str,
+    parameters: Mapping[str, Floats] | None = None,
+    **settings: Any,
 ) -> tuple[onnx.NodeProto, list[onnx.TensorProto]]:
     """A BatchNormalization and its four tensors; ``settings`` are its attributes."""
     parameters = parameters or healthy()
     names = [f"{name}.{key}" for key in ("scale", "shift", "mean", "variance")]
     tensors = [tensor(n, parameters[n.rpartition(".")[2]]) for n in names]
-    return helper.make_node("BatchNormalization", [source, *names], [target], name, **settings), tensors
+    return helper.make_node(
+        "BatchNormalization", [source, *names], [target], name, **settings
+    ), tensors
 
 
 def conv(
-    name: str, source: str, target: str, *, inputs: int = CHANNELS, bias: bool = False, **settings: Any
+    name: str,
+    source: str,
+    target: str,
+    *,
+    inputs: int = CHANNELS,
+    bias: bool = False,
+    **settings: Any,
 ) -> tuple[onnx.NodeProto, list[onnx.TensorProto]]:
     """A 1x1 convolution to `CHANNELS` channels; give ``kernel`` and ``pads`` for others."""
     kernel = settings.pop("kernel", 1)
@@ -116,7 +128,11 @@ def findings(
 
 
 def seen(
-    parameters: Mapping[str, Floats], *, shift: float = 0.0, factor: float = 1.0, count: int = 10_000
+    parameters: Mapping[str, Floats],
+    *,
+    shift: float = 0.0,
+    factor: float = 1.0,
+    count: int = 10_000,
 ) -> Observed:
     """Observations that lie ``shift`` deviations and a ``factor`` of the variance from the stored."""
     mean, variance = parameters["mean"], parameters["variance"]

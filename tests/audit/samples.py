@@ -100,7 +100,10 @@ def _shared(*, twice: bool) -> onnx.ModelProto:
 def _padded(pad: int) -> onnx.ModelProto:
     pads = {"kernel": 3, "pads": [pad] * 4} if pad else {"kernel": 3}
     return network(
-        op("Relu", "x", "a"), norm("bn", "a", "b"), conv("conv", "b", "c", **pads), op("Relu", "c", "y")
+        op("Relu", "x", "a"),
+        norm("bn", "a", "b"),
+        conv("conv", "b", "c", **pads),
+        op("Relu", "c", "y"),
     )
 
 
@@ -109,7 +112,9 @@ def _computed(*, constant: bool) -> onnx.ModelProto:
     model = conv_bn()
     if not constant:
         shape = [onnx.helper.make_node("GlobalAveragePool", ["x"], ["g"], "pool")]
-        shape.append(onnx.helper.make_node("ReduceMean", ["g"], ["v"], "flat", axes=[0, 2, 3], keepdims=0))
+        shape.append(
+            onnx.helper.make_node("ReduceMean", ["g"], ["v"], "flat", axes=[0, 2, 3], keepdims=0)
+        )
         for node in reversed(shape):
             model.graph.node.insert(0, node)
         model.graph.node[3].input[4] = "v"
@@ -124,9 +129,7 @@ def _two_layers(second: str | None) -> onnx.ModelProto:
 
 
 def _biased(*, bias: bool) -> onnx.ModelProto:
-    return network(
-        conv("conv", "x", "a", bias=bias), norm("bn", "a", "b"), op("Relu", "b", "y")
-    )
+    return network(conv("conv", "x", "a", bias=bias), norm("bn", "a", "b"), op("Relu", "b", "y"))
 
 
 def _lrn(*, beside: bool) -> onnx.ModelProto:
@@ -140,8 +143,14 @@ def _affines(shape: tuple[int, ...]) -> onnx.ModelProto:
     rng = np.random.default_rng(1)
     return network(
         conv("conv", "x", "a"),
-        (onnx.helper.make_node("Mul", ["a", "m"], ["b"], "mul"), [tensor("m", rng.normal(size=shape))]),
-        (onnx.helper.make_node("Add", ["b", "s"], ["y"], "add"), [tensor("s", rng.normal(size=shape))]),
+        (
+            onnx.helper.make_node("Mul", ["a", "m"], ["b"], "mul"),
+            [tensor("m", rng.normal(size=shape))],
+        ),
+        (
+            onnx.helper.make_node("Add", ["b", "s"], ["y"], "add"),
+            [tensor("s", rng.normal(size=shape))],
+        ),
     )
 
 

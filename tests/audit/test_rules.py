@@ -65,9 +65,7 @@ def test_every_rule_has_a_sample() -> None:
 def test_fires_on_its_sample_only(rule: Rule, tmp_path: Path) -> None:
     sample = SAMPLES[rule.code]
     only = Selection(select=(rule.code,))
-    sick = findings(
-        sample.sick(), tmp_path, only, sample.sick_data() if sample.sick_data else None
-    )
+    sick = findings(sample.sick(), tmp_path, only, sample.sick_data() if sample.sick_data else None)
     well = findings(
         sample.healthy(), tmp_path, only, sample.healthy_data() if sample.healthy_data else None
     )

@@ -54,9 +54,7 @@ def test_inspect_predicts_what_fold_does(situation: Situation, folder: Folder) -
     prediction, outcome = bnfold.inspect(model), folded.result
     assert prediction.plan.decisions == outcome.plan.decisions
     assert prediction.plan.kept == outcome.batch_norms_left
-    assert [report.decision for report in prediction.batch_norms] == list(
-        outcome.plan.batch_norms
-    )
+    assert [report.decision for report in prediction.batch_norms] == list(outcome.plan.batch_norms)
 
 
 @by_name

@@ -56,9 +56,7 @@ def inspection_with_data(opened: OnnxModel, inspection: Inspection) -> Inspectio
         name: replace(found, percentiles=found.mean + np.array([[-1.0], [0.0], [1.0]]))
         for name, found in {"body<bn>": calm, "head: bn": adrift}.items()
     }
-    reports = tuple(
-        replace(r, observed=observed.get(r.name)) for r in inspection.batch_norms
-    )
+    reports = tuple(replace(r, observed=observed.get(r.name)) for r in inspection.batch_norms)
     findings = run_rules(opened, inspection.plan, None, observed)
     return replace(inspection, batch_norms=reports, findings=findings, data="gate.npz")
 

@@ -47,9 +47,7 @@ def test_verbose_keeps_the_order_of_the_network(inspection: Inspection) -> None:
 
 
 def test_thousands_of_layers_stay_on_a_page(inspection: Inspection) -> None:
-    reports = tuple(
-        replace(inspection.batch_norms[i % 3], name=f"layer{i}") for i in range(3000)
-    )
+    reports = tuple(replace(inspection.batch_norms[i % 3], name=f"layer{i}") for i in range(3000))
     many = replace(inspection, batch_norms=reports, findings=())
     assert len(printed(many, 80).splitlines()) < 30
     assert "more" in printed(many, 80)

@@ -65,7 +65,9 @@ def test_github_lines_cannot_be_broken(inspection: Inspection) -> None:
     nasty = Finding("BN101", Severity.ERROR, "a,b::c", "50 %\nof\r it: bad.", "non-finite")
     lines = github.render(replace(inspection, findings=(nasty,))).splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith("::error file=models/gate & door.onnx,title=BN101 non-finite::50 %25%0Aof")
+    assert lines[0].startswith(
+        "::error file=models/gate & door.onnx,title=BN101 non-finite::50 %25%0Aof"
+    )
 
 
 def test_markdown(inspection: Inspection, golden: Golden) -> None:

@@ -51,9 +51,7 @@ class Elements(HTMLParser):
 
 def many(result: Inspection, count: int) -> Inspection:
     """The same with ``count`` layers."""
-    reports = tuple(
-        replace(result.batch_norms[i % 3], name=f"stage{i}.norm") for i in range(count)
-    )
+    reports = tuple(replace(result.batch_norms[i % 3], name=f"stage{i}.norm") for i in range(count))
     return replace(result, batch_norms=reports)
 
 
@@ -93,7 +91,9 @@ def test_charts_speak(inspection_with_data: Inspection) -> None:
     assert any("(1 not finite)" in words for words in spoken)
 
 
-@pytest.mark.parametrize("values", [[1.0], [1.0, 1.0], [np.nan, np.nan], [0.0, 1e-45, 1e9], [np.inf, 1]])
+@pytest.mark.parametrize(
+    "values", [[1.0], [1.0, 1.0], [np.nan, np.nan], [0.0, 1e-45, 1e9], [np.inf, 1]]
+)
 def test_charts_of_strange_values(values: list[float]) -> None:
     array = np.array(values)
     for variance in (False, True):
@@ -104,7 +104,9 @@ def test_charts_of_strange_values(values: list[float]) -> None:
 
 
 def test_a_network_without_batch_norm(inspection: Inspection) -> None:
-    empty = replace(inspection, batch_norms=(), findings=(), plan=replace(inspection.plan, decisions=()))
+    empty = replace(
+        inspection, batch_norms=(), findings=(), plan=replace(inspection.plan, decisions=())
+    )
     assert "No findings" in page(empty)
 
 
@@ -196,7 +198,9 @@ def test_in_a_browser(inspection_with_data: Inspection, tmp_path: Path, width: i
     if chromium is None:
         pytest.skip("no Chromium here, so the page was not opened in a browser")
     file = tmp_path / "page.html"
-    file.write_text(page(inspection_with_data).replace("</body>", f"{_DRIVER}</body>"), encoding="utf-8")
+    file.write_text(
+        page(inspection_with_data).replace("</body>", f"{_DRIVER}</body>"), encoding="utf-8"
+    )
     done = subprocess.run(
         [
             chromium, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",

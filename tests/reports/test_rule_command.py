@@ -77,5 +77,3 @@ def test_selection(model: str) -> None:
 @pytest.mark.parametrize("format", ["sarif", "github", "markdown"])
 def test_formats_reach_stdout(model: str, format: str) -> None:
     assert "BN101" in run("inspect", model, "--format", format, code=1)
-
-

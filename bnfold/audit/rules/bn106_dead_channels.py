@@ -31,7 +31,9 @@ def check(subject: Subject) -> Iterable[Hit]:
         dead = layer.dead
         if dead.any():
             most = layer.norm.variance[dead].max()
-            yield on_channels(layer, dead, f"The input never varied in {{n}} (variance ≤ {most:.2g}).")
+            yield on_channels(
+                layer, dead, f"The input never varied in {{n}} (variance ≤ {most:.2g})."
+            )
 
 
 RULE = Rule("BN106", "dead-channels", Severity.INFO, check, __doc__, thresholds=("dead-variance",))

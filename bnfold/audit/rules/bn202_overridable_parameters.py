@@ -39,6 +39,4 @@ def check(subject: Subject) -> Iterable[Hit]:
         )
 
 
-RULE = Rule(
-    "BN202", "overridable-parameters", Severity.WARNING, check, __doc__, reasons=REASONS
-)
+RULE = Rule("BN202", "overridable-parameters", Severity.WARNING, check, __doc__, reasons=REASONS)

@@ -21,6 +21,4 @@ from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Rule
 from bnfold.audit.structure import ALONE, ALONE_REASONS, situation
 
-RULE = Rule(
-    "BN203", ALONE, Severity.INFO, situation(ALONE), __doc__, reasons=ALONE_REASONS
-)
+RULE = Rule("BN203", ALONE, Severity.INFO, situation(ALONE), __doc__, reasons=ALONE_REASONS)

@@ -32,7 +32,9 @@ def check(subject: Subject) -> Iterable[Hit]:
     for layer in subject.layers:
         found = next((n for n in _beside(layer) if n.op.lower() in _NAMES), None)
         if found is not None:
-            yield Hit(f"{found.label} stands beside it, which BatchNorm makes needless.", layer.name)
+            yield Hit(
+                f"{found.label} stands beside it, which BatchNorm makes needless.", layer.name
+            )
 
 
 def _beside(layer: Layer) -> Iterator[Node]:

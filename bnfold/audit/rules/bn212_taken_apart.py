@@ -32,8 +32,12 @@ def check(subject: Subject) -> Iterable[Hit]:
     gone = {decision.name for decision in subject.plan.affines}
     for chain in chains(subject.graph):
         if not chain.computed:
-            fate = "folds" if all(n.name in gone for n in chain.nodes) else "stays, in part or whole"
-            yield Hit(f"{chain.label} is an affine map per channel; it {fate}.", chain.nodes[0].name)
+            fate = (
+                "folds" if all(n.name in gone for n in chain.nodes) else "stays, in part or whole"
+            )
+            yield Hit(
+                f"{chain.label} is an affine map per channel; it {fate}.", chain.nodes[0].name
+            )
 
 
 RULE = Rule("BN212", "taken-apart", Severity.INFO, check, __doc__)

@@ -32,9 +32,7 @@ def check(subject: Subject) -> Iterable[Hit]:
     for layer in subject.layers:
         usual, where = _expected(layer) or (types.most_common(1)[0][0], "most of the others")
         if layer.norm.dtype.name != usual:
-            yield Hit(
-                f"Its parameters are {layer.norm.dtype.name}, {where} {usual}.", layer.name
-            )
+            yield Hit(f"Its parameters are {layer.norm.dtype.name}, {where} {usual}.", layer.name)
 
 
 def _expected(layer: Layer) -> tuple[str, str] | None:

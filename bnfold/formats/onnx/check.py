@@ -86,7 +86,6 @@ class OnnxLocalBench(OnnxBench):
         found = super().candidate({names.get(name, name): array for name, array in feeds.items()})
         return {name: found[names.get(name, name)] for name in self._reference.outputs}
 
-
     def in_double(self, name: str, feeds: Arrays) -> PreciseRun | None:
         model, store, computed = self._precise["reference"]
         types = {v: feeds[v].dtype for v in self._borders if v in feeds}

@@ -77,11 +77,10 @@ def _convert(graph: onnx.GraphProto, spared: set[str]) -> None:
         for attribute in node.attribute:
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == _FLOAT:
                 attribute.i = _DOUBLE
-            named = attribute.name in ("value", "value_float", "value_floats")
-            if attribute.type == onnx.AttributeProto.TENSOR and named:
-                if attribute.t.data_type == _FLOAT and node.output[0] not in spared:
-                    wide = numpy_helper.to_array(attribute.t).astype(np.float64)
-                    attribute.t.CopyFrom(numpy_helper.from_array(wide, attribute.t.name))
+            constant = attribute.name == "value" and node.output[0] not in spared
+            if constant and attribute.t.data_type == _FLOAT:
+                wide = numpy_helper.to_array(attribute.t).astype(np.float64)
+                attribute.t.CopyFrom(numpy_helper.from_array(wide, attribute.t.name))
         for body in bodies_of(node):
             for tensor in body.initializer:
                 if tensor.data_type == _FLOAT:

@@ -18,7 +18,7 @@ from torch.fx import GraphModule
 from bnfold.data import InputSpec
 from bnfold.errors import DataError
 from bnfold.files import file_sha256
-from bnfold.formats.torch.arguments import base_name
+from bnfold.formats.torch.arguments import base_name, is_aten
 from bnfold.formats.torch.constants import Constants
 from bnfold.formats.torch.operators.batch_norm import READERS as BATCH_NORMS
 from bnfold.formats.torch.oracle import TorchOracle
@@ -173,7 +173,8 @@ def count_calls(program: ExportedProgram) -> int:
 def _inner_norms(program: ExportedProgram) -> list[str]:
     """Says how many BatchNorm are called inside control flow, which is not looked into."""
     inner = [m for m in program.graph_module.modules() if isinstance(m, GraphModule)][1:]
-    count = sum(base_name(n) in BATCH_NORMS for m in inner for n in m.graph.nodes)
+    calls = [node for m in inner for node in m.graph.nodes if is_aten(node)]
+    count = sum(base_name(call) in BATCH_NORMS for call in calls)
     if not count:
         return []
     return [f"{count} BatchNorm are called in branches or loops (torch.cond and the like) and stay"]

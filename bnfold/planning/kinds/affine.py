@@ -71,10 +71,7 @@ def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     after = current_map(node, amap.rank, walk.ledger)
     refuse_growth(node, after, walk)
     scales = kind.form in ("x*c", "x/c")
-    if scales:
-        fits = amap.has_no_shift
-    else:
-        fits = kind.constant is not None and amap.has_unit_scale
+    fits = amap.has_no_shift if scales else kind.constant is not None and amap.has_unit_scale
     if walk.merging and fits:
         _put(node, amap.then(after), walk)
     else:
