@@ -79,7 +79,6 @@ def test_every_reason_has_a_situation() -> None:
 NOT_SHOWN = {
     "across_regions",
     "captured_value",
-    "dequantized",
     "graph_input",
     "no_graph",
     "nonlinear_producer",

@@ -120,9 +120,10 @@ class _Reader:
         if not is_aten_call(call):
             return []
         bound = arguments_of(call)
-        found = [bound.get(name) for name in SHAPE_READS.get(base_name(call), ())]
-        read = [n for k, v in bound.items() if v not in found for n in nodes_in(v)]
-        return [n for n in found if isinstance(n, Call) and n not in read]
+        names = SHAPE_READS.get(base_name(call), ())
+        read = [n for name, v in bound.items() if name not in names for n in nodes_in(v)]
+        found = [n for name in names for n in nodes_in(bound.get(name))]
+        return [n for n in found if n not in read]
 
     def _parameter(self, call: Call, reading: Reading) -> str | None:
         if isinstance(reading.kind, Linear):
