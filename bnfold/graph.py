@@ -154,10 +154,12 @@ class Movement:
 
     An axis that is not touched is the same axis, of the same size, of every input and output.
     ``fill`` is a constant that the operator may write at some sizes of dynamic axes (NaN: unknown).
+    ``cast`` are the number types before and behind an operator that changes them.
     """
 
     touched: tuple[int, ...] | None = None
     fill: float | None = None
+    cast: tuple[np.dtype[Any], np.dtype[Any]] | None = None
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,19 @@ TABLE.add({}, name="affine_add_for_the_last_axis")(
 TABLE.add({}, name="affine_that_broadcasts")(
     partial(_behind, lambda n, y: n.op("Mul", y, n.weight(1, 4, 1, 1), name="a0"), channels=1)
 )
+TABLE.add({}, name="affine_that_broadcasts_a_mean")(
+    partial(
+        _behind,
+        lambda n, y: n.op("Add", n.op("ReduceMean", y, name="mean", axes=[1]), _vector(n), name="a0"),
+    )
+)
+TABLE.add({}, name="affine_for_each_sample", sizes=((2, 0),))(
+    partial(_behind, lambda n, y: n.op("Mul", y, n.weight(2, 1, 1, 1), name="a0"))
+)
+TABLE.add({"bn": keep("broadcast", "Add 'a0'")}, name="norm_behind_an_affine_for_each_sample",
+          sizes=((2, 0),))(
+    partial(_behind, lambda n, y: n.bn(n.op("Add", y, n.weight(2, 1, 1, 1), name="a0"), 4))
+)  # fmt: skip
 TABLE.add({}, name="affine_of_higher_rank")(
     partial(_behind, lambda n, y: n.op("Mul", y, n.weight(1, 1, 4, 1, 1), name="a0"))
 )

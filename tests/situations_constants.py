@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from situations_build import Net, Table, back, keep
+from situations_build import Net, Table, ahead, back, keep
 
 TABLE = Table()
 
@@ -139,6 +140,33 @@ def weight_is_a_graph_output() -> onnx.ModelProto:
     return net.model(y, "conv.weight")
 
 
+@TABLE.add({"bn": back("conv")}, doubles=False)
+def bias_that_ir_3_wants_listed_as_an_input() -> onnx.ModelProto:
+    net = Net(opset=8, ir=3)
+    y = net.bn(net.conv(net.input("N", 3, "H", "W"), 3, 4, bias=False), 4)
+    y = net.relu(y)
+    for tensor in net.initializers:
+        net.input(*tensor.dims, name=tensor.name)
+    return net.model(y)
+
+
+@TABLE.add({"bn": back("conv")})
+def bias_of_an_empty_name() -> onnx.ModelProto:
+    net = Net()
+    y = net.op("Conv", net.input("N", 3, "H", "W"), net.weight(4, 3, 1, 1), "", name="conv")
+    return net.model(net.relu(net.bn(y, 4)))
+
+
+@TABLE.add({"bn": back("conv")}, doubles=False)
+def operator_set_spelled_out() -> onnx.ModelProto:
+    """"ai.onnx" is the long name of the standard domain."""
+    net = Net()
+    y = net.bn(net.conv(net.input("N", 3, "H", "W"), 3, 4), 4)
+    model = net.model(net.relu(y))
+    model.opset_import[0].domain = "ai.onnx"
+    return model
+
+
 def _overridable(ir: int, names: tuple[str, ...]) -> onnx.ModelProto:
     net = Net(opset=9, ir=ir)
     y = net.bn(net.conv(net.input("N", 3, "H", "W"), 3, 4, (1, 1)), 4)
@@ -240,13 +268,39 @@ def half_convolution_with_float_norm() -> onnx.ModelProto:
     return net.model(net.relu(net.bn(y, 4)))
 
 
-@TABLE.add({"bn": back("conv")}, doubles=False, tolerance=5e-3)
-def cast_between_float_types() -> onnx.ModelProto:
-    net = Net(dtype=TensorProto.FLOAT16)
+def _cast_behind(types: tuple[int, int]) -> onnx.ModelProto:
+    """conv in one type, BN in another."""
+    net = Net(dtype=types[0])
     y = net.conv(net.input("N", 3, "H", "W"), 3, 4, (1, 1))
-    y = net.op("Cast", y, name="cast", to=TensorProto.FLOAT)
-    net.numpy_type = np.dtype(np.float32)
+    y = net.op("Cast", y, name="cast", to=types[1])
+    net.numpy_type = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(types[1]))
     return net.model(net.relu(net.bn(y, 4)))
+
+
+def _cast_before(types: tuple[int, int]) -> onnx.ModelProto:
+    """BN in one type, conv in another."""
+    net = Net(dtype=types[0])
+    y = net.bn(net.relu(net.input("N", 3, "H", "W")), 3)
+    y = net.op("Cast", y, name="cast", to=types[1])
+    net.numpy_type = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(types[1]))
+    return net.model(net.conv(y, 3, 4, (1, 1)))
+
+
+_NARROWING = (TensorProto.FLOAT, TensorProto.FLOAT16)
+_WIDENING = (TensorProto.FLOAT16, TensorProto.FLOAT)
+_HALF: dict[str, Any] = {"doubles": False, "tolerance": 5e-3}
+TABLE.add({"bn": back("conv")}, name="through_a_narrowing_cast", **_HALF)(
+    partial(_cast_behind, _NARROWING)
+)
+TABLE.add({"bn": ahead("conv")}, name="forward_through_a_widening_cast", **_HALF)(
+    partial(_cast_before, _WIDENING)
+)
+# The other way, values would be rounded, or overflow, where they were not before.
+TABLE.add({"bn": keep("narrow_type", "Cast 'cast'")}, name="through_a_widening_cast", **_HALF)(
+    partial(_cast_behind, _WIDENING)
+)
+TABLE.add({"bn": keep("narrow_type", "Cast 'cast'")}, name="forward_through_a_narrowing_cast",
+          **_HALF)(partial(_cast_before, _NARROWING))  # fmt: skip
 
 
 @TABLE.add({"bn": keep("opaque_producer", "Cast 'back'")})

@@ -160,3 +160,76 @@ def forward_inside_a_body() -> onnx.ModelProto:
     y = inner.bn(inner.relu("x", "inner"), 3, "bn_1")
     inner.conv(y, 3, 4, (1, 1), "next_1")
     return _if(inner, _branch(2))
+
+
+@TABLE.add({"bn": back("conv"), "bn#2": back("conv#2")}, after="If Conv Conv Relu", doubles=False)
+def if_bodies_that_use_the_same_names() -> onnx.ModelProto:
+    """Sibling bodies may: each is a scope of its own."""
+    branches = []
+    for i in (1, 2):
+        branch = Net(seed=i)
+        branch.bn(branch.conv("x", 3, 4, (1, 1)), 4)
+        branches.append(branch)
+    return _if(*branches)
+
+
+@TABLE.add({"bn": back("conv")}, doubles=False)
+def norm_captured_by_if_bodies() -> onnx.ModelProto:
+    """They read what comes behind the norm, which is what the convolution gives after the fold."""
+    outer = Net()
+    outer.bn(outer.conv(outer.input("N", 3, "H", "W"), 3, 4, (1, 1)), 4)
+    branches = []
+    for op in ("Tanh", "Sigmoid"):
+        branch = Net()
+        branch.op(op, "bn_out", name=op.lower())
+        branches.append(branch)
+    return _if(*branches, outer=outer)
+
+
+@TABLE.add({"bn": back("conv")}, doubles=False)
+def weight_captured_by_if_bodies() -> onnx.ModelProto:
+    """The bodies keep the weight as it was; the convolution outside gets a copy."""
+    outer = Net()
+    outer.bn(outer.conv(outer.input("N", 3, "H", "W"), 3, 4, (1, 1)), 4)
+    branches = []
+    for op in ("Tanh", "Sigmoid"):
+        branch = Net()
+        branch.op(op, branch.op("Conv", "x", "conv.weight", name=f"in_{op}"), name=op.lower())
+        branches.append(branch)
+    return _if(*branches, outer=outer, also=("bn_out",))
+
+
+@TABLE.add({"y": back("c__1")}, after="Conv Relu", doubles=False)
+def function_in_a_function_with_an_attribute() -> onnx.ModelProto:
+    """The inner one's epsilon is an attribute that the outer one sets."""
+    norm = helper.make_node("BatchNormalization", ["c", "g", "b", "m", "v"], ["y"])
+    epsilon = norm.attribute.add(name="epsilon", type=onnx.AttributeProto.FLOAT)
+    epsilon.ref_attr_name = "epsilon"
+    names, opset = ["g", "b", "m", "v"], helper.make_opsetid("", 17)
+    inner = helper.make_function("own", "Inner", ["c", *names], ["y"], [norm], [opset], ["epsilon"])
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Inner", ["c", *names], ["y"], domain="own", epsilon=0.5),
+    ]
+    outer = helper.make_function(
+        "own", "Outer", ["x", "w", *names], ["y"], nodes, [opset, helper.make_opsetid("own", 1)]
+    )
+    net = Net()
+    net.functions += [outer, inner]
+    weights = [net.weight(4, 3, 1, 1), *(net.weight(4, low=0.5) for _ in names)]
+    x = net.input("N", 3, "H", "W")
+    net.nodes.append(helper.make_node("Outer", [x, *weights], ["y"], domain="own"))
+    return net.model(net.relu("y"))
+
+
+@TABLE.add({"bn": back("conv")}, doubles=False)
+def function_of_another_operator_set() -> onnx.ModelProto:
+    """It cannot be inlined as it is; the rest of the model folds all the same."""
+    net = Net()
+    function = _function(helper.make_node("Conv", ["x", "w"], ["y"]), inputs=["x", "w"])
+    function.opset_import[0].version = 13
+    net.functions.append(function)
+    y = net.bn(net.conv(net.input("N", 3, "H", "W"), 3, 4, (1, 1)), 4)
+    weight = net.weight(4, 4, 1, 1)
+    net.nodes.append(helper.make_node("Block", [y, weight], ["y"], name="call", domain="own"))
+    return net.model(net.relu("y"))

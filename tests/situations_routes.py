@@ -197,3 +197,37 @@ def scales_of_a_resize_are_computed() -> onnx.ModelProto:
     scales = net.op("Concat", net.const(np.ones(2)), factor, factor, name="scales", axis=0)
     y = net.op("Resize", x, "", scales, name="resize", mode="nearest")
     return net.model(net.relu(net.bn(net.op("Softmax", y, name="softmax"), 3)))
+
+
+@TABLE.add({"bn": keep("across_regions", "Concat 'concat'")})
+def concat_of_a_value_with_itself() -> onnx.ModelProto:
+    net = Net()
+    y = net.conv(net.input("N", 3, "H", "W"), 3, 4, (1, 1))
+    y = net.op("Concat", y, y, name="concat", axis=1)
+    return net.model(net.relu(net.bn(y, 8)))
+
+
+@TABLE.add({"bn": ahead("conv")})
+def forward_through_concat_of_a_value_with_itself() -> onnx.ModelProto:
+    net = Net()
+    y = net.bn(net.relu(net.input("N", 3, "H", "W")), 3)
+    return net.model(net.conv(net.op("Concat", y, y, name="concat", axis=1), 6, 4))
+
+
+@TABLE.add({"bn": ahead("conv")})
+def forward_of_a_shift_through_a_value_twice_and_once_less() -> onnx.ModelProto:
+    """x + x - y: the shift arrives twice, and once with the other sign."""
+    net = Net()
+    x = net.relu(net.input("N", 3, "H", "W"))
+    y = net.bn(x, 3, scale=1.0, variance=1.0, epsilon=0.0)
+    y = net.op("Sub", x, net.op("Add", y, y, name="double"), name="difference")
+    return net.model(net.conv(y, 3, 4))
+
+
+@TABLE.add({}, affines={"scale": back("conv"), "lift": back("conv")})
+def gather_of_the_last_of_the_batch() -> onnx.ModelProto:
+    net = Net()
+    y = net.conv(net.input("N", 3, "H", "W"), 3, 4, (1, 1))
+    y = net.op("Gather", y, net.const(np.array(-1)), name="gather", axis=0)
+    y = net.op("Mul", y, net.weight(4, 1, 1), name="scale")
+    return net.model(net.relu(net.op("Add", y, net.weight(4, 1, 1), name="lift")))

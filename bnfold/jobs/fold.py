@@ -158,7 +158,8 @@ def _verified(model: Model, edited: Edited, written: Path, data: str | Path | No
     except RuntimeUnavailableError as error:
         raise UsageError(
             f"the fold of {model.path} cannot be verified, because the model itself does not run "
-            f"({error}); --no-verify writes it unproven"
+            f"on inputs made from its signature ({error}); give inputs with --data, or write it unproven "
+            "with --no-verify"
         ) from None
     with scratch_folder() as scratch:
         bench = edited.bench(written, scratch)

@@ -73,6 +73,10 @@ class Reason(Enum):
     UNEQUAL_BRANCHES = "{culprit} adds a branch that cannot take the same scale"
     BROADCAST = "{culprit} broadcasts a smaller value, which cannot take a per-channel map"
     ACROSS_REGIONS = "{culprit} is read twice in one sum"
+    NARROW_TYPE = (
+        "{culprit} changes the number type, and values that the wider type holds would not survive "
+        "in the narrower one"
+    )
     SHARED_CONSTANT = "the constant in {culprit} cannot take over this map"
     PROBE_FAILED = "{culprit} could not be tried out on a small tensor"
     # The cast

@@ -80,6 +80,7 @@ NOT_SHOWN = {
     "across_regions",
     "captured_value",
     "graph_input",
+    "narrow_type",
     "no_graph",
     "nonlinear_producer",
     "probe_failed",

@@ -54,6 +54,9 @@ class OnnxModel:
         self.proto = read_skeleton(path)
         for tensor in self.proto.graph.initializer:
             self.store.place(tensor)
+        for opset in self.proto.opset_import:
+            if opset.domain == "ai.onnx":  # the standard domain's other name
+                opset.domain = ""
         self.store.bring_in(inner_tensors(self.proto))
         self.notes: list[str] = []
         self._inline_functions()
@@ -149,7 +152,11 @@ class OnnxModel:
             return
         wanted = _functions_to_inline(self.proto)
         if wanted:
-            self.proto = inliner.inline_selected_functions(self.proto, sorted(wanted))
+            try:
+                self.proto = inliner.inline_selected_functions(self.proto, sorted(wanted))
+            except RuntimeError as error:
+                self.notes.append(f"model-local functions stay as they are ({error})")
+                return
             self.notes.append(
                 f"{len(wanted)} model-local functions were inlined to reach their nodes"
             )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bnfold.algebra.affine import AffineMap, Array
+from bnfold.algebra.rounding import float_info
 from bnfold.graph import Movement, Node, Shape, Value
 from bnfold.planning.probe import index_probe
 from bnfold.planning.reasons import Reason, Refused
@@ -16,9 +17,12 @@ from bnfold.planning.reasons import Reason, Refused
 if TYPE_CHECKING:
     from bnfold.planning.walk import Walk
 
+_MOST_GAIN = 64.0  # half precision holds 65504: room for values up to a thousand
+
 
 def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     _check_fill(node, amap)
+    _check_range(node, amap)
     if len(set(node.inputs)) < len(node.inputs):
         raise Refused(Reason.ACROSS_REGIONS, node.label)
     if _is_untouched(node, amap) and sum(map(_is_live, node.outputs)) == 1:
@@ -32,6 +36,8 @@ def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
 
 def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     _check_fill(node, amap)
+    if _is_widening(node, reverse=True):
+        raise Refused(Reason.NARROW_TYPE, node.label)  # un-normalised values would be rounded
     if _is_untouched(node, amap) and len(node.inputs) == 1:
         _check_constants(node, amap, walk)
         maps = [amap] * len(node.outputs)
@@ -106,6 +112,27 @@ def _check_fill(node: Node, amap: AffineMap) -> None:
     fill = node.kind.fill
     if fill is not None and not np.all(amap.scale * fill + amap.shift == fill):
         raise Refused(Reason.SHIFT_BLOCKED, node.label)
+
+
+def _check_range(node: Node, amap: AffineMap) -> None:
+    """Pulled in front of a widening cast, normalised values live in the narrow type: they have to
+    keep well inside its range where the values before them did."""
+    if _is_widening(node):
+        assert isinstance(node.kind, Movement) and node.kind.cast is not None
+        largest = float(float_info(node.kind.cast[0]).max)
+        if np.abs(amap.scale).max() > _MOST_GAIN or np.abs(amap.shift).max() > largest / 4:
+            raise Refused(Reason.NARROW_TYPE, node.label)
+
+
+def _is_widening(node: Node, *, reverse: bool = False) -> bool:
+    """Whether the node's output type holds numbers that its input type does not."""
+    assert isinstance(node.kind, Movement)
+    if node.kind.cast is None:
+        return False
+    before, after = (float_info(t) for t in node.kind.cast)
+    if reverse:
+        before, after = after, before
+    return bool(float(after.max) > float(before.max) or float(after.eps) < float(before.eps))
 
 
 def _check_constants(node: Node, amap: AffineMap, walk: Walk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 
 from bnfold.formats.onnx.element_types import element_type
@@ -33,9 +34,11 @@ def read_dropout(view: NodeView) -> Reading | None:
 def read_cast(view: NodeView) -> Reading | None:
     """Between floating-point types only: integers would be rounded elsewhere after a fold."""
     source = element_type(view.scope, view.name(0), view.opset)
-    if view.attribute("to") not in _FLOATS or source not in _FLOATS:
+    target = view.attribute("to")
+    if target not in _FLOATS or source not in _FLOATS:
         return None
-    return read_identity(view)
+    types = [np.dtype(onnx.helper.tensor_dtype_to_np_dtype(code)) for code in (source, target)]
+    return Reading(Movement((), cast=(types[0], types[1])), (view.name(0),))
 
 
 def read_whole(view: NodeView) -> Reading:
