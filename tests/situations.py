@@ -14,11 +14,13 @@ import situations_movement
 import situations_nested
 import situations_routes
 import situations_space
+import situations_types
 from situations_build import Situation
 
 SITUATIONS: tuple[Situation, ...] = (
     *situations_linear.TABLE,
     *situations_constants.TABLE,
+    *situations_types.TABLE,
     *situations_keep.TABLE,
     *situations_movement.TABLE,
     *situations_routes.TABLE,

@@ -104,7 +104,9 @@ TABLE.add({}, name="affine_that_broadcasts")(
 TABLE.add({}, name="affine_that_broadcasts_a_mean")(
     partial(
         _behind,
-        lambda n, y: n.op("Add", n.op("ReduceMean", y, name="mean", axes=[1]), _vector(n), name="a0"),
+        lambda n, y: n.op(
+            "Add", n.op("ReduceMean", y, name="mean", axes=[1]), _vector(n), name="a0"
+        ),
     )
 )
 TABLE.add({}, name="affine_for_each_sample", sizes=((2, 0),))(

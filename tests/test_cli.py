@@ -8,66 +8,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 import pytest
 
 import bnfold
-from bnfold import cli
 from bnfold.algebra.rounding import cast
 from situations import BY_NAME
-from situations_build import Net, body, operators
+from situations_build import Net, operators
+from situations_command import Command, files_in, is_one_sentence
 from situations_fold import save
-from situations_run import error, feeds_for, run
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    """Runs ``bnfold ...`` in a folder that holds a few models."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("BNFOLD_DEBUG", raising=False)
-    monkeypatch.setenv("COLUMNS", "100")
-    for name, situation in {
-        "model": "conv_2d", "kept": "pre_activation", "frozen": "initializers_as_inputs_ir_8_bn.scale_of_6",
-        "half": "half_precision", "affine": "affine_mul_add",
-    }.items():  # fmt: skip
-        save(BY_NAME[situation].build(), tmp_path / f"{name}.onnx")
-    net = Net()
-    save(net.model(net.relu(net.input("N", 4, "H", "W"))), tmp_path / "none.onnx")
-
-    def call(*arguments: str | Path) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["bnfold", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return call
-
-
-def _files(place: Path) -> set[str]:
-    return {p.name for p in place.iterdir()}
-
 
 # What goes wrong, and which words must be in the one sentence about it
 
@@ -97,26 +48,19 @@ _BROKEN_MODELS = {
 
 @pytest.mark.parametrize("name", _BROKEN_MODELS)
 @pytest.mark.parametrize("verb", ["inspect", "fold", "verify"])
-def test_a_broken_model_is_one_sentence(
+def test_a_broken_modelis_one_sentence(
     verb: str, name: str, command: Command, tmp_path: Path
 ) -> None:
     _damage(tmp_path)
-    before = _files(tmp_path)
+    before = files_in(tmp_path)
     more = {"inspect": [], "fold": ["-o", "out.onnx"], "verify": ["model.onnx"]}[verb]
     outcome = command(verb, name, *more)
     assert outcome.code == 2
     assert outcome.out == ""
     assert _BROKEN_MODELS[name] in outcome.err
     assert name in outcome.err
-    _is_one_sentence(outcome.err)
-    assert _files(tmp_path) == before
-
-
-def _is_one_sentence(text: str) -> None:
-    assert text.startswith("bnfold: ")
-    assert text.count("\n") == 1
-    for word in ("Traceback", "unexpected", "Error:", "ONNXRuntimeError"):
-        assert word not in text
+    is_one_sentence(outcome.err)
+    assert files_in(tmp_path) == before
 
 
 def test_a_model_cut_off_anywhere_is_no_traceback(command: Command, tmp_path: Path) -> None:
@@ -125,7 +69,7 @@ def test_a_model_cut_off_anywhere_is_no_traceback(command: Command, tmp_path: Pa
         (tmp_path / "cut.onnx").write_bytes(whole[:length])
         outcome = command("inspect", "cut.onnx")
         assert outcome.code == 2, length
-        _is_one_sentence(outcome.err)
+        is_one_sentence(outcome.err)
 
 
 _BAD_TARGETS = {
@@ -139,25 +83,25 @@ _BAD_TARGETS = {
 
 
 @pytest.mark.parametrize("target", _BAD_TARGETS)
-def test_a_bad_target_is_one_sentence(target: str, command: Command, tmp_path: Path) -> None:
+def test_a_bad_targetis_one_sentence(target: str, command: Command, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link.onnx").symlink_to("model.onnx")
-    before, content = _files(tmp_path), (tmp_path / "model.onnx").read_bytes()
+    before, content = files_in(tmp_path), (tmp_path / "model.onnx").read_bytes()
     outcome = command("fold", "model.onnx", "-o", target)
     assert outcome.code == 2
     assert _BAD_TARGETS[target] in outcome.err
-    _is_one_sentence(outcome.err)
-    assert _files(tmp_path) == before
+    is_one_sentence(outcome.err)
+    assert files_in(tmp_path) == before
     assert (tmp_path / "model.onnx").read_bytes() == content
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
-def test_an_unwritable_folder_is_one_sentence(command: Command, tmp_path: Path) -> None:
+def test_an_unwritable_folderis_one_sentence(command: Command, tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     outcome = command("fold", "model.onnx", "-o", "locked/out.onnx")
     assert outcome.code == 2
     assert "not writable" in outcome.err
-    _is_one_sentence(outcome.err)
+    is_one_sentence(outcome.err)
 
 
 def test_a_full_disk_leaves_nothing(
@@ -169,12 +113,12 @@ def test_a_full_disk_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(edited, "save", full)
-    before = _files(tmp_path)
+    before = files_in(tmp_path)
     outcome = command("fold", "model.onnx", "-o", "out.onnx")
     assert outcome.code == 2
     assert "No space left" in outcome.err
-    _is_one_sentence(outcome.err)
-    assert _files(tmp_path) == before
+    is_one_sentence(outcome.err)
+    assert files_in(tmp_path) == before
 
 
 @pytest.mark.parametrize(
@@ -191,13 +135,13 @@ def test_a_full_disk_leaves_nothing(
     ids=" ".join,
 )
 def test_wrong_usage_exits_2(arguments: list[str], command: Command, tmp_path: Path) -> None:
-    before = _files(tmp_path)
+    before = files_in(tmp_path)
     outcome = command(*arguments)
     assert outcome.code == 2
     assert outcome.out == ""
     assert outcome.err
     assert "Traceback" not in outcome.err
-    assert _files(tmp_path) == before
+    assert files_in(tmp_path) == before
 
 
 _BAD_DATA: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -216,13 +160,13 @@ _BAD_DATA: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_data_that_does_not_fit(verb: str, name: str, command: Command, tmp_path: Path) -> None:
     make, words = _BAD_DATA[name]
     make(tmp_path / name)
-    before = _files(tmp_path)
+    before = files_in(tmp_path)
     more = ["-o", "out.onnx"] if verb == "fold" else ["model.onnx"]
     outcome = command(verb, "model.onnx", *more, "--data", name)
     assert outcome.code == 2
     assert words in outcome.err
-    _is_one_sentence(outcome.err)
-    assert _files(tmp_path) == before
+    is_one_sentence(outcome.err)
+    assert files_in(tmp_path) == before
 
 
 def test_data_is_used(command: Command, tmp_path: Path) -> None:
@@ -245,7 +189,7 @@ def test_models_of_other_signatures_are_not_compared(
     outcome = command("verify", "model.onnx", candidate)
     assert outcome.code == 2
     assert words in outcome.err
-    _is_one_sentence(outcome.err)
+    is_one_sentence(outcome.err)
 
 
 # What goes right
@@ -263,7 +207,7 @@ def test_fold_writes_and_says_so(command: Command, tmp_path: Path) -> None:
 
 
 def test_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:
-    before = _files(tmp_path)
+    before = files_in(tmp_path)
     outcome = command("fold", "model.onnx", "--dry-run")
     assert outcome.code == 0
     assert outcome.out == (
@@ -271,7 +215,7 @@ def test_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:
         "model.onnx: 1 BatchNorm: 1 fold, 0 stay\n"
         "nothing written (dry run): 3 nodes before, 2 after\n"
     )
-    assert _files(tmp_path) == before
+    assert files_in(tmp_path) == before
 
 
 def test_what_stays_is_explained(command: Command) -> None:
@@ -283,10 +227,10 @@ def test_what_stays_is_explained(command: Command) -> None:
 
 
 def test_strict_writes_nothing_where_one_stays(command: Command, tmp_path: Path) -> None:
-    before = _files(tmp_path)
+    before = files_in(tmp_path)
     assert command("fold", "kept.onnx", "-o", "out.onnx", "--strict").code == 1
     assert command("fold", "kept.onnx", "--dry-run", "--strict").code == 1
-    assert _files(tmp_path) == before
+    assert files_in(tmp_path) == before
     assert command("fold", "model.onnx", "-o", "out.onnx", "--strict").code == 0
     assert command("fold", "kept.onnx", "-o", "kept_out.onnx").code == 0
 
@@ -297,12 +241,12 @@ def test_a_failed_verification_exits_1_and_leaves_no_file(
     monkeypatch.setattr(
         "bnfold.formats.onnx.write.cast", lambda values, dtype: cast(values * 1.01, dtype)
     )
-    before = _files(tmp_path)
+    before = files_in(tmp_path)
     outcome = command("fold", "model.onnx", "-o", "out.onnx")
     assert outcome.code == 1
     assert "not verified" in outcome.out
     assert "nothing written" in outcome.out
-    assert _files(tmp_path) == before
+    assert files_in(tmp_path) == before
     outcome = command("fold", "model.onnx", "-o", "out.onnx", "--format", "json")
     assert outcome.code == 1
     assert outcome.json["verification"]["passed"] is False
@@ -500,135 +444,3 @@ def test_help_is_quick_to_import() -> None:
     )
     done = subprocess.run([sys.executable, "-c", heavy], text=True, capture_output=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-# External data
-
-
-def _large() -> onnx.ModelProto:
-    net = Net()
-    y = net.relu(net.bn(net.conv(net.input("N", 16, "H", "W"), 16, 32), 32))
-    return net.model(net.conv(y, 32, 32, name="untouched"))
-
-
-def _external(model: onnx.ModelProto, path: Path, **options: Any) -> Path:
-    return save(
-        model, path, save_as_external_data=True, size_threshold=0,
-        location=options.pop("location", f"{path.name}.data"), **options,
-    )  # fmt: skip
-
-
-@pytest.fixture
-def external(tmp_path: Path) -> Path:
-    place = tmp_path / "source"
-    place.mkdir()
-    return _external(_large(), place / "model.onnx")
-
-
-def _agree(source: Path, target: Path) -> None:
-    for feeds in feeds_for(_large(), ((1, 6), (2, 9))):
-        assert error(run(source, feeds), run(target, feeds)) < 1e-5
-
-
-def test_external_data_is_written_beside_the_target(
-    external: Path, command: Command, tmp_path: Path
-) -> None:
-    (tmp_path / "target").mkdir()
-    assert command("fold", external, "-o", "target/out.onnx").code == 0
-    assert _files(tmp_path / "target") == {"out.onnx", "out.onnx.data"}
-    assert _files(external.parent) == {"model.onnx", "model.onnx.data"}
-    _agree(external, tmp_path / "target" / "out.onnx")
-    onnx.checker.check_model(tmp_path / "target" / "out.onnx")
-
-
-def test_external_data_in_one_folder(external: Path, command: Command) -> None:
-    before = (external.parent / "model.onnx.data").read_bytes()
-    target = external.with_name("out.onnx")
-    assert command("fold", external, "-o", target).code == 0
-    assert (external.parent / "model.onnx.data").read_bytes() == before
-    _agree(external, target)
-
-
-def test_external_data_of_a_name_that_the_target_would_take(
-    command: Command, tmp_path: Path
-) -> None:
-    """The source's data file is called as the target's would be, and must live on."""
-    place = tmp_path / "source"
-    place.mkdir()
-    source = _external(_large(), place / "model.onnx", location="out.onnx.data")
-    before = (place / "out.onnx.data").read_bytes()
-    assert command("fold", source, "-o", place / "out.onnx").code == 0
-    assert (place / "out.onnx.data").read_bytes() == before
-    _agree(source, place / "out.onnx")
-
-
-def test_external_data_overwritten_by_force(external: Path, command: Command) -> None:
-    feeds = list(feeds_for(_large(), ((1, 6), (2, 9))))
-    before = [run(external, f) for f in feeds]
-    assert command("fold", external, "-o", external, "--force").code == 0
-    for given, reference in zip(feeds, before, strict=True):
-        assert error(reference, run(external, given)) < 1e-5
-
-
-@pytest.mark.parametrize("location", ["/etc/hostname", "../secret.data", "sub/../../secret.data"])
-def test_external_data_outside_the_folder_is_refused(
-    location: str, external: Path, command: Command, tmp_path: Path
-) -> None:
-    (tmp_path / "secret.data").write_bytes(bytes(1 << 17))
-    model = onnx.load(external, load_external_data=False)
-    for tensor in model.graph.initializer:
-        for entry in tensor.external_data:
-            if entry.key == "location":
-                entry.value = location
-    external.write_bytes(model.SerializeToString())
-    outcome = command("fold", external, "-o", "out.onnx")
-    assert outcome.code == 2
-    assert "outside the model's folder" in outcome.err
-    _is_one_sentence(outcome.err)
-    assert not (tmp_path / "out.onnx").exists()
-
-
-def test_external_data_behind_a_link_out_of_the_folder_is_refused(
-    external: Path, command: Command, tmp_path: Path
-) -> None:
-    data = external.with_name("model.onnx.data")
-    data.rename(tmp_path / "elsewhere.data")
-    data.symlink_to(tmp_path / "elsewhere.data")
-    outcome = command("inspect", external)
-    assert outcome.code == 2
-    assert "outside the model's folder" in outcome.err
-
-
-def test_external_data_that_is_missing_or_short(external: Path, command: Command) -> None:
-    data = external.with_name("model.onnx.data")
-    data.write_bytes(data.read_bytes()[:100])
-    outcome = command("fold", external, "-o", "out.onnx")
-    assert outcome.code == 2
-    assert "too short" in outcome.err
-    data.unlink()
-    outcome = command("inspect", external)
-    assert outcome.code == 2
-    assert "is missing" in outcome.err
-    _is_one_sentence(outcome.err)
-
-
-def test_external_data_of_constant_nodes_and_bodies(command: Command, tmp_path: Path) -> None:
-    net = Net()
-    x = net.input("N", 16, "H", "W")
-    weight = net.constant_node(net.rng.uniform(-1, 1, (32, 16, 3, 3)), "w")
-    y = net.relu(net.bn(net.op("Conv", x, weight, name="conv"), 32))
-    flag = net.const(np.array(True))
-    branches = [Net(seed=i) for i in (1, 2)]
-    for i, branch in enumerate(branches):
-        branch.conv(y, 32, 32, name=f"inner{i}")
-    bodies = [body(b, b.last().output[0], name=f"body{i}") for i, b in enumerate(branches)]
-    y = net.op("If", flag, name="choice", then_branch=bodies[0], else_branch=bodies[1])
-    model = net.model(y)
-    place = tmp_path / "source"
-    place.mkdir()
-    source = _external(model, place / "model.onnx", convert_attribute=True)
-    (tmp_path / "target").mkdir()
-    target = tmp_path / "target" / "out.onnx"
-    assert command("fold", source, "-o", target).code == 0
-    for feeds in feeds_for(model, ((1, 6), (2, 9))):
-        assert error(run(source, feeds), run(target, feeds)) < 1e-5

@@ -138,7 +138,15 @@ class MergeBranches:
     geometry: Geometry
 
 
-Edit = Reweight | Reconstant | Renorm | Revalue | Bypass | MergeBranches
+@dataclass(frozen=True, eq=False)
+class DropAddends:
+    """The sum ``node`` no longer adds ``values``, which a merge of branches has taken over."""
+
+    node: Node
+    values: tuple[Value, ...]
+
+
+Edit = Reweight | Reconstant | Renorm | Revalue | Bypass | MergeBranches | DropAddends
 
 
 @dataclass(frozen=True, eq=False)

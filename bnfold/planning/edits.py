@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from bnfold.graph import Graph, Linear, Norm
-from bnfold.planning.decision import Bypass, Edit, Reconstant, Renorm, Revalue, Reweight
+from bnfold.planning.decision import (
+    Bypass,
+    DropAddends,
+    Edit,
+    Reconstant,
+    Renorm,
+    Revalue,
+    Reweight,
+)
 from bnfold.planning.kinds import norm
 from bnfold.planning.ledger import ConstantState, Ledger, LinearState, NormState
 
@@ -26,6 +34,8 @@ def _edits(ledger: Ledger, graph: Graph) -> Iterator[Any]:
         if source is not None:
             yield Bypass(node, source)
             continue
+        if dropped := ledger.dropped(node):
+            yield DropAddends(node, dropped)
         state = ledger.states.get(node)
         if isinstance(node.kind, Linear):
             kind = ledger.kind(node)

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import Loss, cast_loss, overflows
-from bnfold.graph import Linear, Node, Value
+from bnfold.graph import Linear, Node, Sum, Value
 from bnfold.planning.reasons import Reason, Refused
 
 
@@ -50,6 +50,7 @@ class Ledger:
         # Shared by all forks: what a merge of branches has made of nodes, and a cache.
         self._kinds: dict[Node, Linear] = parent._kinds if parent else {}
         self._gone: set[Node] = parent._gone if parent else set()
+        self._dropped: dict[Node, list[Value]] = parent._dropped if parent else {}
         self._peaks: dict[Linear, Array] = parent._peaks if parent else {}
 
     def fork(self) -> Ledger:
@@ -107,6 +108,24 @@ class Ledger:
         self._gone.update(gone)
         self._kinds[keep] = kind
         self._states.pop(keep, None)
+
+    def drop_addend(self, total: Node, value: Value) -> None:
+        """A sum no longer adds ``value``; with one addend left it disappears."""
+        self._dropped.setdefault(total, []).append(value)
+        left = self.addends(total)
+        if len(left) == 1:
+            self.bypass(total, left[0][0])
+
+    def addends(self, total: Node) -> list[tuple[Value, int]]:
+        """What a sum adds by now, each with its sign."""
+        assert isinstance(total.kind, Sum)
+        gone = self._dropped.get(total, [])
+        pairs = zip(total.inputs, total.kind.signs, strict=True)
+        return [(value, sign) for value, sign in pairs if value not in gone]
+
+    def dropped(self, total: Node) -> tuple[Value, ...]:
+        """What a sum that stands no longer adds."""
+        return tuple(self._dropped.get(total, ()))
 
     def is_gone(self, node: Node) -> bool:
         """Whether a merge of branches has removed the node."""

@@ -48,13 +48,10 @@ class _Leaf:
     node: Node | None
     sign: int
 
-    def sibling(self) -> Value | None:
-        """What remains of its sum without it, None where that is no plain value."""
-        assert isinstance(self.total.kind, Sum)
-        if len(self.total.inputs) != 2:
-            return None
-        other = 1 - self.total.inputs.index(self.value)
-        return self.total.inputs[other] if self.total.kind.signs[other] == 1 else None
+    def may_leave(self, ledger: Ledger) -> bool:
+        """Whether its sum can do without it: what would remain alone must not be subtracted."""
+        others = [sign for value, sign in ledger.addends(self.total) if value is not self.value]
+        return len(others) > 1 or others == [1]
 
 
 def merge_branches(graph: Graph, ledger: Ledger) -> Iterator[Merge]:
@@ -107,8 +104,7 @@ def _leaves(root: Node, ledger: Ledger) -> tuple[list[_Leaf], list[Value]]:
     pending: list[tuple[Node, int]] = [(root, 1)]
     while pending:
         total, outer = pending.pop()
-        assert isinstance(total.kind, Sum)
-        for value, sign in zip(total.inputs, total.kind.signs, strict=True):
+        for value, sign in ledger.addends(total):
             made = ledger.origin(value)
             node = made.producer
             alone = _read_once(value, made, ledger)
@@ -148,7 +144,7 @@ def _is_convolution(node: Node, ledger: Ledger) -> bool:
 
 def _can_join(keep: _Leaf, leaf: _Leaf, ledger: Ledger) -> bool:
     """Whether ``leaf`` slides over the same input as ``keep`` in the same way."""
-    if leaf.source is not keep.source or leaf.sibling() is None or keep.node is None:
+    if leaf.source is not keep.source or not leaf.may_leave(ledger) or keep.node is None:
         return False
     kind = ledger.kind(keep.node)
     slide = _slide(kind)
@@ -192,9 +188,8 @@ def _made(keep: _Leaf, leaf: _Leaf, inner: list[Value], ledger: Ledger) -> Merge
     if merged.bias is not None:
         check_vector(merged.bias.float64(), merged.bias.dtype, keep.node.label)
     gone = () if leaf.node is None else (leaf.node,)
-    remaining = leaf.sibling()
     ledger.merge(keep.node, merged, gone)
-    ledger.bypass(leaf.total, remaining)
+    ledger.drop_addend(leaf.total, leaf.value)
     assert merged.geometry is not None
     edit = MergeBranches(keep.node, gone, merged.layout.shape[2:], merged.geometry)
     changed = {*inner, *ledger.path(keep.value)}

@@ -58,7 +58,9 @@ def _with(settings: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 MERGED: dict[str, Build] = {
     "RepVGG": partial(_block, _3x3, _1x1, identity=True),
-    "RepVGG with a stride": partial(_block, _with(_3x3, strides=[2, 2]), _with(_1x1, strides=[2, 2])),
+    "RepVGG with a stride": partial(
+        _block, _with(_3x3, strides=[2, 2]), _with(_1x1, strides=[2, 2])
+    ),
     "in groups": partial(_block, _with(_3x3, group=2), _with(_1x1, group=2), identity=True),
     "depthwise": partial(_block, _with(_3x3, group=4), _with(_1x1, group=4), identity=True),
     "subtracted": partial(_block, _3x3, _1x1, op="Sub", identity=True),

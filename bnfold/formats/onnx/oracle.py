@@ -134,10 +134,14 @@ def run_node(
         for name, a in feeds.items()
     ]
     outputs = [helper.make_empty_tensor_value_info(name) for name in proto.output if name]
+    whole = onnx.NodeProto()
+    whole.CopyFrom(proto)
+    for position, name in enumerate(proto.output):  # the runtime may insist on all of them
+        whole.output[position] = name or f"bnfold_unread_{position}"
     initializers = [
         onnx.numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in settings.items()
     ]
-    graph = helper.make_graph([proto], "probe", inputs, outputs, initializers)
+    graph = helper.make_graph([whole], "probe", inputs, outputs, initializers)
     model = helper.make_model(
         graph, opset_imports=like.opset_import, ir_version=max(4, like.ir_version)
     )

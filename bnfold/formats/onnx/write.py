@@ -23,6 +23,7 @@ from bnfold.formats.onnx.scopes import Scope
 from bnfold.graph import Affine, Constant, Linear, Node, Value
 from bnfold.planning.decision import (
     Bypass,
+    DropAddends,
     Edit,
     MergeBranches,
     Plan,
@@ -152,6 +153,18 @@ class Editor:
             gone = self.proto_of(node)
             self._suspects += [(self.index.home(gone), name) for name in gone.input]
             self.index.remove(gone)
+
+    @edit.register
+    def _drop_addends(self, edit: DropAddends) -> None:
+        proto = self.proto_of(edit.node)
+        gone = {value.name for value in edit.values}
+        original = edit.node.native.proto.input
+        kept = [now for now, name in zip(proto.input, original, strict=True) if name not in gone]
+        for position in range(len(proto.input)):
+            self.index.set_input(proto, position, "")
+        del proto.input[:]
+        for position, name in enumerate(kept):
+            self.index.set_input(proto, position, name)
 
     def proto_of(self, node: Node) -> onnx.NodeProto:
         """The copy of the proto behind a neutral node."""

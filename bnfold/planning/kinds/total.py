@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bnfold.algebra.affine import AffineMap
-from bnfold.graph import Node, Sum, Value
+from bnfold.graph import Node, Value
 from bnfold.planning.reasons import Reason, Refused
 
 if TYPE_CHECKING:
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
-    assert isinstance(node.kind, Sum)
-    if len(set(node.inputs)) < len(node.inputs):
+    addends = walk.ledger.addends(node)
+    if len({branch for branch, _ in addends}) < len(addends):
         raise Refused(Reason.ACROSS_REGIONS, node.label)
-    maps = [_restricted(node, branch, amap, walk) for branch in node.inputs]
+    maps = [_restricted(node, branch, amap, walk) for branch, _ in addends]
     refusal: Refused | None = None
-    for taker in _takers(node, amap):
+    for taker in range(1 if amap.has_no_shift else len(addends)):
         attempt = walk.fork()
         try:
-            for i, (branch, sign) in enumerate(zip(node.inputs, node.kind.signs, strict=True)):
+            for i, (branch, sign) in enumerate(addends):
                 whole = AffineMap(maps[i].scale, sign * maps[i].shift)
                 attempt.pull(branch, whole if i == taker else maps[i].without_shift(), node)
         except Refused as error:
@@ -37,7 +37,6 @@ def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
 
 def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     """Only a shift passes: a scale would have to be on every branch."""
-    assert isinstance(node.kind, Sum)
     if not amap.has_unit_scale:
         raise Refused(Reason.UNEQUAL_BRANCHES, node.label)
     out_shapes, in_shapes = walk.graph.shapes(node.outputs[0]), walk.graph.shapes(value)
@@ -45,14 +44,9 @@ def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
         raise Refused(Reason.UNKNOWN_SHAPE, node.outputs[0].name)
     grown = len(out_shapes[0]) - len(in_shapes[0])
     axes = tuple(None if i < grown else i - grown for i in range(len(out_shapes[0])))
-    signs = [s for v, s in zip(node.inputs, node.kind.signs, strict=True) if v is value]
+    signs = [sign for branch, sign in walk.ledger.addends(node) if branch is value]
     total = amap.with_axes(axes)
     walk.push(node.outputs[0], AffineMap(total.scale, total.shift * sum(signs)))
-
-
-def _takers(node: Node, amap: AffineMap) -> list[int]:
-    """The branches that may be tried for the shift: any, or none where there is no shift."""
-    return [0] if amap.has_no_shift else list(range(len(node.inputs)))
 
 
 def _restricted(node: Node, branch: Value, amap: AffineMap, walk: Walk) -> AffineMap:
