@@ -34,22 +34,23 @@ TORCHVISION = (
 TORCHVISION_OTHERS = (
     "segmentation.lraspp_mobilenet_v3_large segmentation.fcn_resnet50 video.r3d_18 video.mc3_18"
 ).split()
+# None of those that stand above under the same name.
 TIMM = (
     "halonet_h1 eca_botnext26ts_256 lambda_resnet26t test_byobnet mobileone_s0 mobileone_s2 "
     "eca_resnext26ts repvgg_a0 gernet_s convmixer_768_32 cpubone_nano cs3darknet_focus_s "
-    "cs3darknet_s cspnext_tiny cspresnet50 densenet121 densenetblur121d dla46x_c dla46_c dla34 dpn48b "
+    "cs3darknet_s cspnext_tiny cspresnet50 densenetblur121d dla46x_c dla46_c dla34 dpn48b "
     "dpn68 efficientformer_l1 efficientformerv2_s0 efficientformerv2_s1 tinynet_c tinynet_a "
-    "mobilenetv2_075 efficientnet_lite0 tf_mixnet_m mixnet_s efficientnet_b0 efficientvim_m1 "
+    "mobilenetv2_075 efficientnet_lite0 tf_mixnet_m mixnet_s efficientvim_m1 "
     "efficientvit_b0 efficientvit_b1 efficientvit_m0 efficientvit_m1 fasternet_t0 fasternet_t1 "
     "fastvit_t8 fastvit_t12 fastvit_mci0 ghostnet_050 ghostnetv3_050 ghostnetv2_100 hardcorenas_a "
-    "hgnetv2_b0 hgnet_tiny hrnet_w18_small iformer_t inception_next_atto inception_v3 inception_v4 "
+    "hgnetv2_b0 hgnet_tiny hrnet_w18_small iformer_t inception_next_atto inception_v4 "
     "lcnetv2_small levit_128s levit_conv_128s lowformer_b0 lowformer_e1 test_coatnet "
     "coatnet_nano_rw_224 maxvit_nano_rw_256 mobilenetv3_small_050 lcnet_035 mobilenetv4_conv_small_035 "
     "mobilevit_xxs mobilevitv2_050 mobilevit_xs nextvit_small regnetx_002 regnety_002 regnetz_b16 "
     "repghostnet_050 repghostnet_100 repvit_m1 repvit_m0_9 res2next50 res2net50_14w_8s resnest14d "
-    "test_resnet resnet14t ecaresnext26t_32x4d resnet26 resnet18 resnet50 seresnext26d_32x4d "
+    "test_resnet resnet14t ecaresnext26t_32x4d resnet26 resnet50 seresnext26d_32x4d "
     "resnetv2_18 resnetv2_18d rexnet_100 rexnetr_100 selecsls42 selecsls42b legacy_seresnet18 shvit_s1 "
-    "skresnet18 starnet_s050 starnet_s100 swiftformer_xs tiny_vit_5m_224 tresnet_m vgg11_bn "
+    "skresnet18 starnet_s050 starnet_s100 swiftformer_xs tiny_vit_5m_224 tresnet_m "
     "visformer_tiny vit_small_resnet26d_224 volo_d1_224 ese_vovnet19b_slim_dw ese_vovnet19b_slim "
     "vovnet39a legacy_xception xception41p xception41 xcit_nano_12_p8_224 xcit_nano_12_p16_224"
 ).split()

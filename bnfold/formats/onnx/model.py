@@ -54,9 +54,10 @@ class OnnxModel:
         self.proto = read_skeleton(path)
         for tensor in self.proto.graph.initializer:
             self.store.place(tensor)
+        # The standard domain's other name; the writer gives it back.
+        self.spelled_out = any(o.domain == "ai.onnx" for o in self.proto.opset_import)
         for opset in self.proto.opset_import:
-            if opset.domain == "ai.onnx":  # the standard domain's other name
-                opset.domain = ""
+            opset.domain = "" if opset.domain == "ai.onnx" else opset.domain
         self.store.bring_in(inner_tensors(self.proto))
         self.notes: list[str] = []
         self._inline_functions()

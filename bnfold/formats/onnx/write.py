@@ -60,6 +60,8 @@ class Editor:
         self._drop_unread()
         self._forget_dropped()
         self.index.finish()
+        for opset in self.proto.opset_import if self.model.spelled_out else ():
+            opset.domain = opset.domain or "ai.onnx"
         if self.model.freeze_initializers:
             self._freeze_initializers()
 

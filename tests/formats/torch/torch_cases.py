@@ -384,5 +384,9 @@ STAYS = [
          net(lambda m, x, v: _doubled_statistics(m, x, v.abs() * 2.0),
              c=conv(), b=bn(), l=nn.Linear(8, 2)),
          {"b": "computed_statistics"}, (IMAGE, (8,))),
+    Case("widened_behind_rounding",
+         net(lambda m, x: m.l(m.b(m.r(x).flatten(1)).half().to(x.dtype)),
+             r=nn.ReLU(), b=nn.BatchNorm1d(8), l=nn.Linear(8, 2)),
+         {"b": "narrow_type"}, ((4, 8),)),
     Case("overwritten", net(_read_before_written, c=conv(), b=bn()), {"b": "shared_value"}),
 ]  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from bnfold.formats.torch.arguments import nodes_in
 from bnfold.formats.torch.operators.view import CallView, Reading
+from bnfold.formats.torch.tensors import has_numpy_dtype, numpy_dtype
 from bnfold.graph import Movement
 
 Reader = Callable[[CallView], Reading | None]
@@ -35,10 +36,15 @@ def read_dropout(view: CallView) -> Reading | None:
 
 def read_cast(view: CallView) -> Reading | None:
     """Between floating-point types only: integers would be rounded elsewhere after a fold."""
-    result = view.result
-    if result is None or not result.dtype.is_floating_point:
+    if view.result is None:
         return None
-    return read_identity(view) if view.fake(_first(view)).dtype.is_floating_point else None
+    before, after = view.fake(_first(view)).dtype, view.result.dtype
+    if before == after:
+        return read_identity(view)
+    if not all(t.is_floating_point and has_numpy_dtype(t) for t in (before, after)):
+        return None
+    types = numpy_dtype(before), numpy_dtype(after)
+    return Reading(Movement((), cast=types), (view.flow(_first(view)),))
 
 
 def read_several(view: CallView) -> Reading | None:
