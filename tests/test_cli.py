@@ -444,3 +444,13 @@ def test_help_is_quick_to_import() -> None:
     )
     done = subprocess.run([sys.executable, "-c", heavy], text=True, capture_output=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_page_that_cannot_be_written_stops_everything(
+    command: Command, sample_models: Path, tmp_path: Path
+) -> None:
+    target, page = tmp_path / "folded.onnx", tmp_path / "missing" / "page.html"
+    done = command("fold", sample_models / "residual.onnx", "-o", target, "--report", page)
+    assert done.code == 2
+    is_one_sentence(done.err)
+    assert not target.exists()

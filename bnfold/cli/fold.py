@@ -19,6 +19,7 @@ from bnfold.cli.options import (
     ReportOption,
     VerboseOption,
     WeightsOption,
+    check_page,
     check_together,
     finish,
     open_argument,
@@ -69,6 +70,7 @@ def fold(
         (output is None) == dry_run,
         "name the file to write with -o, or use --dry-run to see the plan (not both)",
     )
+    check_page(report)
     opened = open_argument(
         model,
         freeze_initializers=freeze_initializers,

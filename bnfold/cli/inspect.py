@@ -16,6 +16,7 @@ from bnfold.cli.options import (
     ReparameterizeOption,
     VerboseOption,
     WeightsOption,
+    check_page,
     open_argument,
 )
 
@@ -88,6 +89,7 @@ def inspect(
     settings = load_settings().overridden(
         select, ignore, FailOn(fail_on.value) if fail_on else None
     )
+    check_page(report)
     opened = open_argument(
         model,
         freeze_initializers=freeze_initializers,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import Enum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bnfold.errors import UsageError
+from bnfold.errors import MissingExtraError, OutputError, UsageError
 
 
 class Format(str, Enum):
@@ -113,6 +114,21 @@ def finish(
     show(result, format.value, verbose=verbose)
     if not getattr(result, "ok", True):
         raise typer.Exit(1)
+
+
+def check_page(report: Path | None) -> None:
+    """Refuses a page that could not be written, before anything else is done.
+
+    Raises:
+        MissingExtraError: where Jinja2 is not installed.
+        OutputError: where the folder of the page does not exist.
+    """
+    if report is None:
+        return
+    if find_spec("jinja2") is None:
+        raise MissingExtraError("--report", "html")
+    if report.is_dir() or not report.parent.is_dir():
+        raise OutputError(f"{report} cannot be written; name a file in an existing folder")
 
 
 def check_together(condition: bool, sentence: str) -> None:

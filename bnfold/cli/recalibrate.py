@@ -20,6 +20,7 @@ from bnfold.cli.options import (
     ReportOption,
     VerboseOption,
     WeightsOption,
+    check_page,
     finish,
     open_argument,
 )
@@ -152,6 +153,7 @@ def recalibrate(
     from bnfold.jobs.recalibrate import recalibrate as job
     from bnfold.jobs.recalibration_result import DEFAULT_SAMPLES, RecalibrationOptions
 
+    check_page(report)
     opened = open_argument(
         model,
         freeze_initializers=freeze_initializers,
