@@ -27,13 +27,14 @@ import numpy as np
 
 from bnfold.data import open_sample
 from bnfold.formats.onnx import OnnxModel
-from bnfold.formats.onnx.observe import OnnxObserver, RuntimeOptions
+from bnfold.formats.onnx.observe import OnnxObserver
 from bnfold.jobs.recalibrate import recalibrate
 from bnfold.jobs.recalibration_result import RecalibrationOptions
 from bnfold.recalibration.batch import batch_statistics
 from bnfold.recalibration.batches import Batches
 from bnfold.recalibration.cache import ActivationCache
 from bnfold.recalibration.levels import plan_levels
+from bnfold.recalibration.observer import RuntimeOptions
 from bnfold.recalibration.population import population_statistics
 from bnfold.recalibration.processes import OneProcess
 from bnfold.recalibration.proof import output_names
@@ -134,7 +135,7 @@ def prepared(
 ) -> Callable[[], object]:
     model = OnnxModel(path)
     sample = open_sample(data, model.inputs)
-    batches = Batches(sample, options.batch_size, model.inputs)
+    batches = Batches(sample, options.batch_size)
     observer = OnnxObserver(model, folder, RuntimeOptions(threads=options.threads))
     if row == "forward":
         types = {spec.name: spec.dtype for spec in model.inputs if spec.dtype is not None}

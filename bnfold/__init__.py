@@ -36,6 +36,7 @@ def load(
     freeze_initializers: bool = False,
     weights: AnyPath | None = None,
     inputs: Sequence[str] = (),
+    data: AnyPath | None = None,
     allow_pickle: bool = False,
 ) -> Model:
     """Opens a model file, told apart by its content, or builds one from a factory.
@@ -45,6 +46,7 @@ def load(
         freeze_initializers: take initializers that are also graph inputs for constants (ONNX).
         weights: a checkpoint for the module of a factory (PyTorch).
         inputs: example inputs such as ``1x3x224x224:float32``, for what has to be traced.
+        data: a sample whose first rows are such inputs, instead.
         allow_pickle: load files that hold Python objects, which runs code from them.
 
     Raises:
@@ -59,6 +61,7 @@ def load(
         freeze_initializers=freeze_initializers,
         weights=None if weights is None else Path(weights),
         inputs=inputs,
+        data=None if data is None else str(data),
         allow_pickle=allow_pickle,
     )
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bnfold.algebra.moments import Moments
 from bnfold.audit.drift import PERCENTILES, Observed
-from bnfold.data import InputSpec, Sample
+from bnfold.data import Sample
 from bnfold.graph import Node, Norm
 from bnfold.recalibration.batches import Batch, Batches
 from bnfold.recalibration.observer import Observer, Piece
@@ -30,10 +30,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def observe(
-    observer: Observer,
-    sample: Sample,
-    inputs: Sequence[InputSpec],
-    progress: Progress | None = None,
+    observer: Observer, sample: Sample, progress: Progress | None = None
 ) -> dict[str, Observed]:
     """What reaches each BatchNorm on ``sample``, by node name, the network as it is stored.
 
@@ -42,7 +39,6 @@ def observe(
     Args:
         observer: runs pieces of the model.
         sample: the data.
-        inputs: the model's signature.
         progress: called with what is done, and how many of how many samples.
 
     Raises:
@@ -52,7 +48,7 @@ def observe(
     nodes = [node for node in observer.graph.norms if _is_observable(node)]
     if not nodes:
         return {}
-    watch = _Watch(observer, sample, inputs, nodes)
+    watch = _Watch(observer, sample, nodes)
     done = 0
     for batch in watch.batches():
         watch.look(batch)
@@ -72,16 +68,10 @@ def _is_observable(node: Node) -> bool:
 class _Watch:
     """The state of the pass: moments and kept values of each layer."""
 
-    def __init__(
-        self,
-        observer: Observer,
-        sample: Sample,
-        inputs: Sequence[InputSpec],
-        nodes: Sequence[Node],
-    ) -> None:
-        self._sample, self._inputs, self._nodes = sample, inputs, nodes
+    def __init__(self, observer: Observer, sample: Sample, nodes: Sequence[Node]) -> None:
+        self._sample, self._nodes = sample, nodes
         names = dict.fromkeys(node.inputs[0].name for node in nodes)
-        fed = {spec.name for spec in inputs}
+        fed = {spec.name for spec in sample.inputs}
         self._computed = [name for name in names if name not in fed]
         self._observer = observer
         self._piece: Piece | None = None
@@ -92,11 +82,11 @@ class _Watch:
 
     def batches(self) -> Iterator[Batch]:
         """The sample in batches whose activations stay within bounds."""
-        first = Batches(self._sample, 1, self._inputs)
+        first = Batches(self._sample, 1)
         values = self._run(first[0])
         each = sum(values[node.inputs[0].name].nbytes for node in self._nodes) / first[0].size
         size = max(1, min(_BATCH, int(_ACTIVATION_BYTES / max(each, 1.0))))
-        batches = Batches(self._sample, size, self._inputs)
+        batches = Batches(self._sample, size)
         self._per_batch = -(-self._keep // len(batches))
         return (batches[index] for index in range(len(batches)))
 

@@ -7,32 +7,31 @@ from typing import Annotated
 
 import typer
 
+from bnfold.cli.groups import grouped
 from bnfold.cli.options import (
-    DataOption,
-    Format,
-    FormatOption,
-    FreezeOption,
-    InputOption,
+    ForceOption,
+    InputData,
     ModelArgument,
-    PickleOption,
+    ModelFlags,
+    OutputFlags,
     ReparameterizeOption,
-    ReportOption,
-    VerboseOption,
-    WeightsOption,
+    SampleFlags,
     check_page,
-    check_together,
-    finish,
-    open_argument,
 )
+from bnfold.errors import UsageError
 
 
+@grouped
 def fold(
     model: ModelArgument,
+    sample: SampleFlags,
+    source: ModelFlags,
+    shown: OutputFlags,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The file to write.", show_default=False),
     ] = None,
-    data: DataOption = None,
+    data: InputData = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan, write nothing.")
     ] = False,
@@ -45,7 +44,7 @@ def fold(
     strict: Annotated[
         bool, typer.Option("--strict", help="Write nothing where a BatchNorm has to stay; exit 1.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Allow -o to name MODEL itself.")] = False,
+    force: ForceOption = False,
     keep_modules: Annotated[
         bool,
         typer.Option(
@@ -54,38 +53,27 @@ def fold(
             rich_help_panel="PyTorch models",
         ),
     ] = False,
-    weights: WeightsOption = None,
-    inputs: InputOption = None,
-    allow_pickle: PickleOption = False,
-    freeze_initializers: FreezeOption = False,
     reparameterize: ReparameterizeOption = False,
-    format: FormatOption = Format.TEXT,
-    report: ReportOption = None,
-    verbose: VerboseOption = False,
 ) -> None:
     """Fold every BatchNorm of MODEL that can go exactly, prove it, and write the result."""
     from bnfold.jobs import fold as job
+    from bnfold.jobs.common import DEFAULT_SAMPLES
 
-    check_together(
-        (output is None) == dry_run,
-        "name the file to write with -o, or use --dry-run to see the plan (not both)",
-    )
-    check_page(report)
-    opened = open_argument(
-        model,
-        freeze_initializers=freeze_initializers,
-        weights=weights,
-        inputs=inputs,
-        allow_pickle=allow_pickle,
-    )
+    if (output is None) != dry_run:
+        raise UsageError(
+            "name the file to write with -o, or use --dry-run to see the plan (not both)"
+        )
+    check_page(shown.report)
+    sampling = sample.options(DEFAULT_SAMPLES)
     result = job(
-        opened,
+        source.open(model, data, sampling),
         output,
         data=data,
+        sampling=sampling,
         verified=verify,
         strict=strict,
         force=force,
         reparameterize=reparameterize,
         keep_modules=keep_modules,
     )
-    finish(result, format, verbose=verbose, report=report)
+    shown.finish(result)

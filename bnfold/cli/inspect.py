@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnfold.cli.groups import grouped
 from bnfold.cli.options import (
-    FreezeOption,
-    InputOption,
+    DATA_KINDS,
     ModelArgument,
-    PickleOption,
+    ModelFlags,
     ReparameterizeOption,
+    ReportOption,
+    RuntimeFlags,
+    SampleFlags,
     VerboseOption,
-    WeightsOption,
     check_page,
-    open_argument,
 )
 
 if TYPE_CHECKING:
@@ -45,24 +45,22 @@ class FailOnChoice(str, Enum):
 Codes = list[str] | None
 
 
+@grouped
 def inspect(
     model: ModelArgument,
+    sample: SampleFlags,
+    source: ModelFlags,
+    runtime: RuntimeFlags,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How the report on stdout is printed.")
     ] = Format.TEXT,
-    report: Annotated[
-        Path | None,
-        typer.Option("--report", help="Also write a page with charts.", metavar="PAGE.html"),
-    ] = None,
+    report: ReportOption = None,
     data: Annotated[
         str | None,
         typer.Option(
-            help="A sample to compare the stored statistics with (rules BN4).", metavar="SOURCE"
+            help=f"A sample to compare the stored statistics with (rules BN4): {DATA_KINDS}.",
+            metavar="SOURCE",
         ),
-    ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(help="How many samples of --data to take.", min=1, show_default="512, or all"),
     ] = None,
     select: Annotated[
         Codes, typer.Option(help="Rules to run: codes or their beginnings, as BN1,BN203.")
@@ -72,17 +70,12 @@ def inspect(
         FailOnChoice | None,
         typer.Option(help="Exit with 1 on findings this bad.", show_default="error"),
     ] = None,
-    weights: WeightsOption = None,
-    inputs: InputOption = None,
-    allow_pickle: PickleOption = False,
-    freeze_initializers: FreezeOption = False,
     reparameterize: ReparameterizeOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Report every BatchNorm of MODEL: its statistics, what is wrong, and what can become of it."""
     from bnfold.audit import FailOn, load_settings
     from bnfold.cli.progress import progress_bar
-    from bnfold.data import SampleOptions
     from bnfold.jobs import inspect as job
     from bnfold.jobs.inspect import DEFAULT_SAMPLES
 
@@ -90,20 +83,16 @@ def inspect(
         select, ignore, FailOn(fail_on.value) if fail_on else None
     )
     check_page(report)
-    opened = open_argument(
-        model,
-        freeze_initializers=freeze_initializers,
-        weights=weights,
-        inputs=inputs,
-        allow_pickle=allow_pickle,
-    )
+    sampling = sample.options(DEFAULT_SAMPLES)
+    opened = source.open(model, data, sampling)
     with progress_bar() as progress:
         result = job(
             opened,
             reparameterize=reparameterize,
             selection=settings.selection,
             data=data,
-            sampling=SampleOptions(samples=samples or DEFAULT_SAMPLES),
+            sampling=sampling,
+            runtime=runtime.options(),
             progress=progress,
         )
     if report is not None:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bnfold.errors import MissingExtraError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from bnfold.data import SampleOptions
+    from bnfold.formats import Model
+    from bnfold.recalibration.observer import RuntimeOptions
+
+_SAMPLE, _IMAGES, _TORCH, _RUNTIME = "Data sample", "Images", "PyTorch models", "Runtime"
+DATA_KINDS = (
+    "arrays (.npy, .npz, .safetensors, .pt), tables (.csv, .parquet), images, a folder or glob of "
+    "these, or file.py:callable"
+)
 
 
 class Format(str, Enum):
@@ -30,46 +43,6 @@ ModelArgument = Annotated[
 FormatOption = Annotated[
     Format, typer.Option("--format", "-f", help="How the report on stdout is printed.")
 ]
-DataOption = Annotated[
-    str | None,
-    typer.Option(
-        "--data",
-        metavar="SOURCE",
-        help="Inputs to compare on: .npz, .npy, images, a folder of these, or file.py:callable.",
-        show_default="made from the input signature",
-    ),
-]
-FreezeOption = Annotated[
-    bool,
-    typer.Option(
-        "--freeze-initializers",
-        help="Take initializers that are also graph inputs for constants.",
-    ),
-]
-_TORCH = "PyTorch models"
-WeightsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--weights", help="A checkpoint for the module of a factory.", rich_help_panel=_TORCH
-    ),
-]
-InputOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--input",
-        metavar="[NAME=]SHAPE[:DTYPE]",
-        help="An example input such as 1x3x224x224; may be repeated.",
-        rich_help_panel=_TORCH,
-    ),
-]
-PickleOption = Annotated[
-    bool,
-    typer.Option(
-        "--allow-pickle",
-        help="Load pickled Python objects, which runs code from the file.",
-        rich_help_panel=_TORCH,
-    ),
-]
 ReportOption = Annotated[
     Path | None,
     typer.Option("--report", metavar="PAGE.html", help="Also write a page with charts."),
@@ -79,41 +52,185 @@ ReparameterizeOption = Annotated[
     bool,
     typer.Option("--reparameterize", help="Merge parallel linear branches (RepVGG) into one."),
 ]
+ForceOption = Annotated[bool, typer.Option("--force", help="Allow -o to name MODEL itself.")]
+InputData = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="SOURCE",
+        help=f"Inputs to compare on: {DATA_KINDS}.",
+        show_default="made from the input signature",
+    ),
+]
 
 
-def open_argument(
-    model: str,
-    *,
-    freeze_initializers: bool = False,
-    weights: Path | None = None,
-    inputs: list[str] | None = None,
-    allow_pickle: bool = False,
-) -> Any:
-    """Opens what a MODEL argument names."""
-    from bnfold.formats import open_model
+@dataclass(frozen=True)
+class SampleFlags:
+    """Which rows of ``--data`` are taken, and how images become tensors."""
 
-    return open_model(
-        model,
-        freeze_initializers=freeze_initializers,
-        weights=weights,
-        inputs=tuple(inputs or ()),
-        allow_pickle=allow_pickle,
-    )
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            help="How many samples of --data to take.",
+            min=1,
+            rich_help_panel=_SAMPLE,
+            show_default="2048 to recalibrate, 512 to inspect, 64 to compare",
+        ),
+    ] = None
+    shuffle: Annotated[
+        bool,
+        typer.Option(
+            "--shuffle",
+            help="Draw samples at random, not evenly spread.",
+            rich_help_panel=_SAMPLE,
+        ),
+    ] = False
+    seed: Annotated[
+        int, typer.Option(help="Seed for --shuffle.", min=0, rich_help_panel=_SAMPLE)
+    ] = 0
+    image_size: Annotated[
+        str | None,
+        typer.Option(help="HEIGHTxWIDTH.", rich_help_panel=_IMAGES, show_default="the model's"),
+    ] = None
+    mean: Annotated[
+        str | None,
+        typer.Option(help="Subtracted from colours in [0, 1]: R,G,B.", rich_help_panel=_IMAGES),
+    ] = None
+    std: Annotated[
+        str | None, typer.Option(help="Divides colours, R,G,B.", rich_help_panel=_IMAGES)
+    ] = None
+    layout: Annotated[
+        str | None,
+        typer.Option(help="NCHW or NHWC.", rich_help_panel=_IMAGES, show_default="the model's"),
+    ] = None
+    color: Annotated[
+        str | None,
+        typer.Option(help="rgb, bgr or gray.", rich_help_panel=_IMAGES, show_default="the model's"),
+    ] = None
+
+    def options(self, default: int) -> SampleOptions:
+        """What the data layer wants, ``default`` samples where none are asked for.
+
+        Raises:
+            UsageError: where one of them makes no sense.
+        """
+        from bnfold.data import SampleOptions
+
+        return SampleOptions(
+            samples=self.samples or default,
+            shuffle=self.shuffle,
+            seed=self.seed,
+            image_size=_size(self.image_size),
+            mean=_numbers(self.mean, "--mean"),
+            std=_numbers(self.std, "--std"),
+            layout=self.layout,
+            color=self.color,
+        )
 
 
-def finish(
-    result: Any, format: Format, *, verbose: bool = False, report: Path | None = None
-) -> None:
-    """Prints a result, writes its page, and exits with 1 where it is not ok."""
-    from bnfold.reports import show
+@dataclass(frozen=True)
+class ModelFlags:
+    """How a MODEL argument is opened."""
 
-    if report is not None:
-        from bnfold.reports.html import write_page
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="A checkpoint for the module of a factory.", rich_help_panel=_TORCH),
+    ] = None
+    input: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]SHAPE[:DTYPE]",
+            help="An example input such as 1x3x224x224; may be repeated.",
+            rich_help_panel=_TORCH,
+            show_default="the first samples of --data",
+        ),
+    ] = None
+    allow_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--allow-pickle",
+            help="Load pickled Python objects, which runs code from the file.",
+            rich_help_panel=_TORCH,
+        ),
+    ] = False
+    freeze_initializers: Annotated[
+        bool,
+        typer.Option(
+            "--freeze-initializers",
+            help="Take initializers that are also graph inputs for constants.",
+            rich_help_panel="ONNX models",
+        ),
+    ] = False
 
-        write_page(result, report)
-    show(result, format.value, verbose=verbose)
-    if not getattr(result, "ok", True):
-        raise typer.Exit(1)
+    def open(
+        self, model: str, data: str | None = None, sampling: SampleOptions | None = None
+    ) -> Model:
+        """Opens what a MODEL argument names; a module may be traced on ``data``."""
+        from bnfold.formats import open_model
+
+        return open_model(
+            model,
+            freeze_initializers=self.freeze_initializers,
+            weights=self.weights,
+            inputs=tuple(self.input or ()),
+            data=data,
+            sampling=sampling,
+            allow_pickle=self.allow_pickle,
+        )
+
+
+@dataclass(frozen=True)
+class RuntimeFlags:
+    """How a model runs over data."""
+
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="Threads of the runtime.",
+            min=1,
+            show_default="its choice",
+            rich_help_panel=_RUNTIME,
+        ),
+    ] = None
+    provider: Annotated[
+        str,
+        typer.Option(
+            help="onnxruntime's execution provider, for ONNX models.", rich_help_panel=_RUNTIME
+        ),
+    ] = "CPUExecutionProvider"
+    device: Annotated[
+        str,
+        typer.Option(
+            help="torch's device, for PyTorch models: cuda, cuda:1, …", rich_help_panel=_RUNTIME
+        ),
+    ] = "cpu"
+
+    def options(self) -> RuntimeOptions:
+        """What the observers want."""
+        from bnfold.recalibration.observer import RuntimeOptions
+
+        return RuntimeOptions(self.threads, self.provider, self.device)
+
+
+@dataclass(frozen=True)
+class OutputFlags:
+    """How a result is shown."""
+
+    format: FormatOption = Format.TEXT
+    report: ReportOption = None
+    verbose: VerboseOption = False
+
+    def finish(self, result: Any) -> None:
+        """Prints a result, writes its page, and exits with 1 where it is not ok."""
+        from bnfold.reports import show
+
+        if self.report is not None:
+            from bnfold.reports.html import write_page
+
+            write_page(result, self.report)
+        show(result, self.format.value, verbose=self.verbose)
+        if not result.ok:
+            raise typer.Exit(1)
 
 
 def check_page(report: Path | None) -> None:
@@ -131,7 +248,19 @@ def check_page(report: Path | None) -> None:
         raise OutputError(f"{report} cannot be written; name a file in an existing folder")
 
 
-def check_together(condition: bool, sentence: str) -> None:
-    """Refuses options that contradict each other."""
-    if not condition:
-        raise UsageError(sentence)
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower())
+    if found is None or not int(found[1]) or (found[2] and not int(found[2])):
+        raise UsageError(f"--image-size is HEIGHTxWIDTH such as 224x224, not {text}")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def _numbers(text: str | None, option: str) -> tuple[float, ...]:
+    if text is None:
+        return ()
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} takes numbers such as 0.485,0.456,0.406, not {text}") from None

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import re
-import sys
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnfold.cli.groups import grouped
 from bnfold.cli.options import (
-    Format,
-    FormatOption,
-    FreezeOption,
-    InputOption,
+    DATA_KINDS,
+    ForceOption,
     ModelArgument,
-    PickleOption,
-    ReportOption,
-    VerboseOption,
-    WeightsOption,
+    ModelFlags,
+    OutputFlags,
+    RuntimeFlags,
+    SampleFlags,
     check_page,
-    finish,
-    open_argument,
 )
 from bnfold.errors import UsageError
 
@@ -44,10 +41,58 @@ class Variance(str, Enum):
     UNBIASED = "unbiased"
 
 
-_IMAGES = "Images"
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+_METHOD = "Method"
+Globs = list[str] | None
 
 
+@dataclass(frozen=True)
+class MethodFlags:
+    """How statistics are measured, and of which layers."""
+
+    method: Annotated[
+        Method,
+        typer.Option(
+            help="population: what the deployed network observes, exact. "
+            "batch: averages over mini-batches (Ioffe & Szegedy, Algorithm 2).",
+            rich_help_panel=_METHOD,
+        ),
+    ] = Method.POPULATION
+    prior: Annotated[
+        float,
+        typer.Option(
+            help="How many samples the old statistics are worth.", min=0, rich_help_panel=_METHOD
+        ),
+    ] = 0.0
+    only: Annotated[
+        Globs,
+        typer.Option(help="Glob on BatchNorm names; may be repeated.", rich_help_panel=_METHOD),
+    ] = None
+    skip: Annotated[
+        Globs,
+        typer.Option(
+            help="Glob on BatchNorm names to keep; may be repeated.", rich_help_panel=_METHOD
+        ),
+    ] = None
+    variance: Annotated[
+        Variance | None,
+        typer.Option(
+            help="Which variance to store.",
+            show_default="the format's own convention",
+            rich_help_panel=_METHOD,
+        ),
+    ] = None
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            help="Samples per run; a fixed batch in the file overrules it.",
+            min=1,
+            rich_help_panel=_METHOD,
+        ),
+    ] = 32
+
+
+@grouped
 def recalibrate(
     model: ModelArgument,
     data: Annotated[
@@ -55,64 +100,18 @@ def recalibrate(
         typer.Option(
             "--data",
             metavar="SOURCE",
-            help="A sample of the deployed model's inputs: .npy, .npz, .safetensors, .pt, .csv, "
-            ".parquet, images, a folder or glob of these, or file.py:callable.",
+            help=f"A sample of the deployed model's inputs: {DATA_KINDS}.",
             show_default=False,
         ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The file to write.", show_default=False)
     ],
-    method: Annotated[
-        Method,
-        typer.Option(
-            help="population: what the deployed network observes, exact. "
-            "batch: averages over mini-batches (Ioffe & Szegedy, Algorithm 2)."
-        ),
-    ] = Method.POPULATION,
-    prior: Annotated[
-        float, typer.Option(help="How many samples the old statistics are worth.", min=0)
-    ] = 0.0,
-    only: Annotated[
-        list[str] | None, typer.Option(help="Glob on BatchNorm names; may be repeated.")
-    ] = None,
-    skip: Annotated[
-        list[str] | None, typer.Option(help="Glob on BatchNorm names to keep; may be repeated.")
-    ] = None,
-    variance: Annotated[
-        Variance | None,
-        typer.Option(help="Which variance to store.", show_default="the format's own convention"),
-    ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(help="How many samples to take.", min=1, show_default="2048, or all"),
-    ] = None,
-    batch_size: Annotated[
-        int, typer.Option(help="Samples per run; a fixed batch in the file overrules it.", min=1)
-    ] = 32,
-    shuffle: Annotated[
-        bool, typer.Option("--shuffle", help="Draw samples at random, not evenly spread.")
-    ] = False,
-    seed: Annotated[int, typer.Option(help="Seed for --shuffle.", min=0)] = 0,
-    image_size: Annotated[
-        str | None,
-        typer.Option(help="HEIGHTxWIDTH.", rich_help_panel=_IMAGES, show_default="the model's"),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(help="Subtracted from colours in [0, 1]: R,G,B.", rich_help_panel=_IMAGES),
-    ] = None,
-    std: Annotated[
-        str | None, typer.Option(help="Divides colours, R,G,B.", rich_help_panel=_IMAGES)
-    ] = None,
-    layout: Annotated[
-        str | None,
-        typer.Option(help="NCHW or NHWC.", rich_help_panel=_IMAGES, show_default="the model's"),
-    ] = None,
-    color: Annotated[
-        str | None,
-        typer.Option(help="rgb, bgr or gray.", rich_help_panel=_IMAGES, show_default="the model's"),
-    ] = None,
+    how: MethodFlags,
+    sample: SampleFlags,
+    source: ModelFlags,
+    runtime: RuntimeFlags,
+    shown: OutputFlags,
     evaluate: Annotated[
         str | None,
         typer.Option(
@@ -132,76 +131,43 @@ def recalibrate(
             show_default="a quarter of what is free",
         ),
     ] = None,
-    provider: Annotated[
-        str, typer.Option(help="onnxruntime's execution provider.")
-    ] = "CPUExecutionProvider",
-    threads: Annotated[
-        int | None, typer.Option(help="Threads of the runtime.", min=1, show_default="its choice")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Allow -o to name MODEL itself.")] = False,
-    weights: WeightsOption = None,
-    inputs: InputOption = None,
-    allow_pickle: PickleOption = False,
-    freeze_initializers: FreezeOption = False,
-    format: FormatOption = Format.TEXT,
-    report: ReportOption = None,
-    verbose: VerboseOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Measure the BatchNorm statistics of MODEL again on a data sample and write them."""
     from bnfold.cli.progress import progress_bar
-    from bnfold.data import SampleOptions
     from bnfold.jobs.recalibrate import recalibrate as job
     from bnfold.jobs.recalibration_result import DEFAULT_SAMPLES, RecalibrationOptions
 
-    check_page(report)
-    opened = open_argument(
-        model,
-        freeze_initializers=freeze_initializers,
-        weights=weights,
-        inputs=inputs,
-        allow_pickle=allow_pickle,
-    )
-    sampling = SampleOptions(
-        samples=samples or DEFAULT_SAMPLES,
-        shuffle=shuffle,
-        seed=seed,
-        image_size=_size(image_size),
-        mean=_numbers(mean, "--mean"),
-        std=_numbers(std, "--std"),
-        layout=layout,
-        color=color,
-    )
+    check_page(shown.report)
+    sampling = sample.options(DEFAULT_SAMPLES)
     options = RecalibrationOptions(
-        method=method.value,
-        prior=prior,
-        only=tuple(only or ()),
-        skip=tuple(skip or ()),
-        variance=variance.value if variance else None,
-        batch_size=batch_size,
+        method=how.method.value,
+        prior=how.prior,
+        only=tuple(how.only or ()),
+        skip=tuple(how.skip or ()),
+        variance=how.variance.value if how.variance else None,
+        batch_size=how.batch_size,
         cache_memory=_bytes(cache_memory),
         max_drop=max_drop,
-        provider=provider,
-        threads=threads,
+        runtime=runtime.options(),
         force=force,
     )
-    try:
-        with progress_bar() as progress:
-            result = job(
-                opened,
-                output,
-                data,
-                options=options,
-                sampling=sampling,
-                evaluate=_function(evaluate),
-                progress=progress,
-            )
-    except KeyboardInterrupt:
-        print("bnfold: interrupted; nothing was written", file=sys.stderr)
-        raise typer.Exit(130) from None
+    measure = _function(evaluate)
+    opened = source.open(model, data, sampling)
+    with progress_bar() as progress:
+        result = job(
+            opened,
+            output,
+            data,
+            options=options,
+            sampling=sampling,
+            evaluate=measure,
+            progress=progress,
+        )
     if result is not None:  # the first of several processes speaks for all
         import bnfold.reports.recalibration  # noqa: F401  registers the text report
 
-        finish(result, format, verbose=verbose, report=report)
+        shown.finish(result)
 
 
 def _function(name: str | None) -> Evaluate | None:
@@ -220,21 +186,3 @@ def _bytes(text: str | None) -> int | None:
     if found is None:
         raise UsageError(f"--cache-memory is a number of bytes such as 512M or 4G, not {text}")
     return int(float(found[1]) * 2 ** _UNITS[found[2].upper()])
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower())
-    if found is None or not int(found[1]) or (found[2] and not int(found[2])):
-        raise UsageError(f"--image-size is HEIGHTxWIDTH such as 224x224, not {text}")
-    return int(found[1]), int(found[2] or found[1])
-
-
-def _numbers(text: str | None, option: str) -> tuple[float, ...]:
-    if text is None:
-        return ()
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"{option} takes numbers such as 0.485,0.456,0.406, not {text}") from None

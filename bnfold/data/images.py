@@ -15,6 +15,9 @@ from bnfold.errors import DataError, MissingExtraError, UsageError
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 _MODES = {"rgb": "RGB", "bgr": "RGB", "gray": "L"}
+_RANK = 4
+
+Shape = tuple[int | None, ...]
 
 
 def is_image(path: Path) -> bool:
@@ -39,11 +42,10 @@ class ImageFiles:
         except ImportError:
             raise MissingExtraError("reading images", "images") from None
         self._files, self._options = files, options
-        self._spec = _image_input(inputs)
-        assert self._spec.shape is not None
-        self._last = _channels_last(self._spec, options)
-        plane = self._spec.shape[1:3] if self._last else self._spec.shape[2:4]
-        channels = self._spec.shape[3 if self._last else 1]
+        self._spec, shape = _image_input(inputs)
+        self._last = _channels_last(shape, options)
+        plane = shape[1:3] if self._last else shape[2:4]
+        channels = shape[3 if self._last else 1]
         self._color = options.color or ("gray" if channels == 1 else "rgb")
         if self._color not in _MODES:
             raise UsageError(f"--color is one of {', '.join(_MODES)}, not {options.color}")
@@ -85,21 +87,21 @@ class ImageFiles:
         return colours if self._std is None else colours / self._std
 
 
-def _image_input(inputs: Sequence[InputSpec]) -> InputSpec:
-    fitting = [spec for spec in inputs if spec.shape is not None and len(spec.shape) == 4]
-    if len(inputs) != 1 or not fitting:
+def _image_input(inputs: Sequence[InputSpec]) -> tuple[InputSpec, Shape]:
+    """The one input, and its shape, of which nothing may be known yet."""
+    shapes = [spec.shape or (None,) * _RANK for spec in inputs]
+    if len(inputs) != 1 or len(shapes[0]) != _RANK:
         wanted = "; ".join(spec.describe() for spec in inputs)
         raise DataError(f"images fit a model with one input of rank 4, but this one wants {wanted}")
-    return fitting[0]
+    return inputs[0], shapes[0]
 
 
-def _channels_last(spec: InputSpec, options: SampleOptions) -> bool:
+def _channels_last(shape: Shape, options: SampleOptions) -> bool:
     if options.layout is not None:
         if options.layout.upper() not in ("NCHW", "NHWC"):
             raise UsageError(f"--layout is NCHW or NHWC, not {options.layout}")
         return options.layout.upper() == "NHWC"
-    assert spec.shape is not None
-    return spec.shape[1] not in (1, 3) and spec.shape[3] in (1, 3)
+    return shape[1] not in (1, 3) and shape[3] in (1, 3)
 
 
 def _known(plane: tuple[int | None, ...]) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bnfold.data import arrays, callables, images, safetensors, tables, tensors
 from bnfold.data.concatenated import Concatenated
-from bnfold.data.signature import InputSpec
+from bnfold.data.signature import InputSpec, row_specs
 from bnfold.data.source import Sample, SampleOptions, Source, choose
 from bnfold.errors import DataError
 
@@ -36,7 +36,9 @@ def open_sample(
     Args:
         source: a file or folder or glob (see `KINDS`), or ``module:callable`` or
             ``file.py:callable``, which is called and yields arrays, tuples or dicts. Arrays are
-            named as the inputs, or there is one of each; further ones (labels) are left out.
+            named as the inputs, or there is one of each; further ones (labels) are left out. The
+            first axis counts samples; where the inputs' own first axes differ, a sample is all
+            that one call takes.
         inputs: what the model wants.
         options: which rows to take, and how to read images; all rows by default.
 
@@ -46,7 +48,7 @@ def open_sample(
         MissingExtraError: where the kind needs a package that is not installed.
     """
     options = options or SampleOptions()
-    opened = _open(str(source), inputs, options)
+    opened = _open(str(source), row_specs(inputs), options)
     if not opened.count:
         raise DataError(f"{source} holds no samples; give at least one")
     sample = Sample(str(source), opened, tuple(inputs), choose(opened.count, options))

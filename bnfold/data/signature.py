@@ -1,8 +1,9 @@
-"""One input of a model, as its signature declares it."""
+"""What a model takes, as its signature declares it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,3 +25,32 @@ class InputSpec:
             else ", ".join("?" if n is None else str(n) for n in self.shape)
         )
         return f"{self.name} {self.dtype or 'of unknown type'} [{dims}]"
+
+
+def takes_whole_calls(inputs: Sequence[InputSpec]) -> bool:
+    """Whether the inputs have no common first axis that could count samples.
+
+    So it is with recurrent states beside a signal (first axes 1 and 2, say), and with scalars. A
+    sample is then everything that one call takes.
+    """
+    firsts = {spec.shape[:1] for spec in inputs if spec.shape is not None}
+    fixed = firsts - {(None,)}
+    return () in firsts or len(fixed) > 1 or (len(firsts) > 1 and fixed != {(1,)})
+
+
+def samples_per_run(inputs: Sequence[InputSpec]) -> int | None:
+    """How many samples every run of the model takes; None where any number will do."""
+    if takes_whole_calls(inputs):
+        return 1
+    return next(
+        (spec.shape[0] for spec in inputs if spec.shape and spec.shape[0] is not None), None
+    )
+
+
+def row_specs(inputs: Sequence[InputSpec]) -> tuple[InputSpec, ...]:
+    """The inputs with a first axis that counts samples."""
+    if not takes_whole_calls(inputs):
+        return tuple(inputs)
+    return tuple(
+        spec if spec.shape is None else replace(spec, shape=(None, *spec.shape)) for spec in inputs
+    )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bnfold.data.signature import InputSpec
+from bnfold.data.signature import InputSpec, row_specs, samples_per_run, takes_whole_calls
 from bnfold.errors import DataError
 
 Arrays = Mapping[str, NDArray[Any]]
 Indices = NDArray[np.int64]
+_WHOLE_CALL = "; as its inputs share no batch axis, each sample is all that one call takes"
 
 
 class Source(Protocol):
@@ -54,7 +55,10 @@ class SampleOptions:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Rows of a source that fit a model's inputs; the first axis of each array counts them."""
+    """Rows of a source that fit a model's inputs.
+
+    ``per_run``: how many of them each run of the model takes, None where any number will do.
+    """
 
     name: str
     source: Source
@@ -65,21 +69,27 @@ class Sample:
     def count(self) -> int:
         return len(self.rows)
 
+    @property
+    def per_run(self) -> int | None:
+        return samples_per_run(self.inputs)
+
     def read(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
         """The samples from ``start`` up to ``stop`` by input name, in the inputs' types.
+
+        Where a sample is a whole call, only one can be read at a time.
 
         Raises:
             DataError: where they cannot be read or do not fit.
         """
-        found = named(self.source.read(self.rows[start:stop]), self.inputs, self.name)
-        for spec in self.inputs:
-            check(spec, found[spec.name], self.name)
-        return {s.name: np.ascontiguousarray(found[s.name], dtype=s.dtype) for s in self.inputs}
-
-    def batches(self, size: int) -> Iterator[dict[str, NDArray[Any]]]:
-        """Consecutive batches, the last one as small as what is left."""
-        for start in range(0, self.count, size):
-            yield self.read(start, min(start + size, self.count))
+        specs, whole = row_specs(self.inputs), takes_whole_calls(self.inputs)
+        found = named(self.source.read(self.rows[start:stop]), specs, self.name)
+        for spec in specs:
+            check(spec, found[spec.name], self.name, _WHOLE_CALL if whole else "")
+        feeds = {s.name: np.ascontiguousarray(found[s.name], dtype=s.dtype) for s in specs}
+        if not whole:
+            return feeds
+        assert stop - start == 1
+        return {name: array.reshape(array.shape[1:]) for name, array in feeds.items()}
 
 
 def choose(count: int, options: SampleOptions) -> Indices:
@@ -107,8 +117,8 @@ def named(found: Arrays, inputs: Sequence[InputSpec], where: str) -> dict[str, N
     return {spec.name: found[spec.name] for spec in inputs}
 
 
-def check(spec: InputSpec, array: NDArray[Any], where: str) -> None:
-    """Compares a batch with an input.
+def check(spec: InputSpec, array: NDArray[Any], where: str, hint: str = "") -> None:
+    """Compares a batch with an input; ``hint`` ends the message.
 
     Raises:
         DataError: with both sides, where shape or type do not fit.
@@ -126,5 +136,5 @@ def check(spec: InputSpec, array: NDArray[Any], where: str) -> None:
     if not fits or not (numbers or (not whole and "float" in array.dtype.name)):
         shape = ", ".join(["samples", *map(str, array.shape[1:])])
         raise DataError(
-            f"{where} gives {array.dtype} [{shape}], but the model wants {spec.describe()}"
+            f"{where} gives {array.dtype} [{shape}], but the model wants {spec.describe()}{hint}"
         )

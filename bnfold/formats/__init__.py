@@ -6,19 +6,23 @@ What a format owes is written down as two protocols; nothing else of bnfold look
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from bnfold.data import InputSpec
+from bnfold.data import InputSpec, SampleOptions, open_sample
 from bnfold.errors import MissingExtraError, UsageError
 from bnfold.graph import Graph
 from bnfold.planning import Plan
+from bnfold.recalibration.edit import Restatistic
+from bnfold.recalibration.observer import Observer, RuntimeOptions
 from bnfold.verification import Bench, LocalBench
 
 Arrays = Mapping[str, NDArray[Any]]
+_EXAMPLES = 2  # a tracer takes a batch of one for a constant
 
 
 class Model(Protocol):
@@ -27,6 +31,10 @@ class Model(Protocol):
     path: Path
     format: str
     notes: list[str]
+
+    @property
+    def file(self) -> Path:
+        """The file that holds the weights; ``path`` where the model was made without one."""
 
     @property
     def sha256(self) -> str: ...
@@ -45,20 +53,38 @@ class Model(Protocol):
             RuntimeUnavailableError: where no runtime executes the model.
         """
 
-    def edit(self, plan: Plan) -> Edited:
-        """A copy with the edits of ``plan`` carried out; nothing is written yet."""
+    def edit(self, plan: Plan, *, keep_modules: bool = False) -> Edited:
+        """A copy with the edits of ``plan`` carried out; nothing is written yet.
+
+        ``keep_modules``: it will be written as a state dict for the unchanged class.
+
+        Raises:
+            UsageError: where the format has no such thing.
+        """
 
     def comparison(self, other: Model, scratch: Path) -> Bench:
         """This model beside another of the same signature."""
 
+    def observer(self, scratch: Path, options: RuntimeOptions) -> Observer:
+        """What cuts runnable pieces out of this model; ``scratch`` is a folder for them.
+
+        Raises:
+            UsageError: where it has no runtime, or that cannot run so.
+        """
+
+    def restated(self, edits: Sequence[Restatistic]) -> Restated:
+        """A copy with new statistics; nothing is written yet."""
+
 
 class Edited(Protocol):
-    """An edited copy."""
+    """An edited copy. ``key_map``: which names of a state dict changed, None where there is none."""
 
     @property
     def node_count(self) -> int: ...
     @property
     def batch_norm_count(self) -> int: ...
+    @property
+    def key_map(self) -> dict[str, list[str]] | None: ...
 
     def write(self, path: Path) -> list[Path]:
         """Writes the copy into files at and beside ``path``; the one to open comes last."""
@@ -70,12 +96,24 @@ class Edited(Protocol):
         """The pieces that the plan changed, None where they cannot be observed."""
 
 
+class Restated(Protocol):
+    """A copy with new statistics."""
+
+    def write(self, path: Path) -> list[Path]:
+        """Writes it into files at and beside ``path``; the one to open comes last."""
+
+    def reopened(self, written: Path) -> Model:
+        """What `write` wrote, read back from its file."""
+
+
 def open_model(
     source: str | Path,
     *,
     freeze_initializers: bool = False,
     weights: Path | None = None,
     inputs: Sequence[str] = (),
+    data: str | Path | None = None,
+    sampling: SampleOptions | None = None,
     allow_pickle: bool = False,
 ) -> Model:
     """Opens a model, told apart by content, or builds one from a factory.
@@ -85,16 +123,17 @@ def open_model(
         freeze_initializers: take ONNX initializers that are also graph inputs for constants.
         weights: a checkpoint for the module of a factory.
         inputs: example inputs for a module that has to be traced, as ``1x3x224x224:float32``.
+        data: a sample whose first rows are such inputs where ``inputs`` names none.
+        sampling: how to read images of it.
         allow_pickle: load files that hold Python objects, which runs code from them.
 
     Raises:
         ModelError: where it is missing, damaged or of an unknown kind.
         MissingExtraError: where it needs torch, and torch is not installed.
         UsageError: where the options do not fit the model.
+        DataError: where ``data`` is needed and cannot be read.
     """
-    from bnfold.formats.detect import Content, content_of
-
-    if not _is_factory(str(source)) and content_of(Path(source)) is Content.ONNX:
+    if is_onnx(source):
         if weights or inputs or allow_pickle:
             raise UsageError(
                 f"{source} is an ONNX model; --weights, --input and --allow-pickle are for PyTorch"
@@ -106,7 +145,29 @@ def open_model(
         raise MissingExtraError(f"{source} is a PyTorch model, which", "torch")
     from bnfold.formats.torch import open_torch
 
-    return open_torch(source, weights=weights, inputs=inputs, allow_pickle=allow_pickle)
+    examples = None if data is None else partial(_first_rows, data, sampling)
+    return open_torch(
+        source, weights=weights, inputs=inputs, examples=examples, allow_pickle=allow_pickle
+    )
+
+
+def is_onnx(source: str | Path) -> bool:
+    """Whether ``source`` names an ONNX file.
+
+    Raises:
+        ModelError: where it names a file that is missing or of an unknown kind.
+    """
+    from bnfold.formats.detect import Content, content_of
+
+    return not _is_factory(str(source)) and content_of(Path(source)) is Content.ONNX
+
+
+def _first_rows(
+    data: str | Path, sampling: SampleOptions | None, wanted: Sequence[InputSpec]
+) -> Arrays:
+    """A small batch for the tracer."""
+    sample = open_sample(data, wanted, sampling)
+    return sample.read(0, min(_EXAMPLES, sample.count))
 
 
 def _is_factory(source: str) -> bool:

@@ -13,13 +13,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bnfold.data import open_sample
-from bnfold.errors import OutputError, UsageError
+from bnfold.data import SampleOptions, open_sample
+from bnfold.errors import OutputError
 from bnfold.formats import Model
 from bnfold.planning import Plan
+from bnfold.recalibration.batches import Batches
 
 FORMAT_VERSION = "1.0"
-_SETS, _BATCH = 4, 16
+DEFAULT_SAMPLES, _BATCH = 64, 16
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -52,8 +53,15 @@ def notes_of(plan: Plan) -> tuple[str, ...]:
     return plan.notes if plan.batch_norms else (*plan.notes, NO_BATCH_NORM)
 
 
-def comparison_inputs(model: Model, data: str | Path | None) -> tuple[Sequence[Arrays], str]:
+def comparison_inputs(
+    model: Model, data: str | Path | None, sampling: SampleOptions | None = None
+) -> tuple[Sequence[Arrays], str]:
     """A few sets of inputs, and where they come from in words.
+
+    Args:
+        model: an opened model.
+        data: a sample; None makes inputs from the signature.
+        sampling: which rows of it to take; 64 at most by default.
 
     Raises:
         DataError: where the data does not fit, or none can be made up.
@@ -61,15 +69,10 @@ def comparison_inputs(model: Model, data: str | Path | None) -> tuple[Sequence[A
     """
     if data is None:
         return model.generated_inputs(), "generated from the input signature"
-    sample = open_sample(data, model.inputs)
-    fixed = {spec.shape[0] for spec in model.inputs if spec.shape} - {None}
-    size = min((n for n in fixed if n is not None), default=_BATCH)
-    sets = [b for b, _ in zip(sample.batches(size), range(_SETS), strict=False)]
-    full = [b for b in sets if all(len(a) == size for a in b.values())]
-    chosen = full if fixed else sets
-    if not chosen:
-        raise UsageError(f"{data} holds fewer than {size} samples, the model's fixed batch size")
-    return chosen, f"{data}, {sum(len(next(iter(b.values()))) for b in chosen)} samples"
+    sample = open_sample(data, model.inputs, sampling or SampleOptions(samples=DEFAULT_SAMPLES))
+    batches = Batches(sample, _BATCH)
+    feeds = [batches[index].feeds for index in range(len(batches))]
+    return feeds, f"{data}, {sample.count} samples"
 
 
 def check_target(target: Path, source: Path, *, force: bool) -> None:

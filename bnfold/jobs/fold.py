@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bnfold.data import SampleOptions
 from bnfold.errors import RuntimeUnavailableError, UsageError
 from bnfold.files import file_sha256
 from bnfold.formats import Edited, Model
 from bnfold.jobs.common import (
     FORMAT_VERSION,
+    Arrays,
     ModelInfo,
     check_target,
     comparison_inputs,
@@ -82,6 +85,7 @@ def fold(
     target: Path | None,
     *,
     data: str | Path | None = None,
+    sampling: SampleOptions | None = None,
     verified: bool = True,
     strict: bool = False,
     force: bool = False,
@@ -94,6 +98,7 @@ def fold(
         model: an opened model.
         target: the file to write; None plans only.
         data: a sample to verify on; None makes inputs from the signature.
+        sampling: which rows of it to take; 64 at most by default.
         verified: compare outputs before anything is written.
         strict: write nothing where a BatchNorm has to stay.
         force: allow ``target`` to be the input.
@@ -108,23 +113,21 @@ def fold(
     if target is not None:
         check_target(target, model.path, force=force)
     plan = make_plan(model.graph, reparameterize=reparameterize)
-    edited = model.edit(plan)
-    if keep_modules:
-        if not hasattr(edited, "keep_modules"):
-            raise UsageError("--keep-modules writes a PyTorch state dict; this is an ONNX model")
-        edited.keep_modules = True
+    edited = model.edit(plan, keep_modules=keep_modules)
     outcome = _Outcome(model, plan, edited)
     if target is None or (strict and plan.kept):
         return outcome.result(refused_by_strict=strict and plan.kept > 0)
     with scratch_folder(target) as scratch:
         files = edited.write(scratch / target.name)
-        verification = _verified(model, edited, files[-1], data) if verified else None
+        verification = None
+        if verified:
+            feeds, inputs = _inputs(model, data, sampling)
+            verification = _verified(edited, files[-1], feeds, inputs)
         if verification is not None and not verification.passed:
             return outcome.result(verification)
         publish(files, target)
-    return outcome.result(
-        verification, Output(str(target), file_sha256(target), getattr(edited, "key_map", None))
-    )
+    written = Output(str(target), file_sha256(target), edited.key_map)
+    return outcome.result(verification, written)
 
 
 @dataclass(frozen=True)
@@ -152,15 +155,20 @@ class _Outcome:
         )
 
 
-def _verified(model: Model, edited: Edited, written: Path, data: str | Path | None) -> Verification:
+def _inputs(
+    model: Model, data: str | Path | None, sampling: SampleOptions | None
+) -> tuple[Sequence[Arrays], str]:
     try:
-        feeds, inputs = comparison_inputs(model, data)
+        return comparison_inputs(model, data, sampling)
     except RuntimeUnavailableError as error:
         raise UsageError(
             f"the fold of {model.path} cannot be verified, because the model itself does not run "
             f"on inputs made from its signature ({error}); give inputs with --data, or write it unproven "
             "with --no-verify"
         ) from None
+
+
+def _verified(edited: Edited, written: Path, feeds: Sequence[Arrays], inputs: str) -> Verification:
     with scratch_folder() as scratch:
         bench = edited.bench(written, scratch)
         return verify(bench, feeds, lambda: edited.local_bench(feeds[0], scratch), inputs)

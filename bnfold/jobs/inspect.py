@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ import numpy as np
 
 from bnfold.algebra.affine import Array
 from bnfold.audit import Drift, Finding, Observed, Selection, run_rules
+from bnfold.audit.chains import chains
 from bnfold.data import SampleOptions, open_sample
 from bnfold.formats import Model
 from bnfold.graph import Node, Norm
 from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, notes_of, scratch_folder
-from bnfold.planning import Decision, Plan, make_plan
+from bnfold.planning import Decision, Plan, Reason, make_plan
+from bnfold.recalibration.observer import RuntimeOptions
 
 DEFAULT_SAMPLES = 512
 
@@ -44,8 +46,10 @@ class Range:
 class NormReport:
     """One BatchNorm: settings, ranges of its parameters, and its predicted decision.
 
-    ``epsilon`` is None where the file does not say. ``norm`` and ``observed`` are the arrays that
-    the ranges and the drift come from.
+    ``epsilon`` and ``momentum`` are None where the file does not say; ``momentum`` is the file's
+    own number, which PyTorch and ONNX count in opposite ways. ``decision`` is None where nobody
+    can tell: a checkpoint has no graph. ``norm`` and ``observed`` are the arrays that the ranges
+    and the drift come from.
     """
 
     name: str
@@ -56,7 +60,7 @@ class NormReport:
     variance: Range
     scale: Range
     shift: Range
-    decision: Decision
+    decision: Decision | None
     norm: Norm = field(repr=False, compare=False)
     observed: Observed | None = field(default=None, repr=False, compare=False)
 
@@ -68,14 +72,20 @@ class NormReport:
         return Drift.of(self.norm, self.observed)
 
     @classmethod
-    def of(cls, node: Node, decision: Decision, observed: Observed | None = None) -> NormReport:
+    def of(
+        cls,
+        node: Node,
+        decision: Decision | None,
+        format: str,
+        observed: Observed | None = None,
+    ) -> NormReport:
         kind = node.kind
         assert isinstance(kind, Norm)
         return cls(
             node.name,
             kind.channels,
             kind.epsilon,
-            kind.momentum,
+            _own_momentum(kind, format),
             Range.of(kind.mean),
             Range.of(kind.variance),
             Range.of(kind.scale),
@@ -96,14 +106,21 @@ class NormReport:
             "variance": self.variance.to_json(),
             "scale": self.scale.to_json(),
             "shift": self.shift.to_json(),
-            "decision": self.decision.to_json(),
+            "decision": self.decision.to_json() if self.decision else None,
             "drift": drift.to_json() if drift else None,
         }
 
 
+def _own_momentum(norm: Norm, format: str) -> float | None:
+    """As the file has it: ONNX gives the weight of the old value, PyTorch that of the new batch."""
+    if norm.momentum is None or format != "onnx":
+        return norm.momentum
+    return 1.0 - norm.momentum
+
+
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect` found."""
+    """What `inspect` found. ``plan`` is empty for a checkpoint, about which nothing is decided."""
 
     model: ModelInfo
     batch_norms: tuple[NormReport, ...]
@@ -111,6 +128,11 @@ class Inspection:
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     data: str | None = None
+
+    @property
+    def undecided(self) -> int:
+        """How many BatchNorm there are of which nobody can tell what becomes of them."""
+        return sum(report.decision is None for report in self.batch_norms)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -126,6 +148,7 @@ class Inspection:
                 "batch_norms": len(self.batch_norms),
                 "foldable": self.plan.foldable,
                 "kept": self.plan.kept,
+                "unknown": self.undecided,
                 "affines": len(self.plan.affines),
             },
         }
@@ -138,6 +161,7 @@ def inspect(
     selection: Selection | None = None,
     data: str | Path | None = None,
     sampling: SampleOptions | None = None,
+    runtime: RuntimeOptions | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
     """Reports every BatchNorm of ``model``, what is wrong with it, and what `fold` would do.
@@ -147,35 +171,36 @@ def inspect(
         reparameterize: predict with parallel linear branches merged.
         selection: which rules of the audit run; None means all.
         data: a sample to compare the stored statistics with; see `bnfold.data.open_sample`.
-        sampling: which rows of it to take.
+        sampling: which rows of it to take; 512 at most by default.
+        runtime: how to run them.
         progress: called while the data is run, with the stage and how much of how much is done.
 
     Raises:
         DataError: where the data does not fit.
         RuntimeUnavailableError: where ``data`` is given and no runtime executes the model.
     """
-    plan = make_plan(model.graph, reparameterize=reparameterize)
-    observed = _observed(model, data, sampling, progress) if data is not None else {}
+    planned = make_plan(model.graph, reparameterize=reparameterize)
+    plan = replace(planned, decisions=tuple(filter(_is_decided, planned.decisions)))
+    observed: Mapping[str, Observed] = {}
+    if data is not None:
+        from bnfold.audit.observing import observe
+
+        sample = open_sample(data, model.inputs, sampling or SampleOptions(samples=DEFAULT_SAMPLES))
+        with scratch_folder() as folder:
+            observer = model.observer(folder, runtime or RuntimeOptions())
+            observed = observe(observer, sample, progress)
     decisions = {decision.name: decision for decision in plan.batch_norms}
     reports = tuple(
-        NormReport.of(node, decisions[node.name], observed.get(node.name))
+        NormReport.of(node, decisions.get(node.name), model.format, observed.get(node.name))
         for node in model.graph.norms
     )
     findings = run_rules(model, plan, selection, observed)
     where = None if data is None else str(data)
-    return Inspection(ModelInfo.of(model), reports, plan, findings, notes_of(plan), where)
+    # Where a normalisation stands written out as single operations, a rule says so.
+    notes = planned.notes if any(chains(model.graph)) else notes_of(planned)
+    return Inspection(ModelInfo.of(model), reports, plan, findings, notes, where)
 
 
-def _observed(
-    model: Model,
-    data: str | Path,
-    sampling: SampleOptions | None,
-    progress: Progress | None,
-) -> Mapping[str, Observed]:
-    from bnfold.audit.observing import observe
-    from bnfold.jobs.observing import observer_of
-
-    sample = open_sample(data, model.inputs, sampling or SampleOptions(samples=DEFAULT_SAMPLES))
-    with scratch_folder() as folder:
-        observer = observer_of(model, folder, "CPUExecutionProvider", None)
-        return observe(observer, sample, model.inputs, progress)
+def _is_decided(decision: Decision) -> bool:
+    """Whether it says something: a checkpoint has no graph to decide on."""
+    return decision.reason is None or decision.reason.reason is not Reason.NO_GRAPH

@@ -13,7 +13,6 @@ from bnfold.files import file_sha256
 from bnfold.formats import Model
 from bnfold.jobs.common import ModelInfo, check_target, publish, scratch_folder
 from bnfold.jobs.fold import Output
-from bnfold.jobs.observing import observer_of, reopened, restated
 from bnfold.jobs.recalibration_result import (
     DEFAULT_SAMPLES,
     Cost,
@@ -72,7 +71,7 @@ def recalibrate(
     processes = launched_processes()
     try:
         with scratch_folder() as folder:
-            observer = observer_of(model, folder, options.provider, options.threads)
+            observer = model.observer(folder, options.runtime)
             selection = select(observer, str(model.path), options.only, options.skip)
             sample = open_sample(
                 data, model.inputs, sampling or SampleOptions(samples=DEFAULT_SAMPLES)
@@ -110,7 +109,7 @@ class _Job:
         self.run = Run(
             self.observer,
             self.plan,
-            Batches(self.sample, self.options.batch_size, self.model.inputs),
+            Batches(self.sample, self.options.batch_size),
             processes,
             ActivationCache(self.folder, self.options.cache_memory),
             self.variance == "unbiased",
@@ -137,9 +136,9 @@ class _Job:
             for new in [found.new[p.name]]
         ]
         with scratch_folder(target) as scratch:
-            copy = restated(self.model, edits)
+            copy = self.model.restated(edits)
             files = copy.write(scratch / target.name)
-            check, outputs = self._prove(reopened(copy, files[-1]), found)
+            check, outputs = self._prove(copy.reopened(files[-1]), found)
             evaluation = self._evaluate(evaluate, files[-1])
             output = None
             if (check.agrees or not check.expected) and (evaluation is None or evaluation.passed):
@@ -153,12 +152,12 @@ class _Job:
         options = self.options
         values = sum(found.measured[p.name].whole.count * p.norm.channels for p in self.populations)
         size = proof_batch_size(options.batch_size, values / self.sample.count)
-        after = observer_of(written, self.folder, options.provider, options.threads)
+        after = written.observer(self.folder, options.runtime)
         return Proof(
             self.observer,
             after,
             self.populations,
-            Batches(self.sample, size, self.model.inputs),
+            Batches(self.sample, size),
             self.progress,
             options.prior,
             self.variance == "unbiased",
@@ -168,7 +167,7 @@ class _Job:
     def _evaluate(self, evaluate: Evaluate | None, written: Path) -> Evaluation | None:
         if evaluate is None:
             return None
-        before, after = _score(evaluate, _file_of(self.model)), _score(evaluate, written)
+        before, after = _score(evaluate, self.model.file), _score(evaluate, written)
         return Evaluation(before, after, self.options.max_drop)
 
     def _result(
@@ -232,12 +231,6 @@ def _score(evaluate: Evaluate, path: Path) -> float:
     if math.isnan(score):
         raise DataError("the function given with --evaluate returned NaN")
     return score
-
-
-def _file_of(model: Model) -> Path:
-    """The weights, where what the user named is a factory."""
-    file: Path | None = getattr(model, "_file", None)
-    return file or model.path
 
 
 def _split_note(name: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bnfold.jobs.common import FORMAT_VERSION, ModelInfo
 from bnfold.jobs.fold import Output
 from bnfold.recalibration.changes import NormChange
-from bnfold.recalibration.observer import Convention
+from bnfold.recalibration.observer import Convention, RuntimeOptions
 from bnfold.recalibration.proof import OutputChange, SelfCheck
 from bnfold.recalibration.reach import Untouched
 
@@ -35,8 +35,7 @@ class RecalibrationOptions:
     batch_size: int = DEFAULT_BATCH
     cache_memory: int | None = None
     max_drop: float = 0.0
-    provider: str = "CPUExecutionProvider"
-    threads: int | None = None
+    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
     force: bool = False
 
 

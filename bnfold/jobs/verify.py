@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnfold.data import InputSpec
+from bnfold.data import InputSpec, SampleOptions
 from bnfold.errors import UsageError
 from bnfold.formats import Model
 from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, comparison_inputs, scratch_folder
@@ -36,8 +36,20 @@ class VerifyResult:
         }
 
 
-def verify(reference: Model, candidate: Model, *, data: str | Path | None = None) -> VerifyResult:
+def verify(
+    reference: Model,
+    candidate: Model,
+    *,
+    data: str | Path | None = None,
+    sampling: SampleOptions | None = None,
+) -> VerifyResult:
     """Compares two models on the same inputs, the reference's own rounding as the yardstick.
+
+    Args:
+        reference: the model to trust.
+        candidate: the other.
+        data: a sample; None makes inputs from the signature.
+        sampling: which rows of it to take; 64 at most by default.
 
     Raises:
         UsageError: where their inputs or outputs differ in name.
@@ -45,7 +57,7 @@ def verify(reference: Model, candidate: Model, *, data: str | Path | None = None
         RuntimeUnavailableError: where one of them does not run.
     """
     _check_signatures(reference, candidate)
-    feeds, inputs = comparison_inputs(reference, data)
+    feeds, inputs = comparison_inputs(reference, data, sampling)
     with scratch_folder() as scratch:
         bench = reference.comparison(candidate, scratch)
         outcome = compare(bench, feeds, lambda: None, inputs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnfold.algebra.moments import SampleMoments, sample_moments
-from bnfold.data import InputSpec, Sample
+from bnfold.data import Sample
 from bnfold.errors import DataError
 
 
@@ -45,21 +44,14 @@ class Batch:
 class Batches:
     """Random access to the batches of a sample."""
 
-    def __init__(self, sample: Sample, size: int, inputs: Sequence[InputSpec]) -> None:
+    def __init__(self, sample: Sample, size: int) -> None:
         """Prepares it.
 
         Args:
             sample: what to cut up.
             size: samples to a batch, overruled by a fixed batch dimension of the model.
-            inputs: the model's signature.
         """
-        fixed = {spec.shape[0] for spec in inputs if spec.shape} - {None}
-        if len(fixed) > 1:
-            wanted = "; ".join(spec.describe() for spec in inputs)
-            raise DataError(
-                f"the first axes of {wanted} differ, so that they hold no batch of samples"
-            )
-        self.fixed = next(iter(fixed), None)
+        self.fixed = sample.per_run
         self.size = self.fixed or size
         self.samples = sample.count
         self._sample = sample

@@ -18,6 +18,20 @@ from bnfold.graph import Graph, Node, Norm
 
 Arrays = Mapping[str, NDArray[Any]]
 Convention = Literal["biased", "unbiased"]
+CPU_PROVIDER, CPU_DEVICE = "CPUExecutionProvider", "cpu"
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """How pieces run.
+
+    ``threads`` None: the runtime's choice. ``provider``: onnxruntime's, for ONNX models.
+    ``device``: torch's, as ``cuda`` or ``cuda:1``, for PyTorch models.
+    """
+
+    threads: int | None = None
+    provider: str = CPU_PROVIDER
+    device: str = CPU_DEVICE
 
 
 @dataclass(frozen=True, eq=False)

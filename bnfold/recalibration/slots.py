@@ -40,10 +40,11 @@ class Slots:
 
     def add(self, batch: int, moments: SampleMoments) -> None:
         """Adds the samples of one batch."""
+        first = batch * len(moments.mean) % 2  # so that batches of one sample alternate as well
         for parity in (0, 1):
             key = batch % SLOTS, parity
             before = self._slots.get(key, Moments.empty(self.channels))
-            self._slots[key] = before.merge(moments[parity::2].pooled())
+            self._slots[key] = before.merge(moments[(parity + first) % 2 :: 2].pooled())
 
     def packed(self) -> Array:
         """Shape ``(slots, 2, 1 + 2 C)``, float64: count, mean and m2; zero where nothing was added."""

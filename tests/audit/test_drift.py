@@ -71,7 +71,7 @@ def _observed(tmp_path: Path, data: np.ndarray, batch: int | None = None) -> Obs
     np.save(tmp_path / "x.npy", data)
     opened = OnnxModel(tmp_path / "m.onnx")
     sample = open_sample(tmp_path / "x.npy", opened.inputs)
-    return observe(OnnxObserver(opened, tmp_path), sample, opened.inputs)["bn"]
+    return observe(OnnxObserver(opened, tmp_path), sample)["bn"]
 
 
 @pytest.mark.parametrize("batch", [None, 4])

@@ -107,8 +107,7 @@ def test_two_inputs_from_any_source(save: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["x"], X)
     np.testing.assert_array_equal(found["y"], Y)
     assert found["x"].dtype == np.float32 and found["y"].dtype == np.int64
-    sizes = [len(b["x"]) for b in sample.batches(4)]
-    assert sizes == [4, 4, 2]
+    assert len(sample.read(4, 8)["x"]) == 4
 
 
 @pytest.mark.parametrize("name", ["single", "array"])

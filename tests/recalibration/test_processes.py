@@ -16,6 +16,7 @@ from bnfold.errors import DataError
 from bnfold.formats import open_model
 from bnfold.jobs.recalibrate import recalibrate
 from bnfold.jobs.recalibration_result import RecalibrationOptions
+from bnfold.recalibration.observer import RuntimeOptions
 from bnfold.recalibration.slots import SLOTS, Measured, Slots, measured, own_batches
 
 from .networks import SAMPLES, digits
@@ -57,7 +58,7 @@ def _process(rank: int, size: int, port: int, folder: Path, results: Any) -> Non
         "RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank),
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1",
     }  # fmt: skip
-    options = RecalibrationOptions(batch_size=16, threads=1)
+    options = RecalibrationOptions(batch_size=16, runtime=RuntimeOptions(threads=1))
     try:
         result = recalibrate(
             open_model(STALE), folder / f"{size}.onnx", folder / "x.npy", options=options
@@ -89,7 +90,7 @@ def _launch(size: int, folder: Path) -> dict[int, str | None]:
 def test_one_two_and_three_processes(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     np.save(tmp_path / "x.npy", digits(113))
-    options = RecalibrationOptions(batch_size=16, threads=1)
+    options = RecalibrationOptions(batch_size=16, runtime=RuntimeOptions(threads=1))
     recalibrate(open_model(STALE), tmp_path / "1.onnx", tmp_path / "x.npy", options=options)
     for size in (2, 3):
         assert _launch(size, tmp_path) == {0: "wrote", **dict.fromkeys(range(1, size))}

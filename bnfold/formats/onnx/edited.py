@@ -29,6 +29,8 @@ class OnnxEdited:
     def batch_norm_count(self) -> int:
         return count_nodes(self._editor.proto.graph, BATCH_NORMS)
 
+    key_map = None
+
     def write(self, path: Path) -> list[Path]:
         taken = {file.name for file in self._model.store.external_files(self._model.proto)}
         data_name = f"{path.name}.data"

@@ -11,7 +11,7 @@ import onnx
 from onnx import inliner
 
 from bnfold.data import InputSpec
-from bnfold.errors import RuntimeUnavailableError
+from bnfold.errors import RuntimeUnavailableError, UsageError
 from bnfold.files import file_sha256
 from bnfold.formats.onnx.constants import Constants
 from bnfold.formats.onnx.counting import BATCH_NORMS, count_nodes
@@ -29,6 +29,9 @@ from bnfold.verification import Arrays, Bench
 if TYPE_CHECKING:
     from bnfold.formats import Model
     from bnfold.formats.onnx.edited import OnnxEdited
+    from bnfold.formats.onnx.restatistic import OnnxRestated
+    from bnfold.recalibration.edit import Restatistic
+    from bnfold.recalibration.observer import Observer, RuntimeOptions
 
 _FIRST_IR_WITH_OVERRIDES = 4
 
@@ -136,14 +139,39 @@ class OnnxModel:
             raise problem
         return found
 
-    def edit(self, plan: Plan) -> OnnxEdited:
+    @property
+    def file(self) -> Path:
+        return self.path
+
+    def edit(self, plan: Plan, *, keep_modules: bool = False) -> OnnxEdited:
         from bnfold.formats.onnx.edited import OnnxEdited
 
+        if keep_modules:
+            raise UsageError("--keep-modules writes a PyTorch state dict; this is an ONNX model")
         return OnnxEdited(self, plan)
 
+    def observer(self, scratch: Path, options: RuntimeOptions) -> Observer:
+        from bnfold.formats.onnx.observe import OnnxObserver
+
+        return OnnxObserver(self, scratch, options)
+
+    def restated(self, edits: Sequence[Restatistic]) -> OnnxRestated:
+        from bnfold.formats.onnx.restatistic import OnnxRestated
+
+        return OnnxRestated(self, edits)
+
     def comparison(self, other: Model, scratch: Path) -> Bench:
-        """This model, with the parameters of all its layers exposed, beside another file."""
+        """This model, with the parameters of all its layers exposed, beside another file.
+
+        Raises:
+            UsageError: where the other is no ONNX file.
+        """
         from bnfold.formats.onnx.check import bench, layers
+
+        if other.format != self.format:
+            raise UsageError(
+                f"an ONNX reference is compared with ONNX files only; name {other.path} first"
+            )
 
         return bench(self, layers(self.graph), other.path, scratch)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,20 +18,13 @@ from bnfold.formats.onnx.run import Session, quiet_options
 from bnfold.formats.onnx.save import save
 from bnfold.formats.onnx.variants import cut
 from bnfold.graph import Graph, Node, Norm
+from bnfold.recalibration.observer import CPU_DEVICE, RuntimeOptions
 
 if TYPE_CHECKING:
     from bnfold.recalibration.observer import Arrays, Convention, Statistics
 
 _MEAN, _VARIANCE = 3, 4
 _FIRST_IR_WITH_CONSTANT_INITIALIZERS = 4
-
-
-@dataclass(frozen=True)
-class RuntimeOptions:
-    """How onnxruntime runs: its execution provider, and its number of threads (None: its choice)."""
-
-    provider: str = "CPUExecutionProvider"
-    threads: int | None = None
 
 
 class OnnxObserver:
@@ -54,11 +46,16 @@ class OnnxObserver:
             model: an opened file; it is not changed.
             scratch: a folder for the pieces, which the caller removes.
             options: how to run.
+
+        Raises:
+            UsageError: where onnxruntime cannot run so.
         """
         import onnxruntime as ort
 
         self._model, self._scratch = model, scratch
         self._options = options or RuntimeOptions()
+        if self._options.device != CPU_DEVICE:
+            raise UsageError("--device is for PyTorch models; an ONNX model runs with --provider")
         if self._options.provider not in ort.get_available_providers():
             known = ", ".join(ort.get_available_providers())
             raise UsageError(f"onnxruntime has no {self._options.provider} here, only {known}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from bnfold.formats.onnx.edited import OnnxEdited
 from bnfold.formats.onnx.model import OnnxModel
@@ -22,6 +23,9 @@ class OnnxRestated(OnnxEdited):
         for edit in edits:
             restate(self._editor, edit)
         self._editor.apply(self._plan)
+
+    def reopened(self, written: Path) -> OnnxModel:
+        return OnnxModel(written)
 
 
 def restate(editor: Editor, edit: Restatistic) -> None:

@@ -19,6 +19,8 @@ from bnfold.formats.torch.state import without_prefixes
 from bnfold.formats.torch.tensors import numpy_dtype, to_numpy
 from bnfold.graph import Graph, Node, Norm, Obstacle, Shape, Value
 from bnfold.planning import Plan
+from bnfold.recalibration.edit import Restatistic
+from bnfold.recalibration.observer import RuntimeOptions
 from bnfold.verification import Arrays, Bench
 
 
@@ -60,11 +62,21 @@ class TorchCheckpoint:
     def generated_inputs(self) -> Sequence[Arrays]:
         raise self._no_graph("run")
 
-    def edit(self, plan: Plan) -> Any:
+    @property
+    def file(self) -> Path:
+        return self.path
+
+    def edit(self, plan: Plan, *, keep_modules: bool = False) -> Any:
         raise self._no_graph("folded")
 
     def comparison(self, other: Any, scratch: Path) -> Bench:
         raise self._no_graph("compared")
+
+    def observer(self, scratch: Path, options: RuntimeOptions) -> Any:
+        raise self._no_graph("run")
+
+    def restated(self, edits: Sequence[Restatistic]) -> Any:
+        raise self._no_graph("recalibrated")
 
     def _no_graph(self, what: str) -> UsageError:
         return UsageError(

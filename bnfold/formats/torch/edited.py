@@ -38,14 +38,14 @@ STATE_DICTS = (".pth", ".pt", ".bin", ".ckpt", ".th")
 class TorchEdited:
     """The outcome of a plan on a PyTorch model.
 
-    ``keep_modules`` may be set before writing: a state dict then fits the unchanged class.
+    With ``keep_modules`` it is written as a state dict that fits the unchanged class.
     """
 
-    def __init__(self, model: TorchModel, plan: Plan) -> None:
+    def __init__(self, model: TorchModel, plan: Plan, *, keep_modules: bool = False) -> None:
         self._model, self._plan = model, plan
         self._editor = Editor(model)
         self.program: ExportedProgram = self._editor.apply(plan)
-        self.keep_modules = False
+        self.keep_modules = keep_modules
 
     @property
     def node_count(self) -> int:

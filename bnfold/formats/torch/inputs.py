@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from bnfold.data import InputSpec
 from bnfold.errors import UsageError
 from bnfold.formats.torch.tensors import to_torch
 
@@ -66,13 +67,34 @@ def _example(found: re.Match[str], spec: str, generator: torch.Generator) -> tor
     return torch.randint(0, 2, shape, generator=generator).to(dtype)
 
 
-def from_arrays(
-    arrays: Mapping[str, NDArray[Any]] | Sequence[NDArray[Any]],
-) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
-    """Example tensors from a data sample."""
-    if isinstance(arrays, Mapping):
-        return [], {name: to_torch(np.asarray(array)) for name, array in arrays.items()}
-    return [to_torch(np.asarray(array)) for array in arrays], {}
+def wanted_inputs(module: nn.Module) -> list[InputSpec]:
+    """What ``forward`` cannot do without, by name; types and sizes are not known yet.
+
+    Raises:
+        UsageError: where the names do not say how many inputs there are.
+    """
+    schema = getattr(module.forward, "schema", None)  # of TorchScript
+    if schema is not None:
+        arguments = [a for a in schema.arguments if a.name != "self"]
+        names = [a.name for a in arguments if not a.has_default_value()]
+    else:
+        parameters = inspect.signature(module.forward).parameters.values()
+        required = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+        if any(p.kind in (p.VAR_POSITIONAL, p.KEYWORD_ONLY) for p in required):
+            raise UsageError(
+                f"{type(module).__name__} takes inputs by keyword only, or any number of them; "
+                "give each with --input"
+            )
+        names = [p.name for p in required]
+    return [InputSpec(name, None, None) for name in names]
+
+
+def from_arrays(arrays: Mapping[str, NDArray[Any]], module: nn.Module) -> list[torch.Tensor]:
+    """Example tensors from a data sample, numbers that are not whole in the module's own type."""
+    own = (p.dtype for p in (*module.parameters(), *module.buffers()) if p.is_floating_point())
+    dtype = next(own, torch.float32)
+    tensors = [to_torch(np.asarray(array)) for array in arrays.values()]
+    return [t.to(dtype) if t.is_floating_point() else t for t in tensors]
 
 
 def bind(

@@ -33,6 +33,9 @@ from bnfold.verification import Arrays, Bench
 if TYPE_CHECKING:
     from bnfold.formats import Model
     from bnfold.formats.torch.edited import TorchEdited
+    from bnfold.formats.torch.restatistic import TorchRestated
+    from bnfold.recalibration.edit import Restatistic
+    from bnfold.recalibration.observer import Observer, RuntimeOptions
 
 
 class TorchModel:
@@ -138,10 +141,24 @@ class TorchModel:
         values = rng.random(shape) if image else rng.standard_normal(shape)
         return values.astype(spec.dtype)
 
-    def edit(self, plan: Plan) -> TorchEdited:
+    @property
+    def file(self) -> Path:
+        return self._file or self.path
+
+    def edit(self, plan: Plan, *, keep_modules: bool = False) -> TorchEdited:
         from bnfold.formats.torch.edited import TorchEdited
 
-        return TorchEdited(self, plan)
+        return TorchEdited(self, plan, keep_modules=keep_modules)
+
+    def observer(self, scratch: Path, options: RuntimeOptions) -> Observer:
+        from bnfold.formats.torch.observe import TorchObserver
+
+        return TorchObserver(self, options)
+
+    def restated(self, edits: Sequence[Restatistic]) -> TorchRestated:
+        from bnfold.formats.torch.restatistic import TorchRestated
+
+        return TorchRestated(self, edits)
 
     def comparison(self, other: Model, scratch: Path) -> Bench:
         """This model, with the parameters of all its layers replaceable, beside another one.

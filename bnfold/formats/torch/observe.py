@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +11,20 @@ import torch
 from numpy.typing import NDArray
 
 from bnfold.algebra.rounding import cast
+from bnfold.errors import UsageError
 from bnfold.formats.torch.arguments import arguments_of
 from bnfold.formats.torch.model import TorchModel
 from bnfold.formats.torch.run import Runner
+from bnfold.formats.torch.trace import first_line
 from bnfold.graph import Graph, Node, Norm
+from bnfold.recalibration.observer import CPU_PROVIDER, RuntimeOptions
 
 if TYPE_CHECKING:
     from bnfold.recalibration.observer import Arrays, Convention, Statistics
 
 STATISTICS = ("running_mean", "running_var")
 _PARAMETERS = (*STATISTICS, "weight", "bias")
+_MANY = ("cuda", "xpu")
 
 
 class TorchObserver:
@@ -31,18 +36,25 @@ class TorchObserver:
 
     convention: Convention = "unbiased"
 
-    def __init__(self, model: TorchModel, threads: int | None = None) -> None:
+    def __init__(self, model: TorchModel, options: RuntimeOptions | None = None) -> None:
         """Takes an opened model, which is not changed.
 
         Args:
             model: the model.
-            threads: for the whole process, None as it is.
+            options: how to run; the number of threads is that of the whole process.
+
+        Raises:
+            UsageError: where torch cannot run so.
         """
-        if threads is not None:
-            torch.set_num_threads(threads)
-        self.runtime = f"torch {torch.__version__}, eager"
+        options = options or RuntimeOptions()
+        if options.provider != CPU_PROVIDER:
+            raise UsageError("--provider is for ONNX models; a PyTorch model runs with --device")
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
+        device = usable_device(options.device)
+        self.runtime = f"torch {torch.__version__}, eager, on {device}"
         self._model = model
-        self._runner = Runner(model.program)
+        self._runner = Runner(model.program, device)
         self.always = self._sized_inputs()
 
     @property
@@ -94,6 +106,23 @@ class TorchPiece:
         wanted = list(dict.fromkeys(name for _, name in self._outputs))
         found = self._runner.values(given, wanted, replaced)
         return {name: found[call] for name, call in self._outputs}
+
+
+def usable_device(name: str) -> str:
+    """``name`` with its index; under ``torchrun`` a plain ``cuda`` is this process's own.
+
+    Raises:
+        UsageError: where torch knows no such device, or has none here.
+    """
+    rank = os.environ.get("LOCAL_RANK", "0")
+    try:
+        device = torch.device(f"{name}:{rank}" if name in _MANY else name)
+        torch.empty(0, device=device)
+    except Exception as error:  # torch raises whatever its backends raise
+        raise UsageError(
+            f"torch cannot use the device {name} here ({first_line(error)}); use --device cpu"
+        ) from None
+    return str(device)
 
 
 def _name(argument: Any) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,18 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.export import ExportedProgram
 
+from bnfold.data import InputSpec
 from bnfold.errors import ModelError, UsageError
 from bnfold.formats.torch.checkpoint import TorchCheckpoint
 from bnfold.formats.torch.factory import build, is_factory
-from bnfold.formats.torch.inputs import bind, from_arrays, parse_inputs
+from bnfold.formats.torch.inputs import bind, from_arrays, parse_inputs, wanted_inputs
 from bnfold.formats.torch.model import TorchModel
 from bnfold.formats.torch.source import Source, source_of
 from bnfold.formats.torch.state import find_tensors, load_into, load_object, read_tensors
 from bnfold.formats.torch.trace import first_line, quietly, trace
 
-Sample = Mapping[str, NDArray[Any]] | Sequence[NDArray[Any]]
+# Reads a few samples of data for inputs of these names.
+Examples = Callable[[Sequence[InputSpec]], Mapping[str, NDArray[Any]]]
 
 
 def open_torch(
@@ -28,7 +30,7 @@ def open_torch(
     *,
     weights: Path | None = None,
     inputs: Sequence[str] = (),
-    sample: Sample | None = None,
+    examples: Examples | None = None,
     allow_pickle: bool = False,
 ) -> TorchModel | TorchCheckpoint:
     """Opens whatever ``source`` is.
@@ -37,7 +39,7 @@ def open_torch(
         source: a file, or ``package.module:factory``, or ``path/to/file.py:factory``.
         weights: a checkpoint for the module of a factory.
         inputs: shapes of example inputs, for sources that have to be traced.
-        sample: example inputs themselves, instead.
+        examples: gives example inputs themselves, where ``inputs`` has none.
         allow_pickle: load files that hold Python objects, which runs code from them.
 
     Raises:
@@ -48,7 +50,7 @@ def open_torch(
         module = build(str(source))
         if weights is not None:
             load_into(module, read_tensors(weights, allow_pickle=allow_pickle), weights)
-        return _traced(module, Path(str(source)), weights, inputs, sample)
+        return _traced(module, Path(str(source)), weights, inputs, examples)
     path = Path(source)
     if weights is not None:
         raise UsageError(f"--weights goes with a factory, and {path} is a file of its own")
@@ -56,10 +58,10 @@ def open_torch(
     if kind is Source.PROGRAM:
         return TorchModel(_program(path), path, file=path)
     if kind is Source.TORCHSCRIPT:
-        return _converted(path, inputs, sample)
+        return _converted(path, inputs, examples)
     if kind is Source.SAFETENSORS:
         return TorchCheckpoint(read_tensors(path), path)
-    return _checkpoint(path, inputs, sample, allow_pickle)
+    return _checkpoint(path, inputs, examples, allow_pickle)
 
 
 def open_module(
@@ -84,13 +86,25 @@ def _traced(
     path: Path,
     file: Path | None,
     inputs: Sequence[str],
-    sample: Sample | None,
+    examples: Examples | None,
 ) -> TorchModel:
-    if not inputs and sample is None:
-        raise UsageError(f"{path} needs the shape of its input: add --input 1x3x224x224 or --data")
-    positional, named = from_arrays(sample) if sample is not None else parse_inputs(inputs)
-    args, kwargs = bind(module, positional, named)
+    args, kwargs = bind(module, *_example_inputs(module, path, inputs, examples))
     return open_module(module, args, kwargs, path=path, file=file)
+
+
+def _example_inputs(
+    module: nn.Module, path: Path, inputs: Sequence[str], examples: Examples | None
+) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+    """Positional and named tensors to trace ``module`` on."""
+    if inputs:
+        return parse_inputs(inputs)
+    if examples is None:
+        raise UsageError(
+            f"{path} has to be traced and needs an example of its input: "
+            "add --input 1x3x224x224, or --data"
+        )
+    # By position, as most callers of the written program will give them.
+    return from_arrays(examples(wanted_inputs(module)), module), {}
 
 
 def _program(path: Path) -> ExportedProgram:
@@ -103,19 +117,14 @@ def _program(path: Path) -> ExportedProgram:
         ) from None
 
 
-def _converted(path: Path, inputs: Sequence[str], sample: Sample | None) -> TorchModel:
+def _converted(path: Path, inputs: Sequence[str], examples: Examples | None) -> TorchModel:
     """TorchScript, through the converter that newer versions of torch bring."""
     try:
         load: Any = torch.jit.load
         script = quietly(lambda: load(str(path), map_location="cpu")).eval()
     except Exception as error:  # the loader raises whatever a damaged archive makes it raise
         raise ModelError(f"{path} is a damaged TorchScript archive ({first_line(error)})") from None
-    if not inputs and sample is None:
-        raise UsageError(
-            f"{path} is a TorchScript archive and needs the shape of its input: "
-            "add --input 1x3x224x224 or --data"
-        )
-    positional, named = from_arrays(sample) if sample is not None else parse_inputs(inputs)
+    positional, named = _example_inputs(script, path, inputs, examples)
     args = (*positional, *named.values())
     note = "TorchScript was converted to an exported program; its sizes are static"
     try:
@@ -132,12 +141,12 @@ def _converted(path: Path, inputs: Sequence[str], sample: Sample | None) -> Torc
 
 
 def _checkpoint(
-    path: Path, inputs: Sequence[str], sample: Sample | None, allow_pickle: bool
+    path: Path, inputs: Sequence[str], examples: Examples | None, allow_pickle: bool
 ) -> TorchModel | TorchCheckpoint:
     found = load_object(path, allow_pickle=allow_pickle)
     module = _module_in(found)
-    if module is not None and (inputs or sample is not None):
-        return _traced(module, path, path, inputs, sample)
+    if module is not None and (inputs or examples is not None):
+        return _traced(module, path, path, inputs, examples)
     tensors = find_tensors(found)
     if not tensors:
         raise ModelError(f"{path} holds no state dict; save module.state_dict() in it")

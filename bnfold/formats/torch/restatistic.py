@@ -31,7 +31,7 @@ class TorchRestated(TorchEdited):
         for edit in edits:
             restate(self._editor, edit)
         self.program = self._editor.apply(self._plan)
-        self.keep_modules = False
+        self.keep_modules = False  # the modules are the unchanged ones anyway
 
     def write(self, path: Path) -> list[Path]:
         """Writes ``.pt2`` or a state dict.

@@ -22,12 +22,13 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 class Runner:
-    """One program on the CPU, in its own types."""
+    """One program on one device, in its own types. Arrays go in and come out on the host."""
 
-    def __init__(self, program: ExportedProgram) -> None:
+    def __init__(self, program: ExportedProgram, device: str = "cpu") -> None:
         self.program = program
+        self._device = torch.device(device)
         self._nodes = {node.name: node for node in program.graph.nodes}
-        self._known = _parameters(program)
+        self._known = {name: self._placed(value) for name, value in _parameters(program).items()}
         kinds = [s.kind.name for s in program.graph_signature.output_specs]
         returned: Any = program.graph.output_node().args[0]
         self._outputs = [n for n, k in zip(returned, kinds, strict=True) if k == "USER_OUTPUT"]
@@ -76,7 +77,7 @@ class Runner:
             if node not in needed:
                 continue
             if node.name in given:
-                found[node] = to_torch(np.asarray(given[node.name]))
+                found[node] = self._placed(to_torch(np.asarray(given[node.name])))
             else:
                 found[node] = self._run(node, found)
             for spent in last_use.get(node, ()):
@@ -90,12 +91,17 @@ class Runner:
                 raise KeyError(f"input {node.name} is missing")
             return self._known[node.name]
         if node.op == "get_attr":
-            return getattr(self.program.graph_module, str(node.target))
+            return self._placed(getattr(self.program.graph_module, str(node.target)))
 
         def leaf(item: Any) -> Any:
+            if isinstance(item, torch.device):  # written into the program by the tracer
+                return self._device
             return found[item] if isinstance(item, Call) else item
 
         return operator_of(node)(*mapped(node.args, leaf), **mapped(node.kwargs, leaf))
+
+    def _placed(self, value: Any) -> Any:
+        return value.to(self._device) if isinstance(value, torch.Tensor) else value
 
 
 def output_names(program: ExportedProgram) -> list[str]:

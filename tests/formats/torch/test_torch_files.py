@@ -143,8 +143,7 @@ def test_keep_modules_loads_strictly_into_the_unchanged_class(
     suffix: str, small: tuple[nn.Module, TorchModel, Plan], tmp_path: Path
 ) -> None:
     module, model, plan = small
-    edited = model.edit(plan)
-    edited.keep_modules = True
+    edited = model.edit(plan, keep_modules=True)
     file = edited.write(tmp_path / f"kept{suffix}")[-1]
     assert edited.kept.not_possible == []
     feeds = model.generated_inputs()
@@ -193,12 +192,11 @@ def test_keep_modules_computes_the_same(case: Any) -> None:
 def test_unknown_suffix_is_refused(
     small: tuple[nn.Module, TorchModel, Plan], tmp_path: Path
 ) -> None:
-    edited = small[1].edit(small[2])
+    _, model, plan = small
     with pytest.raises(OutputError, match=r"no suffix of a PyTorch file.*\.pt2"):
-        edited.write(tmp_path / "folded.bn")
-    edited.keep_modules = True
+        model.edit(plan).write(tmp_path / "folded.bn")
     with pytest.raises(OutputError, match="state dict"):
-        edited.write(tmp_path / "folded.pt2")
+        model.edit(plan, keep_modules=True).write(tmp_path / "folded.pt2")
 
 
 def test_comparison_of_two_models(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from bnfold.data import InputSpec
 from bnfold.errors import BnfoldError, ModelError, UsageError
 from bnfold.formats.torch import TorchCheckpoint, TorchModel, open_module, open_torch
 from bnfold.formats.torch.inputs import parse_inputs
@@ -190,9 +193,13 @@ def test_factory_with_named_inputs(factory: str) -> None:
 
 
 def test_factory_from_a_sample(factory: str) -> None:
-    sample = [np.zeros((4, 3, 9, 9), np.float32)]
-    model = open_torch(f"{factory}:net", sample=sample)
+    def examples(wanted: Sequence[InputSpec]) -> dict[str, NDArray[Any]]:
+        assert [spec.name for spec in wanted] == ["input"]  # as nn.Sequential.forward has it
+        return {"input": np.zeros((4, 3, 9, 9))}
+
+    model = open_torch(f"{factory}:net", examples=examples)
     assert model.inputs[0].shape == (None, 3, 9, 9)
+    assert model.inputs[0].dtype == np.float32  # the module's own
 
 
 @pytest.mark.parametrize(
