@@ -13,6 +13,7 @@ import situations_linear
 import situations_movement
 import situations_nested
 import situations_routes
+import situations_sequences
 import situations_space
 import situations_types
 from situations_build import Situation
@@ -23,6 +24,7 @@ SITUATIONS: tuple[Situation, ...] = (
     *situations_types.TABLE,
     *situations_keep.TABLE,
     *situations_movement.TABLE,
+    *situations_sequences.TABLE,
     *situations_routes.TABLE,
     *situations_space.TABLE,
     *situations_affine.TABLE,

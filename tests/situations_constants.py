@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from situations_build import Net, Table, back, keep
+from situations_build import Net, Table, back, keep, merged
 
 TABLE = Table()
 
@@ -85,6 +85,76 @@ def bias_computed_from_a_zero_as_the_raw_exporter_does() -> onnx.ModelProto:
     size = net.op("Shape", w, name="size", start=0, end=1)
     y = net.op("Conv", x, w, net.op("Expand", zero, size, name="b"), name="conv")
     return net.model(net.relu(net.bn(y, 4)))
+
+
+def _without_affine(
+    dtype: int = TensorProto.FLOAT, *, cast: bool = True, filled: bool = False
+) -> onnx.ModelProto:
+    """A norm whose scale and shift are a number each, as often as the convolution has channels."""
+    net = Net(opset=20, dtype=dtype)
+    y = net.conv(net.input("N", 3, "H", "W"), 3, 4, (1, 1))
+    size = net.op("Shape", y, name="size", start=1, end=2)
+    vectors = []
+    for name, number in (("scale", 1.0), ("shift", 0.0)):
+        if filled:
+            value = numpy_helper.from_array(np.array([number], net.numpy_type))
+            vectors.append(net.op("ConstantOfShape", size, name=name, value=value))
+            continue
+        one = net.const(np.array([number]), f"{name}_number", dtype=np.float32)
+        one = net.op("CastLike", one, y, name=f"{name}_cast") if cast else one
+        vectors.append(net.op("Expand", one, size, name=name))
+    mean, variance = net.weight(4, name="mean"), net.weight(4, low=0.5, name="variance")
+    y = net.op("BatchNormalization", y, *vectors, mean, variance, name="bn")
+    return net.model(net.relu(y))
+
+
+TABLE.add({"bn": back("conv")}, name="norm_without_affine", after="Conv Relu")(_without_affine)
+TABLE.add({"bn": back("conv")}, name="norm_without_affine_uncast", after="Conv Relu",
+          doubles=False)(partial(_without_affine, cast=False))  # fmt: skip
+TABLE.add({"bn": back("conv")}, name="norm_without_affine_filled", after="Conv Relu",
+          doubles=False)(partial(_without_affine, filled=True))  # fmt: skip
+TABLE.add({"bn": back("conv")}, name="norm_without_affine_in_half_precision", after="Conv Relu",
+          doubles=False, tolerance=5e-3)(
+    partial(_without_affine, dtype=TensorProto.FLOAT16)
+)  # fmt: skip
+
+
+@TABLE.add({"bn": keep("computed_statistics", "scale_out")}, doubles=False)
+def norm_with_a_scale_that_repeats_a_computed_number() -> onnx.ModelProto:
+    net = Net()
+    y = net.conv(net.input("N", 3, "H", "W"), 3, 4, (1, 1))
+    size = net.op("Shape", y, name="size", start=1, end=2)
+    peak = net.op("ReduceMax", "x", name="peak", keepdims=0)
+    scale = net.op("Expand", peak, size, name="scale")
+    shift = net.op("Expand", net.const(np.array([0.0])), size, name="shift")
+    mean, variance = net.weight(4), net.weight(4, low=0.5)
+    y = net.op("BatchNormalization", y, scale, shift, mean, variance, name="bn")
+    return net.model(net.relu(y))
+
+
+@TABLE.add({"bn": keep("overridable_initializer", "shift_number")}, doubles=False)
+def norm_with_a_shift_that_repeats_an_overridable_number() -> onnx.ModelProto:
+    model = _without_affine(cast=False)
+    info = onnx.helper.make_tensor_value_info("shift_number", TensorProto.FLOAT, [1])
+    model.graph.input.append(info)
+    return model
+
+
+@TABLE.add(
+    {"bn": keep("nonlinear_reader", "Relu 'last'"), "bn_b": merged("backward", "bn")},
+    after="Relu BatchNormalization Relu",
+)
+def norm_without_affine_takes_another_one() -> onnx.ModelProto:
+    """Its numbers become a scale and a shift of its own."""
+    net = Net()
+    y = net.relu(net.input("N", 3, "H", "W"), "first")
+    size = net.op("Shape", y, name="size", start=1, end=2)
+    vectors = [
+        net.op("Expand", net.const(np.array([number])), size, name=f"vector{i}")
+        for i, number in enumerate((1.0, 0.0))
+    ]
+    y = net.op("BatchNormalization", y, *vectors, net.weight(3), net.weight(3, low=0.5), name="bn")
+    return net.model(net.relu(net.bn(y, 3, "bn_b"), "last"))
 
 
 @TABLE.add({"bn": back("conv")}, after="Conv Relu")

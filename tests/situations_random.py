@@ -179,10 +179,15 @@ def split(g: Grower, x: Value) -> list[Value]:
         return relu(g, x)
     first = g.draw(st.integers(1, x.channels - 1))
     name, sizes = g.name("split"), g.net.ints(first, x.channels - first)
-    y = g.net.op("Split", x.name, sizes, name=name, outputs=2, axis=1)
-    return [
-        Value(y, first, x.space, x.rank), Value(f"{y}1", x.channels - first, x.space, x.rank)
-    ]  # fmt: skip
+    if g.chance():
+        y = g.net.op("Split", x.name, sizes, name=name, outputs=2, axis=1)
+        parts = [y, f"{y}1"]
+    else:
+        cut = g.net.op("SplitToSequence", x.name, sizes, name=name, axis=1)
+        places = [g.net.const(np.array(i)) for i in (0, -1)]
+        parts = [g.net.op("SequenceAt", cut, i, name=g.name("entry")) for i in places]
+    channels = first, x.channels - first
+    return [Value(y, n, x.space, x.rank) for y, n in zip(parts, channels, strict=True)]
 
 
 def reshape(g: Grower, x: Value) -> list[Value]:

@@ -8,6 +8,7 @@ somebody asks. Shapes of known values are known too, so that chains such as
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ _NEVER = {
     "BatchNormalization",
 }
 _LARGEST_RESULT = 1 << 28
+# At which input these operators are told the shape of their result.
+_SIZED = {"Expand": 1, "ConstantOfShape": 0}
 
 
 class Constants:
@@ -53,6 +56,22 @@ class Constants:
         self._opsets = opsets
         self._overridable = overridable
         self._found: dict[tuple[int, str], Constant | None] = {}
+        self._lengths: dict[tuple[int, str], int] = {}
+
+    def note_lengths(self, scopes: Iterable[Scope]) -> None:
+        """Scale and shift of a norm are as long as its mean.
+
+        That makes those known that repeat a number along an axis of the norm's own input, as the
+        newer torch exporter writes a norm without affine parameters.
+        """
+        for scope in scopes:
+            for node in scope.graph.node:
+                if node.op_type != "BatchNormalization" or node.domain not in ("", "ai.onnx"):
+                    continue
+                mean = self.find(scope, node.input[3])
+                if mean is not None and len(mean.shape) == 1:
+                    owners = [(scope.owner(name), name) for name in node.input[1:3]]
+                    self._lengths |= {(o.index, name): mean.shape[0] for o, name in owners if o}
 
     def find(self, scope: Scope, name: str) -> Constant | None:
         """The constant that ``name`` means in ``scope``, None where it is computed at run time."""
@@ -79,15 +98,25 @@ class Constants:
             for attribute in node.attribute:
                 if attribute.type == onnx.AttributeProto.TENSOR:
                     return self._of_tensor(attribute.t, name, None)
-            return self._evaluated(node, name, [])
+            return self._evaluated([node], name, [])
         if any(True for _ in bodies_of(node)):
             return None
         if node.op_type == "CastLike":
             return self._cast_like(scope, node, name)
-        inputs = [self.find(scope, i) if i else None for i in node.input]
-        if any(c is None for c, i in zip(inputs, node.input, strict=True) if i) or not inputs:
+        nodes = scope.chain(node)
+        names = inputs_of(nodes)
+        found = (self.find(scope, i) or self._length(scope, node, i) for i in names)
+        inputs = [c for c in found if c is not None]
+        return self._evaluated(nodes, name, inputs) if names and len(inputs) == len(names) else None
+
+    def _length(self, scope: Scope, node: onnx.NodeProto, name: str) -> Constant | None:
+        """The input ``name`` of a node that makes a scale or a shift: how long that is."""
+        length = self._lengths.get((scope.index, node.output[0]))
+        place = _SIZED.get(node.op_type)
+        if length is None or place is None or name not in node.input[place : place + 1]:
             return None
-        return self._evaluated(node, name, [c for c in inputs if c is not None])
+        sizes = np.array([length], np.int64)
+        return Constant(name, sizes.shape, sizes.dtype, lambda: sizes)
 
     def _of_tensor(
         self, tensor: onnx.TensorProto, name: str, obstacle: Obstacle | None
@@ -115,34 +144,52 @@ class Constants:
         )
 
     def _evaluated(
-        self, node: onnx.NodeProto, name: str, inputs: list[Constant]
+        self, nodes: Sequence[onnx.NodeProto], name: str, inputs: list[Constant]
     ) -> Constant | None:
+        """The result ``name`` of the last of ``nodes``; ``inputs`` as `inputs_of` orders them."""
         elements = sum(math.prod(c.shape) for c in inputs)
         if elements > _LARGEST_RESULT:
             return None
-        position = list(node.output).index(name)
+        position = list(nodes[-1].output).index(name)
 
         def load() -> NDArray[Any]:
-            names = [i for i in node.input if i]
-            feeds = {i: np.asarray(c.load()) for i, c in zip(names, inputs, strict=True)}
-            return np.asarray(evaluate(node, feeds, self._opsets)[position])
+            named = zip(inputs_of(nodes), inputs, strict=True)
+            feeds = {i: np.asarray(c.load()) for i, c in named}
+            return evaluate(nodes, feeds, self._opsets)[position]
 
         try:
             result = load()
         except Exception:  # the reference evaluator raises whatever its operators raise
             return None
         obstacle = next((c.obstacle for c in inputs if c.obstacle), None)
-        if node.op_type == "DequantizeLinear":
+        if nodes[-1].op_type == "DequantizeLinear":
             obstacle = obstacle or Obstacle("QUANTIZED_WEIGHT", None)
         if result.nbytes < 1 << 16:
             return Constant(name, result.shape, result.dtype, lambda: result, obstacle)
         return Constant(name, result.shape, result.dtype, load, obstacle)
 
 
+def inputs_of(nodes: Sequence[onnx.NodeProto]) -> list[str]:
+    """The names, each once, that a chain of nodes reads from outside."""
+    made = {name for node in nodes for name in node.output}
+    return list(dict.fromkeys(i for node in nodes for i in node.input if i and i not in made))
+
+
 def evaluate(
-    node: onnx.NodeProto, feeds: dict[str, NDArray[Any]], opsets: dict[str, int]
+    nodes: Sequence[onnx.NodeProto], feeds: dict[str, NDArray[Any]], opsets: dict[str, int]
 ) -> list[NDArray[Any]]:
-    """One node on known inputs, with onnx.reference. Raises whatever that raises."""
+    """The outputs of the last of a chain of nodes, with onnx.reference. Raises whatever that raises.
+
+    Raises:
+        TypeError: where they are sequences.
+    """
+    known: dict[str, Any] = dict(feeds)
+    results: list[Any] = []
     with np.errstate(all="ignore"):
-        evaluator = ReferenceEvaluator(node, opsets=opsets)
-        return [np.asarray(y) for y in evaluator.run(None, feeds)]
+        for node in nodes:
+            evaluator = ReferenceEvaluator(node, opsets=opsets)
+            results = list(evaluator.run(None, {i: known[i] for i in node.input if i}))
+            known |= zip(node.output, results, strict=False)
+    if any(isinstance(y, list) for y in results):
+        raise TypeError("a sequence is no tensor")
+    return [np.asarray(y) for y in results]

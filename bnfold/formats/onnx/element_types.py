@@ -30,6 +30,10 @@ def element_type(scope: Scope, name: str, opset: int) -> int | None:
         node = scope.producers.get(name)
         if node is None:
             return None
+        cut = scope.chain(node)[0]
+        if cut is not node:
+            name = cut.input[0]
+            continue
         fixed = _fixed(node)
         if fixed is not None:
             return fixed

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from bnfold.formats.onnx.constants import Constants, evaluate
+from bnfold.formats.onnx.constants import Constants, evaluate, inputs_of
 from bnfold.formats.onnx.scopes import Scope
 from bnfold.formats.onnx.shapes import SIZES, Shapes, Sizes, is_static
 from bnfold.graph import Node, Shape, Value
@@ -73,30 +73,35 @@ class OnnxOracle:
                 raise NotImplementedError
             return [arrays[0].reshape(target)]
         feeds = {v.name: a for v, a in zip(node.inputs, arrays, strict=True)}
-        settings = self._settings(node, proto, feeds, shapes)
+        protos = node.native.scope.chain(proto)
+        settings = self._settings(node, protos, feeds, shapes)
         for dtype in (np.float64, np.float32):
             if dtype is np.float32 and max(a.max(initial=0) for a in arrays) > _EXACT_IN_FLOAT32:
                 break
             try:
                 typed = {name: np.asarray(a, dtype) for name, a in feeds.items()}
-                return run_node(proto, typed, settings, self._model)
+                return run_nodes(protos, typed, settings, self._model)
             except NotImplementedError:
                 continue
-        return run_in_reference(proto, {**feeds, **settings}, self._model)
+        return run_in_reference(protos, {**feeds, **settings}, self._model)
 
     def _settings(
-        self, node: Node, proto: onnx.NodeProto, feeds: dict[str, NDArray[Any]], shapes: Shapes
+        self,
+        node: Node,
+        protos: Sequence[onnx.NodeProto],
+        feeds: dict[str, NDArray[Any]],
+        shapes: Shapes,
     ) -> dict[str, NDArray[Any]]:
         """The inputs that are not activations: constants, and sizes that follow from shapes."""
-        scope = self._scopes[node.scope]
+        scope, proto = self._scopes[node.scope], protos[-1]
         settings: dict[str, NDArray[Any]] = {}
-        for position, name in enumerate(proto.input):
-            if not name or name in feeds:
+        for name in inputs_of(protos):
+            if name in feeds:
                 continue
             value = shapes.value(scope, name)
             if value is None:
                 raise NotImplementedError
-            if proto.op_type == "Resize" and position == 3:
+            if proto.op_type == "Resize" and name in proto.input[3:4]:
                 value = self._shrunk_sizes(node, feeds[proto.input[0]].shape, value, shapes)
             settings[name] = value
         return settings
@@ -112,16 +117,16 @@ class OnnxOracle:
         return np.array(stays, np.int64)
 
 
-def run_node(
-    proto: onnx.NodeProto,
+def run_nodes(
+    protos: Sequence[onnx.NodeProto],
     feeds: dict[str, NDArray[Any]],
     settings: dict[str, NDArray[Any]],
     like: onnx.ModelProto,
 ) -> list[NDArray[Any]]:
-    """One node, alone in a model, in onnxruntime.
+    """A chain of nodes, alone in a model, in onnxruntime: the outputs of the last.
 
     Raises:
-        NotImplementedError: where the runtime does not offer the operator for these types.
+        NotImplementedError: where the runtime does not offer the operators for these types.
     """
     import onnxruntime as ort
 
@@ -133,15 +138,15 @@ def run_node(
         )
         for name, a in feeds.items()
     ]
-    outputs = [helper.make_empty_tensor_value_info(name) for name in proto.output if name]
+    outputs = [helper.make_empty_tensor_value_info(name) for name in protos[-1].output if name]
     whole = onnx.NodeProto()
-    whole.CopyFrom(proto)
-    for position, name in enumerate(proto.output):  # the runtime may insist on all of them
+    whole.CopyFrom(protos[-1])
+    for position, name in enumerate(whole.output):  # the runtime may insist on all of them
         whole.output[position] = name or f"bnfold_unread_{position}"
     initializers = [
         onnx.numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in settings.items()
     ]
-    graph = helper.make_graph([whole], "probe", inputs, outputs, initializers)
+    graph = helper.make_graph([*protos[:-1], whole], "probe", inputs, outputs, initializers)
     model = helper.make_model(
         graph, opset_imports=like.opset_import, ir_version=max(4, like.ir_version)
     )
@@ -155,14 +160,14 @@ def run_node(
 
 
 def run_in_reference(
-    proto: onnx.NodeProto, feeds: dict[str, NDArray[Any]], like: onnx.ModelProto
+    protos: Sequence[onnx.NodeProto], feeds: dict[str, NDArray[Any]], like: onnx.ModelProto
 ) -> list[NDArray[Any]]:
-    """One node in onnx.reference, slower and with more operators than onnxruntime has.
+    """A chain of nodes in onnx.reference, slower and with more operators than onnxruntime has.
 
     Raises:
-        NotImplementedError: where it does not offer the operator either.
+        NotImplementedError: where it does not offer the operators either.
     """
     try:
-        return evaluate(proto, feeds, {o.domain: o.version for o in like.opset_import})
+        return evaluate(protos, feeds, {o.domain: o.version for o in like.opset_import})
     except Exception as error:  # the reference evaluator raises whatever its operators raise
         raise NotImplementedError(str(error)) from None

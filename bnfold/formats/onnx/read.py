@@ -12,6 +12,7 @@ from bnfold.formats.onnx.operators import NONLINEAR, READERS, SHAPE_READS, NodeV
 from bnfold.formats.onnx.operators.elementwise import is_channel_vector
 from bnfold.formats.onnx.oracle import OnnxOracle
 from bnfold.formats.onnx.scopes import Scope, bodies_of, captured_names, scopes_of
+from bnfold.formats.onnx.sequences import find_cuts
 from bnfold.formats.onnx.tensors import TensorStore
 from bnfold.graph import (
     Affine,
@@ -67,6 +68,8 @@ class _Reader:
         self.oracle = OnnxOracle(model, self.scopes)
         self.constants = Constants(self.scopes[0], store, self.opsets, overridable)
         self.oracle.constants = self.constants
+        self.constants.note_lengths(self.scopes)
+        find_cuts(self.scopes, self.constants)
         self.read_names = {(s.index, name) for s in self.scopes for name in _names_read(s)}
         self.values: dict[tuple[int, str], Value] = {}
         self.nodes: list[Node] = []
@@ -90,7 +93,9 @@ class _Reader:
 
     def _read_node(self, scope: Scope, proto: onnx.NodeProto) -> None:
         outputs = [name for name in proto.output if name]
-        if outputs and all(self.constants.find(scope, name) for name in outputs):
+        if outputs and all(
+            name in scope.cuts or self.constants.find(scope, name) for name in outputs
+        ):
             return
         reading = self._reading(scope, proto)
         node = Node(

@@ -19,6 +19,13 @@ class Scope:
     producers: dict[str, onnx.NodeProto] = field(default_factory=dict)
     inputs: set[str] = field(default_factory=set)
     bodies: dict[int, list[Scope]] = field(default_factory=dict)
+    # Sequences that need not exist: see `sequences.find_cuts`.
+    cuts: dict[str, onnx.NodeProto] = field(default_factory=dict)
+
+    def chain(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        """``node`` behind the SplitToSequence of which it takes one entry; most stand alone."""
+        cut = self.cuts.get(node.input[0]) if node.op_type == "SequenceAt" else None
+        return [node] if cut is None else [cut, node]
 
     def owner(self, name: str) -> Scope | None:
         """The innermost scope that defines ``name``."""

@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TypeProto, defs, shape_inference
 
-from bnfold.formats.onnx.constants import Constants, evaluate
+from bnfold.formats.onnx.constants import Constants, evaluate, inputs_of
 from bnfold.formats.onnx.scopes import Scope
 from bnfold.graph import Shape
 
@@ -108,14 +108,15 @@ class Shapes:
             return True
         if scope.owner(node.output[0]) and self._constants.find(scope, node.output[0]):
             return True
+        nodes = scope.chain(node)
         feeds: dict[str, NDArray[Any]] = {}
-        for name in filter(None, node.input):
+        for name in inputs_of(nodes):
             value = self.value(scope, name)
             if value is None or not issubclass(value.dtype.type, _SHAPE_ARITHMETIC_TYPES):
                 return False
             feeds[name] = value
         try:
-            results = evaluate(node, feeds, self._opsets)
+            results = evaluate(nodes, feeds, self._opsets)
         except Exception:  # the reference evaluator raises whatever its operators raise
             return False
         for name, result in zip(node.output, results, strict=False):
@@ -129,6 +130,10 @@ class Shapes:
         self._types[scope.index, name] = onnx.helper.make_tensor_type_proto(code, value.shape)
 
     def _infer(self, scope: Scope, node: onnx.NodeProto) -> None:
+        nodes = scope.chain(node)
+        if len(nodes) > 1:
+            self._infer_entry(scope, *nodes)
+            return
         version = self._opsets.get(node.domain)
         types: dict[str, TypeProto] = {}
         data: dict[str, onnx.TensorProto] = {}
@@ -153,6 +158,25 @@ class Shapes:
             return
         for name, found in outputs.items():
             self._types[scope.index, name] = found
+
+    def _infer_entry(self, scope: Scope, cut: onnx.NodeProto, pick: onnx.NodeProto) -> None:
+        """One entry of a sequence has a shape of its own, which no type of the sequence tells."""
+        source = cut.input[0]
+        known = self._type(scope, source) or self._constant_type(scope, source)
+        shape = self.shape(scope, source)
+        settings = {name: self.value(scope, name) for name in inputs_of([cut, pick])[1:]}
+        if known is None or shape is None:
+            return
+        feeds = {name: a for name, a in settings.items() if a is not None}
+        feeds[source] = np.broadcast_to(np.int8(0), shape)
+        try:
+            entry = evaluate([cut, pick], feeds, self._opsets)[0]
+        except Exception:  # sizes that do not add up, a position beyond the last entry
+            return
+        code = known.tensor_type.elem_type
+        self._types[scope.index, pick.output[0]] = onnx.helper.make_tensor_type_proto(
+            code, entry.shape
+        )
 
     @staticmethod
     def _may_steer(known: TypeProto | None) -> bool:

@@ -17,6 +17,7 @@ from bnfold.formats.onnx.operators import (
     maxima,
     movements,
     resizes,
+    sequences,
 )
 from bnfold.formats.onnx.operators.view import NodeView, Reading
 
@@ -29,6 +30,7 @@ READERS: dict[str, Callable[[NodeView], Reading | None]] = {
     **maxima.READERS,
     **movements.READERS,
     **resizes.READERS,
+    **sequences.READERS,
 }
 
 # Named so that a refusal can say "is not linear"; everything else unknown is refused as well.
