@@ -60,7 +60,9 @@ class Norm:
     """BatchNorm in inference form: per channel ``scale * (x - mean) / sqrt(variance + epsilon) + shift``.
 
     The arrays have shape ``(channels,)``, float64; NaN where the file computes them. ``epsilon`` and
-    ``momentum`` are None where the file does not tell them.
+    ``momentum`` are None where the file does not tell them. ``momentum`` is the weight of the new
+    batch, ``new = (1 - momentum) * old + momentum * batch``, as PyTorch counts it; ONNX gives the
+    weight of the old value, and its reader turns that round.
     """
 
     channels: int

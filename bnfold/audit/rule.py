@@ -105,6 +105,11 @@ def some_channels(count: int, total: int) -> str:
     return f"{count} of {total} channels"
 
 
+def counted(count: int, what: str) -> str:
+    """``1 layer``, ``3 layers``."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def listed(names: Sequence[str], most: int = 3) -> str:
     """``a, b, c and 9 more``."""
     shown = ", ".join(names[:most])

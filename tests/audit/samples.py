@@ -234,7 +234,7 @@ SAMPLES: dict[str, Sample] = {
     "BN213": Sample(lambda: _layer_norm(computed=True), lambda: _layer_norm(computed=False)),
     "BN301": Sample(lambda: _epsilons(1e-3, 1e-5), lambda: _epsilons(1e-5, 1.0000001e-5)),
     "BN302": Sample(lambda: conv_bn(epsilon=0.1), lambda: conv_bn(epsilon=1e-2)),
-    "BN303": Sample(lambda: conv_bn(momentum=0.0), lambda: conv_bn(momentum=0.01)),
+    "BN303": Sample(lambda: conv_bn(momentum=1.0), lambda: conv_bn(momentum=0.99)),
     "BN304": Sample(lambda: _half(1.0), conv_bn),
     "BN401": _drift({"shift": 0.6}, {"shift": 0.3}),
     "BN402": _drift({"factor": 2.5}, {"factor": 1.5}),

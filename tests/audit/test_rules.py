@@ -105,6 +105,22 @@ def test_untouched_statistics_drift_without_an_error(tmp_path: Path) -> None:
     assert {"BN105", "BN401", "BN402"} <= {f.code for f in found}
 
 
+@pytest.mark.parametrize(
+    ("momentum", "words"),
+    [
+        (1.0, "The running statistics of 1 of 1 layer (bn) never move in training"),
+        (0.0, "The running statistics of 1 of 1 layer (bn) are those of the last batch alone"),
+    ],
+)
+def test_momentum_of_onnx_is_the_weight_of_the_old_value(
+    momentum: float, words: str, tmp_path: Path
+) -> None:
+    only = Selection(select=("BN303",))
+    (found,) = findings(conv_bn(momentum=momentum), tmp_path, only)
+    assert found.message.startswith(words)
+    assert f"{momentum:g} in ONNX" in found.message
+
+
 def test_channels_are_named(tmp_path: Path) -> None:
     (found,) = findings(SAMPLES["BN101"].sick(), tmp_path, Selection(select=("BN101",)))
     assert found.channels == (0,)

@@ -42,8 +42,8 @@ def check(subject: Subject) -> Iterable[Hit]:
             most = float(layer.gain[loud].max())
             text = (
                 f"{{n}} hardly varied in training (variance down to "
-                f"{norm.variance[loud].min():.2g}, epsilon {layer.epsilon:.2g}) and are multiplied "
-                f"by up to {most:.3g}, where the layer's median gain is {median:.3g}."
+                f"{norm.variance[loud].min():.2g}, epsilon {layer.epsilon:.2g}); the gain reaches "
+                f"{most:.3g}, where the layer's median is {median:.3g}."
             )
             yield on_channels(layer, loud, text, size=most / median)
 

@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from math import isnan
 
 from bnfold.audit.finding import Severity
-from bnfold.audit.rule import Hit, Rule, listed
+from bnfold.audit.rule import Hit, Rule, counted, listed
 from bnfold.audit.subject import Subject
 
 
@@ -31,7 +31,7 @@ def check(subject: Subject) -> Iterable[Hit]:
         groups.setdefault(f"{layer.epsilon:.2g}", []).append(layer.name)
     if len(groups) > 1:
         ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
-        parts = [f"{value} in {len(names)} layers" for value, names in ordered[:-1]]
+        parts = [f"{value} in {counted(len(names), 'layer')}" for value, names in ordered[:-1]]
         rare, names = ordered[-1]
         yield Hit(f"Epsilon is {', '.join(parts)} and {rare} in {listed(names)}.")
 

@@ -24,7 +24,7 @@ from collections.abc import Iterable
 
 from bnfold.audit.drifting import is_adrift
 from bnfold.audit.finding import Severity
-from bnfold.audit.rule import Hit, Rule
+from bnfold.audit.rule import Hit, Rule, counted
 from bnfold.audit.subject import Subject
 
 
@@ -35,11 +35,11 @@ def check(subject: Subject) -> Iterable[Hit]:
         return
     first = adrift.index(True)
     layer = compared[first][0]
-    share = f"{sum(adrift)} of {len(adrift)} layers are adrift"
+    share = f"{sum(adrift)} of {counted(len(adrift), 'layer')} adrift"
     if first == 0:
         where = "from the first BatchNorm on, so check the preprocessing of the input first"
     else:
-        where = f"the {first} before this one see what they were trained on"
+        where = f"with {counted(first, 'calm layer')} before it"
     yield Hit(f"The drift begins here: {share}, {where}.", layer.name)
 
 

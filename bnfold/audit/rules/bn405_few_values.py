@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bnfold.audit.finding import Severity
-from bnfold.audit.rule import Hit, Rule, listed
+from bnfold.audit.rule import Hit, Rule, counted, listed
 from bnfold.audit.subject import Subject
 
 
@@ -33,7 +33,7 @@ def check(subject: Subject) -> Iterable[Hit]:
     if few:
         names = [name for _, name in few]
         yield Hit(
-            f"{len(few)} layers saw as few as {min(few)[0]:,} values per channel "
+            f"{counted(len(few), 'layer')} saw as few as {min(few)[0]:,} values per channel "
             f"({listed(names)}); what is said of their drift may be chance.",
             size=len(few),
         )

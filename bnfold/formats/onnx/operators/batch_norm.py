@@ -25,7 +25,8 @@ def read(view: NodeView) -> Reading:
     kind = Norm(
         channels=channels,
         epsilon=float(view.attribute("epsilon", _DEFAULT_EPSILON)),
-        momentum=float(view.attribute("momentum", _DEFAULT_MOMENTUM)),
+        # ONNX: running_mean = momentum * old + (1 - momentum) * batch.
+        momentum=1.0 - float(view.attribute("momentum", _DEFAULT_MOMENTUM)),
         dtype=known[0].dtype if known else np.dtype(np.float32),
         mean=arrays["mean"],
         variance=arrays["variance"],
