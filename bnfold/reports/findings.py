@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
 from rich.markup import escape
-from rich.padding import Padding
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from bnfold.audit import Finding, Group, Severity, find_rule, grouped, in_words
 from bnfold.jobs import NormReport
@@ -27,9 +29,16 @@ def print_findings(findings: Sequence[Finding], console: Console, *, verbose: bo
         head = f"[{COLOURS[group.severity]}]{WORDS[group.severity]}[/] [bold]{group.code}[/]"
         console.print(f"{head} {escape(rule.title if rule else group.name)}")
         for line in _lines(group, verbose):
-            console.print(Padding(line, (0, 0, 0, 4), expand=False))
+            _print_indented(line, console)
         if rule is not None:
-            console.print(Padding(f"[dim]→ {escape(rule.remedy)}[/]", (0, 0, 0, 4), expand=False))
+            _print_indented(f"[dim]→ {escape(rule.remedy)}[/]", console)
+
+
+def _print_indented(markup: str, console: Console) -> None:
+    """A paragraph set in by four, without blanks at the end of its lines."""
+    for line in Text.from_markup(markup).wrap(console, max(console.width - 4, 20)):
+        line.rstrip()
+        console.print("    ", line, sep="", no_wrap=True, overflow="ignore")
 
 
 def findings_summary(findings: Sequence[Finding]) -> str:
@@ -65,14 +74,33 @@ def layer_table(
     marks = _marks(findings)
     columns = _columns(width, drift=any(report.observed is not None for report in reports))
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-    table.add_column("BatchNorm", overflow="fold", ratio=1, min_width=16)
+    table.add_column("BatchNorm", ratio=1, min_width=16)
     for title in columns:
         right = title not in ("becomes", "findings")
         table.add_column(title, justify="right" if right else "left", overflow="fold")
     for row in _rows(reports, marks, verbose):
         name, cells = _one(row, marks) if isinstance(row, NormReport) else _several(row, marks)
-        table.add_row(name, *(cells[title] for title in columns))
+        table.add_row(Name(name), *(cells[title] for title in columns))
     return table
+
+
+@dataclass(frozen=True)
+class Name:
+    """A name, in markup, that goes over to the next line behind a separator where there is one."""
+
+    markup: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        rest = Text.from_markup(self.markup)
+        while len(rest) > options.max_width:
+            cut = 1 + max(rest.plain.rfind(mark, 0, options.max_width) for mark in "/._:")
+            head, rest = rest.divide([cut if cut > 1 else options.max_width])
+            yield head
+        yield rest
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        longest = len(Text.from_markup(self.markup))
+        return Measurement(min(16, longest), min(longest, options.max_width))
 
 
 def _columns(width: int, *, drift: bool) -> tuple[str, ...]:
@@ -105,7 +133,8 @@ def _rows(
     kinds: dict[tuple[object, ...], list[NormReport]] = {}
     for report in sorted(reports, key=lambda r: _trouble(r, marks)):
         codes = tuple(f.code for f in marks.get(report.name, ()))
-        kinds.setdefault((codes, report.decision.action), []).append(report)
+        action = report.decision.action if report.decision else None
+        kinds.setdefault((codes, action), []).append(report)
     lines = 0
     rest: list[NormReport] = []
     for members in kinds.values():
@@ -170,7 +199,10 @@ def _number(value: float | None) -> str:
 def _range(ranges: Sequence[Range]) -> str:
     lows = [r.min for r in ranges if r.min is not None]
     highs = [r.max for r in ranges if r.max is not None]
-    return f"{min(lows):.2g}…{max(highs):.2g}" if lows and highs else "?"
+    if not lows or not highs:
+        return "?"
+    low, high = f"{min(lows):.2g}", f"{max(highs):.2g}"
+    return low if low == high else f"{low}…{high}"
 
 
 def _drift(reports: Sequence[NormReport]) -> str:
@@ -191,7 +223,9 @@ def _codes(findings: Sequence[Finding]) -> str:
     return " ".join(dict.fromkeys(f"[{COLOURS[f.severity]}]{f.code}[/]" for f in ordered))
 
 
-def _decision(decision: Decision) -> str:
+def _decision(decision: Decision | None) -> str:
+    if decision is None:
+        return "[dim]unknown[/]"
     if decision.action is Action.KEEP:
         return "[yellow]stays[/]"
     verb = "folds" if decision.action is Action.FOLD else "merges"

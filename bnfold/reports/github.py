@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bnfold.audit import Group, Severity, find_rule, grouped
 from bnfold.jobs import Inspection
+from bnfold.reports.artifact import artifact_of
 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "notice"}
 _LAYERS = 8
@@ -15,7 +16,8 @@ _LAYERS = 8
 def render(result: Inspection) -> str:
     """One line for each rule that found something; empty where none did."""
     return "".join(
-        f"{_annotation(group, result.model.path)}\n" for group in grouped(result.findings)
+        f"{_annotation(group, str(artifact_of(result.model)))}\n"
+        for group in grouped(result.findings)
     )
 
 

@@ -31,7 +31,7 @@ def render(result: Any) -> str:
 @render.register
 def _(result: Inspection) -> str:
     lines = [f"### {_code(PurePath(result.model.path).name)}: {in_words(result.findings)}", ""]
-    lines += [plan_in_words(result.plan), ""]
+    lines += [plan_in_words(result.plan, result.undecided), ""]
     groups = grouped(result.findings)
     if groups:
         lines += ["| | rule | layers | worst finding |", "|---|---|--:|---|"]
@@ -64,8 +64,12 @@ def _(result: FoldResult) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def plan_in_words(plan: Plan) -> str:
+def plan_in_words(plan: Plan, undecided: int = 0) -> str:
     """``12 BatchNorm: 10 fold, 1 merges, 1 stays.``"""
+    if undecided:
+        return (
+            f"{undecided} BatchNorm; whether they fold is unknown without the code of the network."
+        )
     total = len(plan.batch_norms)
     if not total:
         return "No BatchNorm."

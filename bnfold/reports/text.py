@@ -39,7 +39,8 @@ def _(result: Inspection, console: Console, verbose: bool) -> None:
         console.print()
     print_findings(result.findings, console, verbose=verbose)
     _print_notes(result.notes, console)
-    console.print(f"[bold]{escape(result.model.path)}[/]: {_summary(result.plan)}")
+    fates = _undecided(result.undecided) if result.undecided else _summary(result.plan)
+    console.print(f"[bold]{escape(result.model.path)}[/]: {fates}")
     console.print(findings_summary(result.findings))
 
 
@@ -143,6 +144,10 @@ def _comparison(each: OutputComparison) -> tuple[str, ...]:
     same = "" if each.argmax_agreement is None else f"{each.argmax_agreement:.2%}"
     numbers = (each.max_abs_error, each.max_abs_reference, each.rounding_floor, each.ratio)
     return escape(each.name), *(f"{n:.3g}" for n in numbers), same, verdict
+
+
+def _undecided(count: int) -> str:
+    return f"{count} BatchNorm; whether they fold is unknown without the code of the network"
 
 
 def _summary(plan: Plan) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,8 +18,11 @@ from bnfold.audit import Observed, run_rules
 from bnfold.formats.onnx import OnnxModel
 from bnfold.jobs import Inspection, inspect
 from bnfold.jobs.common import ModelInfo
+from bnfold.planning import Plan
+from bnfold.reports import sarif
 
 GOLDEN = Path(__file__).parent / "golden"
+SCHEMA = Path(__file__).parent / "schemas" / "sarif-2.1.0.json"
 INFO = ModelInfo("models/gate & door.onnx", "onnx", "0123456789abcdef" * 4)
 
 
@@ -59,6 +64,35 @@ def inspection_with_data(opened: OnnxModel, inspection: Inspection) -> Inspectio
     reports = tuple(replace(r, observed=observed.get(r.name)) for r in inspection.batch_norms)
     findings = run_rules(opened, inspection.plan, None, observed)
     return replace(inspection, batch_norms=reports, findings=findings, data="gate.npz")
+
+
+@pytest.fixture(scope="session")
+def undecided(inspection: Inspection) -> Inspection:
+    """The same layers in a checkpoint, where nobody knows what stands around them."""
+    reports = tuple(
+        replace(r, decision=None, epsilon=None, momentum=None) for r in inspection.batch_norms
+    )
+    findings = tuple(f for f in inspection.findings if f.code.startswith("BN1"))
+    model = ModelInfo("models/net.pth", "torch-checkpoint", INFO.sha256)
+    return replace(inspection, model=model, batch_norms=reports, findings=findings, plan=Plan(()))
+
+
+Sarif = Callable[[Inspection], Any]
+
+
+@pytest.fixture(scope="session")
+def sarif_of() -> Sarif:
+    """The one run of the SARIF of an inspection, once the standard's schema finds it valid."""
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+    def check(result: Inspection) -> Any:
+        document = json.loads(sarif.render(result))
+        validator.validate(document)
+        (run,) = document["runs"]
+        return run
+
+    return check
 
 
 @pytest.fixture

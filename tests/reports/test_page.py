@@ -110,6 +110,16 @@ def test_a_network_without_batch_norm(inspection: Inspection) -> None:
     assert "No findings" in page(empty)
 
 
+def test_the_page_of_a_checkpoint(undecided: Inspection) -> None:
+    text = page(undecided)
+    assert not Elements(text).open
+    assert "What becomes of it is unknown without the code of the network." in text
+    assert text.count('data-fate="unknown"') == 3
+    assert "<option>unknown</option>" in text
+    assert "What a fold would do" not in text
+    assert ">stay<" not in text
+
+
 def test_the_page_of_a_fold(sample_models: Path, tmp_path: Path) -> None:
     model = OnnxModel(sample_models / "preact.onnx")
     text = page(fold(model, tmp_path / "out.onnx"))

@@ -121,6 +121,7 @@ def _inspection(result: Any) -> dict[str, Any]:
         "words": in_words(result.findings),
         "tally": {severity.value: n for severity, n in tally(result.findings).items()},
         "affines": result.plan.affines,
+        "fates": sorted({layer.fate for layer in layers}),
         "plan_rows": decision_rows(result.plan.decisions),
         "has_data": any(report.observed is not None for report in result.batch_norms),
     }

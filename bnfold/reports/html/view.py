@@ -16,6 +16,7 @@ from bnfold.reports.html.charts import percentile_band, profile
 
 WORDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
 CALM = "calm"
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,14 @@ class LayerView:
     drift: str
     charts: Sequence[tuple[str, Markup]]
     percentiles: Markup | None
+
+    @property
+    def fate_sentence(self) -> str:
+        """What becomes of it, and why."""
+        if self.fate == UNKNOWN:
+            return f"What becomes of it is unknown {self.fate_detail}."
+        colon = ":" if self.fate == "stays" else ""
+        return f"{self.fate.capitalize()}{colon} {self.fate_detail}."
 
     @property
     def spoken(self) -> str:
@@ -105,7 +114,8 @@ def _range(low: float | None, high: float | None) -> Number:
     """Sorted by the larger end."""
     if low is None or high is None:
         return Number("?", -1.0)
-    return Number(f"{low:.2g} … {high:.2g}", max(abs(low), abs(high)))
+    ends = dict.fromkeys((f"{low:.2g}", f"{high:.2g}"))
+    return Number(" … ".join(ends), max(abs(low), abs(high)))
 
 
 def _height(drift: Drift | None) -> int:
@@ -145,8 +155,10 @@ def _percentiles(report: NormReport) -> Markup | None:
     return percentile_band(seen.percentiles, norm.mean, deviation)
 
 
-def fate_of(decision: Decision) -> tuple[str, str]:
+def fate_of(decision: Decision | None) -> tuple[str, str]:
     """A word, and the rest of the sentence."""
+    if decision is None:
+        return UNKNOWN, "without the code of the network"
     if decision.action is Action.KEEP:
         return "stays", decision.reason.message if decision.reason else ""
     word = "folds" if decision.action is Action.FOLD else "merges"
