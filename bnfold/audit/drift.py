@@ -24,14 +24,16 @@ class Observed:
     """What reached one BatchNorm on a data sample, before it normalises.
 
     ``mean`` and ``variance`` (population) have shape ``(channels,)``, float64; ``count`` is the
-    number of values per channel. ``percentiles``, shape ``(3, channels)``, are the 15th, 50th and
-    85th: the three lines of Figure 1 in Ioffe & Szegedy, ICML 2015.
+    number of values per channel, from ``samples`` samples (None: unknown). ``percentiles``, shape
+    ``(3, channels)``, are the 15th, 50th and 85th: the three lines of Figure 1 in Ioffe & Szegedy,
+    ICML 2015.
     """
 
     mean: Array
     variance: Array
     count: int
     percentiles: Array | None = None
+    samples: int | None = None
 
 
 Observations = Mapping[str, Observed]

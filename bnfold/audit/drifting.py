@@ -7,11 +7,11 @@ from bnfold.audit.finding import Severity
 from bnfold.audit.subject import Layer
 
 
-def by_size(layer: Layer, size: float, warning: float, error: float) -> Severity | None:
-    """The severity of a measure; untouched statistics (BN105) may be right and are no error."""
+def by_size(size: float, warning: float, error: float) -> Severity | None:
+    """The severity of a measure."""
     if size < warning:
         return None
-    return Severity.ERROR if size >= error and not layer.is_untouched else Severity.WARNING
+    return Severity.ERROR if size >= error else Severity.WARNING
 
 
 def is_adrift(layer: Layer, drift: Drift) -> bool:

@@ -102,7 +102,7 @@ class _Watch:
         moments, kept = self._moments[node.name], np.concatenate(self._kept[node.name], axis=1)
         variance = moments.variance() if moments.count else np.full(len(kept), np.nan)
         percentiles = np.percentile(kept.astype(np.float64), PERCENTILES, axis=1)
-        return Observed(moments.mean, variance, moments.count, percentiles)
+        return Observed(moments.mean, variance, moments.count, percentiles, self._sample.count)
 
     def _run(self, batch: Batch) -> dict[str, NDArray[Any]]:
         if not self._computed:

@@ -153,5 +153,12 @@ class Subject:
 
     @property
     def compared(self) -> tuple[tuple[Layer, Drift], ...]:
-        """The layers of which observations exist, with their drift."""
-        return tuple((layer, layer.drift) for layer in self.layers if layer.drift is not None)
+        """The layers of which observations exist, with their drift.
+
+        Untouched statistics are left out: they were never measured, so nothing drifted from them.
+        """
+        return tuple(
+            (layer, layer.drift)
+            for layer in self.layers
+            if layer.drift is not None and not layer.is_untouched
+        )

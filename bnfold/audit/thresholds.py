@@ -34,6 +34,7 @@ class Thresholds:
     divergence_warning: float = _setting(
         4.0, "Jeffreys divergence (nats) of a single channel: a warning"
     )
+    few_samples: float = _setting(32.0, "samples below which drift may be chance")
     few_values: float = _setting(256.0, "observed values per channel below which drift is noise")
 
 

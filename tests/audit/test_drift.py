@@ -83,7 +83,7 @@ def test_one_pass_measures_what_reaches_the_layer(tmp_path: Path, batch: int | N
         next(t for t in conv_bn().graph.initializer if t.name == "conv.weight")
     )[:, :, 0, 0].astype(np.float64)
     values = np.einsum("oi,nihw->onhw", weight, data.astype(np.float64)).reshape(8, -1)
-    assert found.count == values.shape[1]
+    assert (found.count, found.samples) == (values.shape[1], 37)
     np.testing.assert_allclose(found.mean, values.mean(1), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.variance, values.var(1), rtol=1e-4)
     assert found.percentiles is not None

@@ -3,7 +3,8 @@
 What it does
 ------------
 Looks for layers in which every running mean is exactly 0 and every running variance exactly 1, the
-values that frameworks give to a new layer.
+values that frameworks give to a new layer. With `--data` it says how far they are from what reaches
+the layer; the rules of drift (BN4) leave such a layer alone.
 
 Why it matters
 --------------
@@ -25,7 +26,7 @@ from collections.abc import Iterable
 
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule
-from bnfold.audit.subject import Subject
+from bnfold.audit.subject import Layer, Subject
 
 
 def check(subject: Subject) -> Iterable[Hit]:
@@ -33,10 +34,20 @@ def check(subject: Subject) -> Iterable[Hit]:
         if layer.is_untouched:
             yield Hit(
                 f"Mean 0 and variance 1 in all {layer.norm.mean.size} channels: as a new layer "
-                "has them, or as a network trained in evaluation mode keeps them.",
+                f"has them, or as a network trained in evaluation mode keeps them.{_on_data(layer)}",
                 layer.name,
                 size=layer.norm.mean.size,
             )
+
+
+def _on_data(layer: Layer) -> str:
+    drift = layer.drift
+    if drift is None:
+        return ""
+    return (
+        f" On the data the mean is {drift.mean_rms:.3g} deviations from 0 and the variance a factor "
+        f"of {drift.variance_factor:.3g} from 1."
+    )
 
 
 RULE = Rule("BN105", "untouched-statistics", Severity.WARNING, check, __doc__)

@@ -5,7 +5,7 @@ What it does
 With `--data`: how many times the observed variance and the stored one differ, ε added to both, as
 the geometric mean over the live channels of the larger over the smaller (root mean square of the
 logarithm). A warning from `variance-warning`, an error from `variance-error`. Layers whose
-statistics look untouched (BN105) are never an error.
+statistics look untouched are left to BN105.
 
 Why it matters
 --------------
@@ -33,7 +33,7 @@ def check(subject: Subject) -> Iterable[Hit]:
     limits = subject.thresholds
     for layer, drift in subject.compared:
         size = drift.variance_factor
-        severity = by_size(layer, size, limits.variance_warning, limits.variance_error)
+        severity = by_size(size, limits.variance_warning, limits.variance_error)
         if severity:
             way = "larger" if drift.variance_direction > 1 else "smaller"
             yield Hit(

@@ -12,10 +12,9 @@ Everything in front of it sees what it was trained on.
 
 What to do
 ----------
-If it is the first BatchNorm of the network, the input differs from the training data: check the
-preprocessing before anything else. If it is a later one, look at what lies between it and the last
-calm layer: a weight that was changed (pruned, quantised, averaged, fine-tuned) without its
-statistics.
+Look for the cause between it and the last calm layer, or, if it is the first BatchNorm of the
+network, in the preprocessing of the input. Within the network the cause is mostly a weight that was
+changed (pruned, quantised, averaged, fine-tuned) without its statistics.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ def check(subject: Subject) -> Iterable[Hit]:
     first = adrift.index(True)
     layer = compared[first][0]
     share = f"{sum(adrift)} of {counted(len(adrift), 'layer')} adrift"
-    if first == 0:
+    if layer.index == 0:
         where = "from the first BatchNorm on, so check the preprocessing of the input first"
     else:
         where = f"with {counted(first, 'calm layer')} before it"
