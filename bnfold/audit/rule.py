@@ -105,6 +105,11 @@ def some_channels(count: int, total: int) -> str:
     return f"{count} of {total} channels"
 
 
+def number(value: float) -> str:
+    """Three digits, or all before the point where there are more: ``0.976``, ``64,882``."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
 def counted(count: int, what: str) -> str:
     """``1 layer``, ``3 layers``."""
     return f"{count} {what}{'' if count == 1 else 's'}"

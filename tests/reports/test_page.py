@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
+from audit.samples import SAMPLES
+from bnfold.algebra.affine import Array
 from bnfold.audit import Observed
 from bnfold.errors import OutputError, UsageError
 from bnfold.formats.onnx import OnnxModel
@@ -110,6 +113,13 @@ def test_a_network_without_batch_norm(inspection: Inspection) -> None:
     assert "No findings" in page(empty)
 
 
+def test_the_plan_of_a_network_without_batch_norm(tmp_path: Path) -> None:
+    onnx.save(SAMPLES["BN212"].sick(), tmp_path / "m.onnx")
+    text = page(inspect(OnnxModel(tmp_path / "m.onnx")))
+    assert not Elements(text).open
+    assert "The plan for 2 affine operations" in text
+
+
 def test_the_page_of_a_checkpoint(undecided: Inspection) -> None:
     text = page(undecided)
     assert not Elements(text).open
@@ -138,6 +148,37 @@ def test_the_page_of_a_recalibration(sample_models: Path, tmp_path: Path) -> Non
     assert not Elements(text).open
     assert "Statistics before and after" in text
     assert "every stored statistic agrees" in text
+
+
+def _luminance(colour: Array) -> float:
+    """Relative luminance of sRGB in [0, 1]; WCAG 2.2."""
+    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def _contrast(one: Array, other: Array) -> float:
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_colours_can_be_told_from_their_ground(scheme: int) -> None:
+    """WCAG 2.2, level AA: 4.5 for text, on the tint of a badge as well, and 3 for what is drawn."""
+    style = (Path(charts.__file__).parent / "page.css").read_text(encoding="utf-8")
+    block = re.findall(r":root\{(--bg[^}]*)\}", style)[scheme]
+    entries = dict(re.findall(r"--(\w+):([^;}]*)", block))
+    colours = {
+        name: np.array([int(value[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        for name, value in entries.items()
+        if re.fullmatch("#[0-9a-f]{6}", value)
+    } | ({"card": np.ones(3)} if entries["card"] == "#fff" else {})
+    tint = (int(entries["tint"].rstrip("%")) + 4) / 100
+    for ground in (colours["bg"], colours["card"]):
+        for name in ("error", "warning", "note", "fine"):
+            badge = tint * colours[name] + (1 - tint) * ground
+            assert _contrast(colours[name], badge) >= 4.5, name
+        assert _contrast(colours["soft"], ground) >= 4.5
+        assert all(_contrast(colours[n], ground) >= 3 for n in ("calm", "stored", "observed"))
 
 
 def test_refusals(inspection: Inspection, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bnfold.audit.finding import Severity
-from bnfold.audit.rule import Hit, Rule
+from bnfold.audit.rule import Hit, Rule, number
 from bnfold.audit.subject import Layer, Subject
 
 
@@ -45,8 +45,8 @@ def _on_data(layer: Layer) -> str:
     if drift is None:
         return ""
     return (
-        f" On the data the mean is {drift.mean_rms:.3g} deviations from 0 and the variance a factor "
-        f"of {drift.variance_factor:.3g} from 1."
+        f" On the data the mean is {number(drift.mean_rms)} deviations from 0 and the variance a "
+        f"factor of {number(drift.variance_factor)} from 1."
     )
 
 

@@ -24,7 +24,7 @@ from collections.abc import Iterable
 
 from bnfold.audit.drifting import by_size
 from bnfold.audit.finding import Severity
-from bnfold.audit.rule import Hit, Rule
+from bnfold.audit.rule import Hit, Rule, number
 from bnfold.audit.subject import Subject
 
 
@@ -35,7 +35,7 @@ def check(subject: Subject) -> Iterable[Hit]:
         severity = by_size(size, limits.mean_warning, limits.mean_error)
         if severity:
             yield Hit(
-                f"The mean is off by {size:.3g} standard deviations "
+                f"The mean is off by {number(size)} standard deviations "
                 f"({drift.count:,} values per channel).",
                 layer.name,
                 size,

@@ -25,7 +25,7 @@ from collections.abc import Iterable
 
 from bnfold.audit.drifting import by_size
 from bnfold.audit.finding import Severity
-from bnfold.audit.rule import Hit, Rule
+from bnfold.audit.rule import Hit, Rule, number
 from bnfold.audit.subject import Subject
 
 
@@ -37,7 +37,7 @@ def check(subject: Subject) -> Iterable[Hit]:
         if severity:
             way = "larger" if drift.variance_direction > 1 else "smaller"
             yield Hit(
-                f"The variance differs by a factor of {size:.3g}, mostly {way} than stored "
+                f"The variance differs by a factor of {number(size)}, mostly {way} than stored "
                 f"({drift.count:,} values per channel).",
                 layer.name,
                 size,

@@ -123,7 +123,8 @@ def _inspection(result: Any) -> dict[str, Any]:
         "affines": result.plan.affines,
         "fates": sorted({layer.fate for layer in layers}),
         "plan_rows": decision_rows(result.plan.decisions),
-        "has_data": any(report.observed is not None for report in result.batch_norms),
+        "has_data": any(layer.drift for layer in layers),
+        "some_unseen": any(not layer.drift for layer in layers),
     }
 
 
