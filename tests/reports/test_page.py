@@ -229,6 +229,11 @@ addEventListener("load", () => {
   told.focused = bars.indexOf(document.activeElement);
   told.tabStops = bars.filter((b) => b.tabIndex === 0).length;
   bars[2].click();
+  const plan = document.querySelector("#plan-table").closest("details");
+  dispatchEvent(new Event("beforeprint"));
+  told.printed = plan.open;
+  dispatchEvent(new Event("afterprint"));
+  told.printedAfter = plan.open;
   told.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   setTimeout(() => {
     told.opened = document.querySelector("#bn-2").open;
@@ -272,6 +277,7 @@ def test_in_a_browser(inspection_with_data: Inspection, tmp_path: Path, width: i
     assert sorted(told["errors"]) == ["head: bn", "stem|bn"]
     assert (told["focused"], told["tabStops"]) == (1, 1)
     assert (told["opened"], told["current"]) == (True, "true")
+    assert (told["printed"], told["printedAfter"]) == (True, False)
     assert told["overflow"] <= 0
 
 

@@ -111,8 +111,11 @@ def _inspection(result: Any) -> dict[str, Any]:
     layers = layer_views(result)
     heads = dict.fromkeys(head for layer in layers for head in layer.cells)
     groups = group_views(result.findings)
-    # The layer with the worst finding is open from the start: the charts explain themselves.
+    # The layer with the worst finding (or the first) is open from the start: the charts explain
+    # themselves.
     worst = next((g["findings"][0][0] for g in groups if g["findings"][0][0]), None)
+    if worst is None and layers:
+        worst = layers[0].name
     return {
         "layers": layers,
         "worst": worst,

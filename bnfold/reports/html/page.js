@@ -76,3 +76,11 @@ const openChosen = () => {
 };
 addEventListener("hashchange", openChosen);
 openChosen();
+
+// On paper nothing can be unfolded: the plan and the lists of findings are, for as long as it takes.
+addEventListener("beforeprint", () =>
+  document.querySelectorAll("details.print:not([open])").forEach((each) => {
+    each.open = true;
+    addEventListener("afterprint", () => (each.open = false), { once: true });
+  }),
+);
