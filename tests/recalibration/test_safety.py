@@ -25,6 +25,7 @@ from bnfold.errors import (
 from bnfold.formats import open_model
 from bnfold.jobs.recalibrate import recalibrate
 from bnfold.jobs.recalibration_result import RecalibrationOptions, RecalibrationResult
+from bnfold.recalibration.observer import RuntimeOptions
 
 from .networks import CALIBRATION, SAMPLES, Builder, digits
 
@@ -132,7 +133,7 @@ def test_the_input_is_not_overwritten(tmp_path: Path) -> None:
 def test_what_makes_no_sense(tmp_path: Path) -> None:
     wrong: list[dict[str, Any]] = [
         {"prior": -1.0}, {"batch_size": 0}, {"prior": float("nan")}, {"method": "median"},
-        {"only": ("nothing*",)}, {"provider": "NoSuchProvider"},
+        {"only": ("nothing*",)}, {"runtime": RuntimeOptions(provider="NoSuchProvider")},
     ]  # fmt: skip
     for options in wrong:
         with pytest.raises(UsageError):
@@ -174,12 +175,8 @@ def test_a_signal_ends_with_130(tmp_path: Path) -> None:
     )
     work = tmp_path / "work"
     work.mkdir()
-    code = (
-        "import typer, sys\n"
-        "from bnfold.cli.recalibrate import recalibrate\n"
-        "app = typer.Typer(); app.command()(recalibrate); app()\n"
-    )
     arguments = [
+        "recalibrate",
         str(STALE),
         "--data",
         f"{tmp_path / 'slow.py'}:images",
@@ -188,7 +185,7 @@ def test_a_signal_ends_with_130(tmp_path: Path) -> None:
     ]
     environment = {**os.environ, "TMPDIR": str(work)}
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-m", "bnfold", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
     with process:
