@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
 
 import typer
 
@@ -25,11 +27,30 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("inspect")(inspect.inspect)
-app.command("fold")(fold.fold)
-app.command("verify")(verify.verify)
-app.command("recalibrate")(recalibrate.recalibrate)
-app.command("rule")(rule.rule)
+
+
+def _said(command: Callable[..., None]) -> Callable[..., None]:
+    """``command`` with a word about Ctrl-C, which typer would end without one."""
+
+    @wraps(command)
+    def call(**given: Any) -> None:
+        try:
+            command(**given)
+        except KeyboardInterrupt:
+            print("bnfold: interrupted; nothing was written", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+    return call
+
+
+for _command in (
+    inspect.inspect,
+    fold.fold,
+    verify.verify,
+    recalibrate.recalibrate,
+    rule.rule,
+):
+    app.command(_command.__name__)(_said(_command))
 
 
 def _version(value: bool) -> None:
@@ -58,9 +79,6 @@ def main() -> None:
         if debug:
             raise
         sys.exit(_complain(str(error)))
-    except KeyboardInterrupt:
-        print("bnfold: interrupted; nothing was written", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:  # the reader of stdout has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
