@@ -76,9 +76,8 @@ def recalibrate(
             sample = open_sample(
                 data, model.inputs, sampling or SampleOptions(samples=DEFAULT_SAMPLES)
             )
-            job = _Job(model, observer, selection, sample, options, folder, progress)
-            measured = job.measure(processes)
-            return job.write(measured, target, evaluate) if processes.rank == 0 else None
+            job = _Job(model, observer, selection, sample, options, processes, folder, progress)
+            return job.write(job.measure(), target, evaluate)
     finally:
         processes.close()
 
@@ -92,6 +91,7 @@ class _Job:
     selection: Selection
     sample: Sample
     options: RecalibrationOptions
+    processes: Processes
     folder: Path
     progress: Progress
 
@@ -105,12 +105,12 @@ class _Job:
         )
         self.populations = self.plan.populations
 
-    def measure(self, processes: Processes) -> Recalibration:
+    def measure(self) -> Recalibration:
         self.run = Run(
             self.observer,
             self.plan,
             Batches(self.sample, self.options.batch_size),
-            processes,
+            self.processes,
             ActivationCache(self.folder, self.options.cache_memory),
             self.variance == "unbiased",
             self.options.prior,
@@ -129,16 +129,20 @@ class _Job:
 
     def write(
         self, found: Recalibration, target: Path, evaluate: Evaluate | None
-    ) -> RecalibrationResult:
+    ) -> RecalibrationResult | None:
+        """Proves what was measured, all processes together; the first one publishes it."""
         edits = [
             Restatistic(p.nodes[0], new.mean, new.variance, p.nodes[1:])
             for p in self.populations
             for new in [found.new[p.name]]
         ]
-        with scratch_folder(target) as scratch:
+        first = self.processes.rank == 0
+        with scratch_folder(target if first else None) as scratch:
             copy = self.model.restated(edits)
             files = copy.write(scratch / target.name)
             check, outputs = self._prove(copy.reopened(files[-1]), found)
+            if not first:
+                return None
             evaluation = self._evaluate(evaluate, files[-1])
             output = None
             if (check.agrees or not check.expected) and (evaluation is None or evaluation.passed):
@@ -158,6 +162,7 @@ class _Job:
             after,
             self.populations,
             Batches(self.sample, size),
+            self.processes,
             self.progress,
             options.prior,
             self.variance == "unbiased",

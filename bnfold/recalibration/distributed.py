@@ -15,7 +15,11 @@ except ImportError:
 
 
 class TorchProcesses:
-    """The gloo backend: what is exchanged are a few float64 vectors per layer, on the CPU."""
+    """The gloo backend, wherever the model itself runs.
+
+    What is exchanged are a few float64 vectors per layer, which lie on the host already; nccl would
+    first have to bring them to a GPU, and wants one for every process.
+    """
 
     def __init__(self) -> None:
         dist.init_process_group("gloo")

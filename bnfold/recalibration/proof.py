@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from bnfold.algebra.rounding import is_half, unit_roundoff
 from bnfold.recalibration.batches import Batch, Batches
 from bnfold.recalibration.observer import Observer, Piece, Population, Statistics
+from bnfold.recalibration.processes import Processes
 from bnfold.recalibration.run import Progress, blend
-from bnfold.recalibration.slots import Slots, measured
+from bnfold.recalibration.slots import Slots, measured, own_batches
 
 # Float32 rounding moves statistics by 1e-6; a wrong layer or order moves them by far more.
 _TOLERANCE, _HALF_TOLERANCE = 1e-3, 5e-2
@@ -72,17 +73,20 @@ class OutputChange:
 
 @dataclass(eq=False)
 class Proof:
-    """One more pass over the sample with the original and the written model side by side."""
+    """One more pass over the sample with the original and the written model side by side.
+
+    Every process of several takes its own batches, and all of them get the outcome.
+    """
 
     before: Observer
     after: Observer
     populations: Sequence[Population]
     batches: Batches
+    processes: Processes
     progress: Progress
     prior: float
     unbiased: bool
     expected: bool
-    _changes: dict[str, _Change] = field(default_factory=dict)
 
     def run(self) -> tuple[SelfCheck, tuple[OutputChange, ...]]:
         """Both findings.
@@ -91,38 +95,38 @@ class Proof:
             RuntimeUnavailableError: where one of the models does not run.
         """
         slots = {p.name: Slots(len(self.batches), p.norm.channels) for p in self.populations}
-        outputs = output_names(self.before)
-        targets = list(dict.fromkeys(v for p in self.populations for v in p.values))
+        changes = {name: _Change() for name in output_names(self.before)}
+        own = own_batches(len(self.batches), self.processes.rank, self.processes.size)
+        total, done = sum(map(self.batches.samples_in, own)), 0
         pieces: tuple[Piece, Piece] | None = None
-        done = 0
-        for index in range(len(self.batches)):
+        for index in own:
             batch = self.batches[index]
-            if pieces is None:
-                types = {name: array.dtype for name, array in batch.feeds.items()}
-                wanted = [n for n in dict.fromkeys((*targets, *outputs)) if n not in types]
-                pieces = (
-                    self.before.piece(types, outputs, ()),
-                    self.after.piece(types, wanted, ()),
-                )
+            pieces = pieces or self._pieces(batch, list(changes))
             old = pieces[0].run(batch.feeds, {})
             new = {**batch.feeds, **pieces[1].run(batch.feeds, {})}
             for population in self.populations:
                 for name in population.values:
                     moments = batch.moments(new[name], population.norm.axis, population.name)
                     slots[population.name].add(index, moments)
-            for name in outputs:
-                change = self._changes.setdefault(name, _Change())
+            for name, change in changes.items():
                 change.add(_valid(old[name], batch), _valid(new[name], batch))
             done += batch.valid
-            self.progress("checking", done, self.batches.samples)
-        changes = tuple(c.result(name) for name, c in self._changes.items())
-        return self._check(slots), tuple(c for c in changes if c is not None)
+            self.progress("checking", done, total)
+        check = self._check(slots)
+        found = (c.result(name, self.processes) for name, c in changes.items())
+        return check, tuple(c for c in found if c is not None)
+
+    def _pieces(self, batch: Batch, outputs: Sequence[str]) -> tuple[Piece, Piece]:
+        types = {name: array.dtype for name, array in batch.feeds.items()}
+        targets = (value for p in self.populations for value in p.values)
+        wanted = [n for n in dict.fromkeys((*targets, *outputs)) if n not in types]
+        return self.before.piece(types, outputs, ()), self.after.piece(types, wanted, ())
 
     def _check(self, slots: dict[str, Slots]) -> SelfCheck:
         stored = {node.name: node.kind for node in self.after.graph.norms}
         checks = []
         for population in self.populations:
-            found = measured(slots[population.name].packed()).whole
+            found = measured(self.processes.sum(slots[population.name].packed())).whole
             observed = blend(
                 population.stored,
                 Statistics(found.mean, found.variance(unbiased=self.unbiased)),
@@ -169,12 +173,12 @@ def _valid(array: NDArray[Any], batch: Batch) -> NDArray[Any]:
 
 
 class _Change:
-    """Sums for one output."""
+    """Sums for one output over the batches of this process."""
 
     def __init__(self) -> None:
         self.moved = self.was = 0.0
-        self.same: list[NDArray[np.bool_]] | None = []
-        self.comparable = True
+        self.same = self.rows = 0
+        self.like_scores = self.comparable = True
 
     def add(self, old: NDArray[Any], new: NDArray[Any]) -> None:
         floating = old.dtype.kind == "f" or "float" in old.dtype.name
@@ -186,16 +190,25 @@ class _Change:
             self.moved += float(np.square(b - a).sum())
             self.was += float(np.square(a).sum())
         if a.ndim != 2 or a.shape[1] < 2:
-            self.same = None
-        elif self.same is not None:
-            self.same.append(a.argmax(axis=1) == b.argmax(axis=1))
+            self.like_scores = False
+        else:
+            self.same += int((a.argmax(axis=1) == b.argmax(axis=1)).sum())
+            self.rows += len(a)
 
-    def result(self, name: str) -> OutputChange | None:
+    def result(self, name: str, processes: Processes) -> OutputChange | None:
         """None for integers and the like, which have no size of a change."""
-        if not self.comparable:
+        own = (
+            self.moved,
+            self.was,
+            self.same,
+            self.rows,
+            not self.like_scores,
+            not self.comparable,
+        )
+        moved, was, same, rows, unlike, incomparable = processes.sum(np.array(own, np.float64))
+        if incomparable:
             return None
         with np.errstate(all="ignore"):
-            change = float(np.sqrt(np.float64(self.moved) / np.float64(self.was)))
-        change = 0.0 if not self.moved else change
-        agreement = float(np.concatenate(self.same).mean()) if self.same else None
+            change = float(np.sqrt(moved / was)) if moved else 0.0
+        agreement = float(same / rows) if rows and not unlike else None
         return OutputChange(name, float("inf") if np.isnan(change) else change, agreement)
