@@ -1,16 +1,15 @@
 """How many BatchNorm are left in torchvision and timm architectures, as a Markdown table.
 
-    pip install 'bnfold[torch]' && pip install --no-deps torchvision timm
-    python benchmarks/coverage_torch.py [NAME ...] > table.md
+    pip install 'bnfold[torch]' torchao aimet-torch && pip install --no-deps torchvision timm
+    python benchmarks/coverage_torch.py [--results FILE] [NAME ...] > table.md
 
-Weights are random; statistics are measured on noise and then perturbed, so that activations stay of
-order one and no fold is trivially the identity. Every fold is checked in float64, where only
-exactness counts: the folded program's outputs may differ from the original's by 1e-9 of their range.
-The column "merged" is with --reparameterize. Beside both stands
-torch.fx.experimental.optimization.fuse, on the same network.
+Without names: the two smallest members of every family that has BatchNorm (torch_networks.py).
+Every result is checked in float64, where only exactness counts: its outputs may differ from the
+original's by 1e-9 of their range. Beside bnfold stand the peers of torch_peers.py that are
+installed, on the same networks.
 
 ``--stub FOLDER`` names a folder with a ``tvstub.py`` that makes torchvision importable beside a
-torch without its C++ operators.
+torch without its C++ operators. ``--results FILE`` keeps what was measured and goes on from there.
 """
 
 from __future__ import annotations
@@ -22,231 +21,159 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any
+
+from torch_networks import built, chosen
+from torch_peers import PEERS, count_batch_norms
 
 LIMIT = 1e-9
 TIMEOUT = 900
-TORCHVISION = (
-    "resnet18 resnext50_32x4d densenet121 googlenet inception_v3 mnasnet0_5 mobilenet_v2 "
-    "mobilenet_v3_small efficientnet_b0 efficientnet_v2_s regnet_y_400mf regnet_x_400mf "
-    "shufflenet_v2_x0_5 vgg11_bn"
-).split()
-TORCHVISION_OTHERS = (
-    "segmentation.lraspp_mobilenet_v3_large segmentation.fcn_resnet50 video.r3d_18 video.mc3_18"
-).split()
-# None of those that stand above under the same name.
-TIMM = (
-    "halonet_h1 eca_botnext26ts_256 lambda_resnet26t test_byobnet mobileone_s0 mobileone_s2 "
-    "eca_resnext26ts repvgg_a0 gernet_s convmixer_768_32 cpubone_nano cs3darknet_focus_s "
-    "cs3darknet_s cspnext_tiny cspresnet50 densenetblur121d dla46x_c dla46_c dla34 dpn48b "
-    "dpn68 efficientformer_l1 efficientformerv2_s0 efficientformerv2_s1 tinynet_c tinynet_a "
-    "mobilenetv2_075 efficientnet_lite0 tf_mixnet_m mixnet_s efficientvim_m1 "
-    "efficientvit_b0 efficientvit_b1 efficientvit_m0 efficientvit_m1 fasternet_t0 fasternet_t1 "
-    "fastvit_t8 fastvit_t12 fastvit_mci0 ghostnet_050 ghostnetv3_050 ghostnetv2_100 hardcorenas_a "
-    "hgnetv2_b0 hgnet_tiny hrnet_w18_small iformer_t inception_next_atto inception_v4 "
-    "lcnetv2_small levit_128s levit_conv_128s lowformer_b0 lowformer_e1 test_coatnet "
-    "coatnet_nano_rw_224 maxvit_nano_rw_256 mobilenetv3_small_050 lcnet_035 mobilenetv4_conv_small_035 "
-    "mobilevit_xxs mobilevitv2_050 mobilevit_xs nextvit_small regnetx_002 regnety_002 regnetz_b16 "
-    "repghostnet_050 repghostnet_100 repvit_m1 repvit_m0_9 res2next50 res2net50_14w_8s resnest14d "
-    "test_resnet resnet14t ecaresnext26t_32x4d resnet26 resnet50 seresnext26d_32x4d "
-    "resnetv2_18 resnetv2_18d rexnet_100 rexnetr_100 selecsls42 selecsls42b legacy_seresnet18 shvit_s1 "
-    "skresnet18 starnet_s050 starnet_s100 swiftformer_xs tiny_vit_5m_224 tresnet_m "
-    "visformer_tiny vit_small_resnet26d_224 volo_d1_224 ese_vovnet19b_slim_dw ese_vovnet19b_slim "
-    "vovnet39a legacy_xception xception41p xception41 xcit_nano_12_p8_224 xcit_nano_12_p16_224"
-).split()
-NAMES = [
-    *(f"torchvision/{name}" for name in (*TORCHVISION, *TORCHVISION_OTHERS)),
-    *(f"timm/{name}" for name in TIMM),
-]
+MERGED = "with `--reparameterize`"
+COLUMNS = [*PEERS, "bnfold", MERGED]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", default=NAMES)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="such as timm/levit_128s")
     parser.add_argument("--stub", default="", help="folder of tvstub.py")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--results", type=Path, help="JSON lines, read and added to")
+    parser.add_argument("--jobs", type=int, default=1, help="architectures at a time")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.stub:
+        sys.path.insert(0, arguments.stub)
+        __import__("tvstub")
     if arguments.one:
-        print(json.dumps(measured(arguments.names[0], arguments.stub, arguments.threads)))
+        print(json.dumps(measured(arguments.names[0])))
         return
-    print("| architecture | BN | fx.fuse | bnfold | merged | error (float64) | left, why |")
-    print("|---|--:|--:|--:|--:|--:|---|")
-    totals: Counter[str] = Counter()
-    for name in arguments.names:
-        show(name, in_process(name, arguments), totals)
-    sums = " | ".join(str(totals[key]) for key in ("before", "fx", "left", "merged"))
-    print(f"| **all {totals['done']}** | {sums} | | |")
-    shares = [100 * totals[key] / max(totals["before"], 1) for key in ("left", "merged")]
-    print(f"\nLeft: {shares[0]:.2f} %, with --reparameterize {shares[1]:.2f} %.")
-    print(f"Failed: {totals['failed']}. Wrong: {totals['wrong']}.")
-    print(f"fx.fuse: failed on {totals['fx failed']}, wrong on {totals['fx wrong']}.")
+    names = arguments.names or chosen()
+    kept = known(arguments.results)
+    todo = [name for name in names if name not in kept]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for done in pool.map(partial(in_process, stub=arguments.stub), todo):
+            kept[done["name"]] = done
+            print(f"{len(kept)}/{len(names)}", json.dumps(done), file=sys.stderr, flush=True)
+            if arguments.results:
+                with arguments.results.open("a") as file:
+                    print(json.dumps(done), file=file)
+    show([kept[name] for name in names])
 
 
-def in_process(name: str, arguments: Any) -> dict[str, Any]:
+def known(results: Path | None) -> dict[str, dict[str, Any]]:
+    """What an earlier run has measured, by architecture."""
+    if results is None or not results.exists():
+        return {}
+    lines = [json.loads(line) for line in results.read_text().splitlines()]
+    return {line["name"]: line for line in lines}
+
+
+def in_process(name: str, stub: str) -> dict[str, Any]:
     """One architecture, in a process of its own."""
-    command = [sys.executable, __file__, "--one", "--stub", arguments.stub]
-    command += ["--threads", str(arguments.threads), name]
+    command = [sys.executable, __file__, "--one", "--stub", stub, name]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     except subprocess.TimeoutExpired:
-        return {"failed": "timeout"}
+        return {"name": name, "failed": "timeout"}
     if done.returncode:
-        return {"failed": (done.stderr.strip().splitlines() or ["?"])[-1][:200]}
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        return {"name": name, "failed": last[:200]}
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
 
 
-def show(name: str, result: dict[str, Any], totals: Counter[str]) -> None:
-    if "failed" in result:
-        totals["failed"] += 1
-        print(f"| {name} | | | | | | failed: {result['failed']} |", flush=True)
-        return
-    before, left, fx = result["before"], result["left"], result["fx"]
-    totals.update(done=1, before=before, left=left, merged=result["merged"])
-    totals["fx"] += before if fx is None else fx
-    totals["wrong"] += result["error"] > LIMIT
-    totals["fx failed"] += fx is None
-    totals["fx wrong"] += bool(result["fx wrong"])
+def show(results: list[dict[str, Any]]) -> None:
+    """The rows that say something, most BatchNorm left first, and the totals of all."""
+    print(f"| architecture | BN | {' | '.join(COLUMNS)} | error (float64) | left, why |")
+    print("|---|" + "--:|" * (len(COLUMNS) + 2) + "---|")
+    good = [result for result in results if "failed" not in result]
+    for result in sorted(good, key=lambda r: -r["left"]["bnfold"]):
+        if result["left"]["bnfold"] or result["wrong"]:
+            print(row(result))
+    totals: Counter[str] = Counter()
+    for result in good:
+        totals.update(BN=result["before"], done=1)
+        totals.update(result["left"])
+    sums = " | ".join(str(totals[column]) for column in ("BN", *COLUMNS))
+    print(f"| **left in all {totals['done']}** | {sums} | | |")
+    crashed = [sum(column in r["crashed"] for r in good) for column in COLUMNS]
+    wrong = [sum(column in r["wrong"] for r in good) for column in COLUMNS]
+    for title, counts in (("crashed on", crashed), ("wrong on", wrong)):
+        print(f"| **{title}** | | {' | '.join(map(str, counts))} | | |")
+    for result in results:
+        if "failed" in result:
+            print(f"\n{result['name']} failed: {result['failed']}")
+    versions = {peer.package: peer.version or "missing" for peer in PEERS.values()}
+    print("\n" + ", ".join(" ".join(item) for item in versions.items()))
+    print(f"Largest error of bnfold: {max((r['error'] for r in good), default=0):.0e}")
+
+
+def row(result: dict[str, Any]) -> str:
+    cells = []
+    for column in COLUMNS:
+        left = result["left"].get(column, "")
+        cells.append("crashed" if column in result["crashed"] else str(left))
+        if column in result["wrong"]:
+            cells[-1] += f" (wrong by {result['wrong'][column]:.0e})"
     why = ", ".join(f"{code} {count}" for code, count in result["reasons"].items())
-    shown = "failed" if fx is None else f"{fx}{' (wrong)' if result['fx wrong'] else ''}"
-    counts = f"{before} | {shown} | {left} | {result['merged']}"
-    print(f"| {name} | {counts} | {result['error']:.0e} | {why} |", flush=True)
+    counts = " | ".join(cells)
+    return f"| {result['name']} | {result['before']} | {counts} | {result['error']:.0e} | {why} |"
 
 
-def measured(name: str, stub: str, threads: int) -> dict[str, Any]:
-    """BN before and left, the largest relative error in float64, and the same for the peer."""
+def measured(name: str) -> dict[str, Any]:
+    """BN before and left, what was wrong and by how much, and what crashed, by tool."""
     import torch
 
     from bnfold.formats.torch import open_module
     from bnfold.planning import make_plan
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    torch.manual_seed(1)
-    module, example = built(name, stub)
+    module, example = built(name)
+    before = count_batch_norms(module, example)
+    with torch.no_grad():
+        reference = module(example)
     model = open_module(module, (example,))
-    plan, merged = (make_plan(model.graph, reparameterize=r) for r in (False, True))
-    error = 0.0
-    for each in (plan, merged):
-        edited = model.edit(each)
-        assert edited.batch_norm_count == each.kept
-        with torch.no_grad():
-            error = max(error, distance(module(example), edited.module()(example)))
-    fx, wrong = peer(module, example)
-    reasons = Counter(d.reason.reason.code for d in plan.batch_norms if d.reason)
-    before = len(plan.batch_norms)
+    left, errors, crashed = {}, {}, {}
+    for column, reparameterize in (("bnfold", False), (MERGED, True)):
+        plan = make_plan(model.graph, reparameterize=reparameterize)
+        assert len(plan.batch_norms) == before, f"{len(plan.batch_norms)} of {before} seen"
+        folded = model.edit(plan).module()
+        left[column], errors[column] = outcome(folded, example, reference)
+        assert left[column] == plan.kept, f"{left[column]} left, not {plan.kept}"
+        if not reparameterize:
+            reasons = Counter(d.reason.reason.code for d in plan.batch_norms if d.reason)
+    for peer in (each for each in PEERS if PEERS[each].version):
+        try:
+            result = PEERS[peer].fold(copy.deepcopy(module), example)
+            left[peer], errors[peer] = outcome(result, example, reference)
+        except Exception as error:  # peers fail in many ways
+            left[peer], crashed[peer] = before, f"{type(error).__name__}: {str(error)[:200]}"
     return {
+        "name": name,
         "before": before,
-        "left": plan.kept,
-        "merged": merged.kept,
-        "error": error,
-        "fx": fx,
-        "fx wrong": wrong,
+        "left": left,
+        "error": max(errors["bnfold"], errors[MERGED]),
+        "wrong": {column: error for column, error in errors.items() if not error <= LIMIT},
+        "crashed": crashed,
         "reasons": dict(reasons),
         "notes": model.notes,
+        "shape": list(example.shape),
     }
 
 
-def built(name: str, stub: str) -> tuple[Any, Any]:
-    """A calibrated module in float64 and eval mode, and an input of the smallest size it takes."""
+def outcome(network: Any, example: Any, reference: Any) -> tuple[int, float]:
+    """BN that a network calls, and its largest difference, relative to the range of each output."""
     import torch
-
-    failure: Exception | None = None
-    torch.manual_seed(1)
-    for shape in shapes(name, made(name, stub)):
-        module = made(name, stub)
-        try:
-            calibrate(module, shape)
-        except Exception as error:  # this size is too small for this network
-            failure = error
-            continue
-        return module.double().eval(), torch.randn(shape, dtype=torch.float64)
-    assert failure is not None
-    raise failure
-
-
-def shapes(name: str, module: Any) -> list[tuple[int, ...]]:
-    """Small sizes first, then the one that the network was made for."""
-    if "video" in name:
-        return [(2, 3, 8, 64, 64)]
-    own = getattr(module, "pretrained_cfg", None) or {}
-    *_, size = own.get("input_size", (3, 224, 224))
-    sizes = [size] if own.get("fixed_input_size") else [64, 96, 128, size]
-    return [(2, 3, n, n) for n in dict.fromkeys(sizes)]
-
-
-def made(name: str, stub: str) -> Any:
-    if stub:
-        sys.path.insert(0, stub)
-        __import__("tvstub")
-    family, _, rest = name.partition("/")
-    if family == "timm":
-        import timm
-
-        return timm.create_model(rest)
-    import torchvision
-
-    home: Any = torchvision.models
-    *path, last = rest.split(".")
-    for part in path:
-        home = getattr(home, part)
-    extra = {"weights_backbone": None} if "segmentation" in name else {}
-    if last in ("googlenet", "inception_v3"):
-        extra = {"init_weights": True}
-    return getattr(home, last)(weights=None, **extra)
-
-
-def calibrate(module: Any, shape: tuple[int, ...]) -> None:
-    """Puts statistics of order one into every BN, then perturbs them."""
-    import torch
-
-    norms = [m for m in module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-    with torch.no_grad():
-        for norm in norms:
-            if norm.affine:
-                norm.weight.uniform_(0.5, 1.5)
-                norm.bias.normal_(0, 0.2)
-            norm.reset_running_stats()
-            norm.momentum = None
-        module.eval()
-        for norm in norms:
-            norm.train()
-        module(torch.randn(shape))
-        module.eval()
-        for norm in norms:
-            deviation = (norm.running_var + norm.eps).sqrt()
-            norm.momentum = 0.1
-            norm.running_mean.add_(0.1 * deviation * torch.randn_like(deviation))
-            norm.running_var.mul_(torch.empty_like(deviation).uniform_(0.8, 1.25)).add_(1e-4)
-
-
-def distance(reference: Any, other: Any) -> float:
-    """The largest difference over all outputs, relative to the range of each."""
     from torch.utils import _pytree as pytree
 
-    pairs = zip(pytree.tree_leaves(reference), pytree.tree_leaves(other), strict=True)
-    return max(float((a - b).abs().max() / a.abs().max().clamp_min(1e-300)) for a, b in pairs)
-
-
-def peer(module: Any, example: Any) -> tuple[int | None, bool]:
-    """What torch.fx.experimental.optimization.fuse leaves, None where it fails, and if it is wrong."""
-    import torch
-    from torch.fx.experimental.optimization import fuse
-
-    try:
-        fused = fuse(copy.deepcopy(module))
-        with torch.no_grad():
-            wrong = distance(module(example), fused(example)) > LIMIT
-    except Exception:  # the peer fails in many ways
-        return None, False
-    left = 0
-    for node in fused.graph.nodes:  # modules that run, and functions called by modules seen through
-        if node.op == "call_module":
-            called = fused.get_submodule(node.target)
-            left += isinstance(called, torch.nn.modules.batchnorm._BatchNorm)
-        left += node.target is torch.nn.functional.batch_norm
-    return left, wrong
+    with torch.no_grad():
+        outputs = network(example)
+    pairs = zip(pytree.tree_leaves(reference), pytree.tree_leaves(outputs), strict=True)
+    error = max(float((a - b).abs().max() / a.abs().max().clamp_min(1e-300)) for a, b in pairs)
+    return count_batch_norms(network, example), error
 
 
 if __name__ == "__main__":
