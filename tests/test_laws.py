@@ -113,7 +113,9 @@ def test_the_property_finds_a_planted_bug(bug: str, monkeypatch: pytest.MonkeyPa
 
 # The laws of the algebra, on one convolution
 
-vectors = st.lists(st.floats(-2, 2), min_size=4, max_size=4).map(np.array)
+# Of ordinary size: that tiny products flush to zero has tests of its own.
+numbers = st.floats(-2, 2).map(lambda x: x if abs(x) > 1e-3 else 0.0)
+vectors = st.lists(numbers, min_size=4, max_size=4).map(np.array)
 variances = st.lists(st.floats(0.01, 4), min_size=4, max_size=4).map(np.array)
 statistics = st.fixed_dictionaries(
     {"scale": vectors, "shift": vectors, "mean": vectors, "variance": variances}

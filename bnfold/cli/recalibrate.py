@@ -165,8 +165,6 @@ def recalibrate(
             progress=progress,
         )
     if result is not None:  # the first of several processes speaks for all
-        import bnfold.reports.recalibration  # noqa: F401  registers the text report
-
         shown.finish(result)
 
 

@@ -130,7 +130,7 @@ class RecalibrationResult:
 def _warning(change: OutputChange) -> str | None:
     see = (
         "if the model was accurate before, its statistics were right, and these would hurt: "
-        "compare with --evaluate, or look at the data (scaling, colours, layout)"
+        "compare with `--evaluate`, or look at the data (scaling, colours, layout)"
     )
     if change.argmax_agreement is not None:
         changed = 1 - change.argmax_agreement

@@ -11,12 +11,11 @@ from rich.table import Table
 
 from bnfold.jobs.recalibration_result import RecalibrationResult
 from bnfold.recalibration.changes import ENOUGH, NormChange
-from bnfold.reports.text import _render
+from bnfold.reports.findings import Name
 
 _MANY = 12
 
 
-@_render.register
 def print_recalibration(result: RecalibrationResult, console: Console, verbose: bool) -> None:
     """What moved, whether the sample was large enough, what it did to the outputs."""
     changes = sorted(result.batch_norms, key=lambda c: -c.mean_shift)
@@ -37,7 +36,7 @@ def print_recalibration(result: RecalibrationResult, console: Console, verbose: 
 
 def _table(changes: Sequence[NormChange], verbose: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-    table.add_column("BatchNorm", overflow="fold", ratio=1)
+    table.add_column("BatchNorm", ratio=1, min_width=16)
     titles = ["mean shift [σ]", "variance ratio", "worst channel"]
     for title in [*titles, *(["its mean", "its variance"] if verbose else [])]:
         table.add_column(title, justify="right", overflow="fold")
@@ -50,7 +49,7 @@ def _table(changes: Sequence[NormChange], verbose: bool) -> Table:
                 f"{old_mean:.3g} → {new_mean:.3g}",
                 f"{old_variance:.3g} → {new_variance:.3g}",
             ]
-        table.add_row(escape(change.name), *cells)
+        table.add_row(Name(escape(change.name)), *cells)
     return table
 
 

@@ -12,8 +12,10 @@ from rich.table import Table
 
 from bnfold.algebra.comparison import OutputComparison
 from bnfold.jobs import FoldResult, Inspection, VerifyResult
+from bnfold.jobs.recalibration_result import RecalibrationResult
 from bnfold.planning import Action, Decision, Direction, Plan
 from bnfold.reports.findings import findings_summary, layer_table, print_findings
+from bnfold.reports.recalibration import print_recalibration
 from bnfold.verification import Verification
 
 _MANY = 12
@@ -62,6 +64,9 @@ def _(result: FoldResult, console: Console, verbose: bool) -> None:
         console.print("[red]nothing written[/]: the verification failed")
     else:
         console.print(f"nothing written (dry run): {nodes}")
+
+
+_render.register(RecalibrationResult, print_recalibration)
 
 
 @_render.register
