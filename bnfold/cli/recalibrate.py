@@ -116,8 +116,8 @@ def recalibrate(
         str | None,
         typer.Option(
             metavar="FILE.PY:FUNCTION",
-            help="Called with the path of the model before and after; returns a number, higher is "
-            "better. Nothing is written where it falls.",
+            help="Called with the path of the model (of --weights for a factory) and of what will "
+            "be written; returns a number, higher is better. Nothing is written where it falls.",
         ),
     ] = None,
     max_drop: Annotated[

@@ -34,18 +34,33 @@ NO_BATCH_NORM = (
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Which file a result speaks of."""
+    """Which model a result speaks of.
+
+    ``path`` is what the user named, ``weights`` the checkpoint where that was a factory.
+    """
 
     path: str
     format: str
     sha256: str
+    weights: str | None = None
 
     @classmethod
     def of(cls, model: Model) -> ModelInfo:
-        return cls(str(model.path), model.format, model.sha256)
+        weights = None if model.file == model.path else str(model.file)
+        return cls(str(model.path), model.format, model.sha256, weights)
 
-    def to_json(self) -> dict[str, str]:
-        return {"path": self.path, "format": self.format, "sha256": self.sha256}
+    @property
+    def label(self) -> str:
+        """How a report names it."""
+        return self.path if self.weights is None else f"{self.path} with {self.weights}"
+
+    def to_json(self) -> dict[str, str | None]:
+        return {
+            "path": self.path,
+            "format": self.format,
+            "sha256": self.sha256,
+            "weights": self.weights,
+        }
 
 
 def notes_of(plan: Plan) -> tuple[str, ...]:

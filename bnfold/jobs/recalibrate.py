@@ -68,6 +68,10 @@ def recalibrate(
     options = options or RecalibrationOptions()
     _check_options(options)
     check_target(target, model.path, force=options.force)
+    if evaluate is not None and not model.file.is_file():
+        raise UsageError(
+            f"--evaluate is called with files, and {model.path} has none; add --weights"
+        )
     processes = launched_processes()
     try:
         with scratch_folder() as folder:

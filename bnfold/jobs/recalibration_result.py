@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bnfold.jobs.common import FORMAT_VERSION, ModelInfo
 from bnfold.jobs.fold import Output
-from bnfold.recalibration.changes import NormChange
+from bnfold.recalibration.changes import ENOUGH, NormChange
 from bnfold.recalibration.observer import Convention, RuntimeOptions
 from bnfold.recalibration.proof import OutputChange, SelfCheck
 from bnfold.recalibration.reach import Untouched
 
 DEFAULT_SAMPLES, DEFAULT_BATCH = 2048, 32
 _MANY_PREDICTIONS, _LARGE_CHANGE = 0.05, 0.25
+_ROUNDING = 1e-7
 
 Method = Literal["population", "batch"]
 
@@ -102,7 +104,72 @@ class RecalibrationResult:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should look at, in plain words."""
-        return tuple(s for s in map(_warning, self.outputs) if s)
+        found = (_warning(o, evaluated=self.evaluation is not None) for o in self.outputs)
+        return tuple(sentence for sentence in found if sentence)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the sample says of itself, in plain words."""
+        return tuple(s for s in (self._size_of_sample(), self._constant_channels()) if s)
+
+    def _size_of_sample(self) -> str | None:
+        worst = max(self.batch_norms, key=lambda c: c.half_moved)
+        if not math.isfinite(worst.half_moved):
+            return None
+        if worst.half_moved <= ENOUGH:
+            hint = "it is large enough"
+        elif self.prior:
+            hint = "give more samples for a better estimate"
+        else:
+            hint = "give more samples, or keep some of the old statistics with `--prior`"
+        moved = f"{worst.half_moved:.2g} σ (at {worst.name})"
+        return f"half of the sample gives the same means to within {moved}: {hint}"
+
+    def _constant_channels(self) -> str | None:
+        layers = [c for c in self.batch_norms if c.constant_channels]
+        if not layers:
+            return None
+        worst = max(layers, key=lambda c: c.constant_channels / c.channels)
+        of = f"{worst.constant_channels} of {worst.channels} at {worst.name}"
+        total = sum(c.constant_channels for c in layers)
+        return f"channels with one value throughout the sample (variance 0): {total}, {of}"
+
+    @property
+    def method_in_words(self) -> str:
+        words = f"{self.method} method"
+        if self.prior:
+            words += f", the old statistics counted as {self.prior:g} samples"
+        return words
+
+    @property
+    def verdict_of_check(self) -> str:
+        """What the self-check found, in a sentence."""
+        check = self.check
+        numbers = (
+            f"mean to {_digits(check.mean_error, ' σ')}, "
+            f"variance to {_digits(check.variance_error, '')} (at {check.layer})"
+        )
+        if check.agrees:
+            return f"stored and observed statistics agree, {numbers}"
+        if check.expected:
+            return f"stored and observed statistics differ, {numbers}"
+        return (
+            f"what the written network observes differs from batch statistics, {numbers}; "
+            "`--method population` has no such difference"
+        )
+
+    @property
+    def refusal(self) -> str | None:
+        """Why nothing was written, None where something was."""
+        if self.output is not None:
+            return None
+        if self.evaluation is None or self.evaluation.passed:
+            return "the self-check failed"
+        fall, allowed = self.evaluation.before - self.evaluation.after, self.evaluation.max_drop
+        return (
+            f"the evaluation fell by {fall:.4g}, and `--max-drop` allows {allowed:g}: keep the "
+            "statistics that the model has, or give data like what it meets when deployed"
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -122,15 +189,17 @@ class RecalibrationResult:
             "self_check": self.check.to_json(),
             "evaluation": self.evaluation.to_json() if self.evaluation else None,
             "warnings": list(self.warnings),
+            "remarks": list(self.remarks),
             "notes": list(self.notes),
             "output": self.output.to_json() if self.output else None,
         }
 
 
-def _warning(change: OutputChange) -> str | None:
+def _warning(change: OutputChange, *, evaluated: bool) -> str | None:
+    look = "look at the data (scaling, colours, layout)"
     see = (
         "if the model was accurate before, its statistics were right, and these would hurt: "
-        "compare with `--evaluate`, or look at the data (scaling, colours, layout)"
+        f"{look if evaluated else f'compare with `--evaluate`, or {look}'}"
     )
     if change.argmax_agreement is not None:
         changed = 1 - change.argmax_agreement
@@ -140,3 +209,7 @@ def _warning(change: OutputChange) -> str | None:
     if change.relative_change >= _LARGE_CHANGE:
         return f"the output {change.name} changed by {change.relative_change:.0%}; {see}"
     return None
+
+
+def _digits(error: float, unit: str) -> str:
+    return "within rounding" if error < _ROUNDING else f"{error:.1g}{unit}"

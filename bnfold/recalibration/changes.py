@@ -23,7 +23,8 @@ class NormChange:
     ``mean_shift`` is the largest over the channels, ``typical_shift`` the root mean square;
     ``half_moved`` is how far (root mean square) every other sample alone would have put the mean
     from where the whole sample puts it, in units of the new standard deviation. ``worst`` holds
-    the old and the new mean and variance of ``worst_channel``.
+    the old and the new mean and variance of ``worst_channel``, the one whose mean moved most.
+    ``constant_channels`` counts those that have one value throughout the sample.
     """
 
     name: str
@@ -35,6 +36,7 @@ class NormChange:
     worst_channel: int
     worst: tuple[float, float, float, float]
     half_moved: float
+    constant_channels: int
 
     def to_json(self) -> dict[str, Any]:
         keys = ("old_mean", "new_mean", "old_variance", "new_variance")
@@ -53,6 +55,7 @@ class NormChange:
                 **{k: _number(v) for k, v in zip(keys, self.worst, strict=True)},
             },
             "half_moved": _number(self.half_moved),
+            "constant_channels": self.constant_channels,
         }
 
 
@@ -62,9 +65,9 @@ def change_of(population: Population, new: Statistics, found: Measured) -> NormC
     with np.errstate(all="ignore"):  # old statistics may be anything, that is why one is here
         shift = np.abs(new.mean - old.mean) / np.sqrt(np.abs(old.variance) + epsilon)
         ratio = (new.variance + epsilon) / (np.abs(old.variance) + epsilon)
-        size = np.maximum(shift, np.abs(np.log(ratio)))
+        stretch = np.nan_to_num(np.abs(np.log(ratio)), nan=np.inf)
     shift, ratio = np.nan_to_num(shift, nan=np.inf), np.nan_to_num(ratio, nan=np.inf)
-    worst = int(np.argmax(np.nan_to_num(size, nan=np.inf)))
+    worst = int(np.lexsort((stretch, shift))[-1])
     pairs = (old.mean, new.mean, old.variance, new.variance)
     return NormChange(
         name=population.name,
@@ -76,6 +79,7 @@ def change_of(population: Population, new: Statistics, found: Measured) -> NormC
         worst_channel=worst,
         worst=tuple(float(v[worst]) for v in pairs),  # type: ignore[arg-type]
         half_moved=_moved(found.half, found.whole, epsilon),
+        constant_channels=int((found.whole.m2 == 0).sum()),
     )
 
 

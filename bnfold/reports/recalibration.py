@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -10,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bnfold.jobs.recalibration_result import RecalibrationResult
-from bnfold.recalibration.changes import ENOUGH, NormChange
+from bnfold.recalibration.changes import NormChange
 from bnfold.reports.findings import Name
 
 _MANY = 12
@@ -28,7 +27,8 @@ def print_recalibration(result: RecalibrationResult, console: Console, verbose: 
         console.print(f"[cyan]note:[/] {escape(note)}")
     if verbose:
         _print_cost(result, console)
-    _print_convergence(result, console)
+    for remark in result.remarks:
+        console.print(escape(remark))
     _print_outputs(result, console)
     _print_check(result, console)
     _print_outcome(result, console)
@@ -71,19 +71,6 @@ def _print_cost(result: RecalibrationResult, console: Console) -> None:
     console.print(f"{', '.join(parts)}; {escape(result.runtime)}")
 
 
-def _print_convergence(result: RecalibrationResult, console: Console) -> None:
-    worst = max(result.batch_norms, key=lambda c: c.half_moved)
-    if not math.isfinite(worst.half_moved):
-        return
-    text = (
-        f"half of the sample gives the same means to within {worst.half_moved:.2g} σ "
-        f"(at {escape(worst.name)})"
-    )
-    enough = worst.half_moved <= ENOUGH
-    hint = "it is large enough" if enough else "[yellow]more samples would move them further[/]"
-    console.print(f"{text}: {hint}")
-
-
 def _print_outputs(result: RecalibrationResult, console: Console) -> None:
     for change in result.outputs:
         text = f"output {escape(change.name)}: changed by {change.relative_change:.2%}"
@@ -96,27 +83,20 @@ def _print_outputs(result: RecalibrationResult, console: Console) -> None:
 
 def _print_check(result: RecalibrationResult, console: Console) -> None:
     check = result.check
-    numbers = (
-        f"mean to {check.mean_error:.1g} σ, variance to {check.variance_error:.1g} "
-        f"(at {escape(check.layer)})"
-    )
-    if check.agrees:
-        console.print(f"[green]checked[/]: stored and observed statistics agree, {numbers}")
-    elif check.expected:
-        console.print(f"[red]check failed[/]: stored and observed statistics differ, {numbers}")
-    else:
-        console.print(f"what the written network observes differs from batch statistics: {numbers}")
+    mark = "[green]checked[/]" if check.agrees else "[red]check failed[/]"
+    if not check.agrees and not check.expected:
+        mark = "checked"
+    console.print(f"{mark}: {escape(result.verdict_of_check)}")
 
 
 def _print_outcome(result: RecalibrationResult, console: Console) -> None:
     evaluation = result.evaluation
     if evaluation is not None:
         console.print(f"evaluation: {evaluation.before:.6g} → {evaluation.after:.6g}")
-    what = f"{len(result.batch_norms)} BatchNorm, {result.samples} samples, {result.method} method"
-    console.print(f"[bold]{escape(result.model.path)}[/]: {what}")
+    counts = f"{len(result.batch_norms)} BatchNorm, {result.samples} samples"
+    model = f"[bold]{escape(result.model.label)}[/]"
+    console.print(f"{model}: {counts}, {result.method_in_words}")
     if result.output is not None:
         console.print(f"wrote [bold]{escape(result.output.path)}[/]")
-    elif evaluation is not None and not evaluation.passed:
-        console.print("[red]nothing written[/]: the evaluation fell by more than --max-drop")
     else:
-        console.print("[red]nothing written[/]: the check failed")
+        console.print(f"[red]nothing written[/]: {escape(result.refusal or '')}")

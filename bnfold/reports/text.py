@@ -42,7 +42,7 @@ def _(result: Inspection, console: Console, verbose: bool) -> None:
     print_findings(result.findings, console, verbose=verbose)
     _print_notes(result.notes, console)
     fates = _undecided(result.undecided) if result.undecided else _summary(result.plan)
-    console.print(f"[bold]{escape(result.model.path)}[/]: {fates}")
+    console.print(f"[bold]{escape(result.model.label)}[/]: {fates}")
     console.print(findings_summary(result.findings))
 
 
@@ -53,7 +53,7 @@ def _(result: FoldResult, console: Console, verbose: bool) -> None:
     _print_notes(result.notes, console)
     if result.verification is not None:
         _print_verification(result.verification, console)
-    console.print(f"[bold]{escape(result.model.path)}[/]: {_summary(result.plan)}")
+    console.print(f"[bold]{escape(result.model.label)}[/]: {_summary(result.plan)}")
     nodes = f"{result.nodes_before} nodes before, {result.nodes_after} after"
     if result.output is not None:
         unproven = "" if result.verification else " [yellow](not verified)[/]"
@@ -73,7 +73,7 @@ _render.register(RecalibrationResult, print_recalibration)
 def _(result: VerifyResult, console: Console, verbose: bool) -> None:
     _print_verification(result.verification, console)
     verdict = "[green]the same[/]" if result.ok else "[red]not the same[/]"
-    names = f"{escape(result.reference.path)} and {escape(result.candidate.path)}"
+    names = f"{escape(result.reference.label)} and {escape(result.candidate.label)}"
     console.print(f"{names} compute {verdict}")
 
 

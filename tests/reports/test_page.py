@@ -147,7 +147,7 @@ def test_the_page_of_a_recalibration(sample_models: Path, tmp_path: Path) -> Non
     text = page(recalibrate(model, tmp_path / "out.onnx", data))
     assert not Elements(text).open
     assert "Statistics before and after" in text
-    assert "every stored statistic agrees" in text
+    assert "stored and observed statistics agree" in text
 
 
 def _luminance(colour: Array) -> float:
