@@ -46,6 +46,16 @@ def arguments_of(node: Node) -> dict[str, Any]:
     return bound
 
 
+def mutates(node: Node) -> bool:
+    """Whether a call writes into what it reads."""
+    if not is_aten_call(node):
+        return False
+    if operator_of(node)._schema.is_mutable:
+        return True
+    bound = arguments_of(node)  # a norm in training mode writes its running statistics
+    return bound.get("training") is True and bound.get("running_mean") is not None
+
+
 def set_argument(node: Node, name: str, value: Any) -> None:
     """Gives ``node`` another argument, at the place where its schema has it."""
     schema = operator_of(node)._schema

@@ -128,7 +128,10 @@ def layers(graph: Graph) -> list[Node]:
 
 
 def parameters_of(nodes: Iterable[Node], constants: Constants) -> dict[str, NDArray[Any]]:
-    """The constants that calls of norms, linear and affine nodes read, by the name of their node."""
+    """The constants that calls of norms, linear and affine nodes read, by the name of their node.
+
+    What a body computes for itself has no such name, and is left out.
+    """
     found: dict[str, NDArray[Any]] = {}
     for node in nodes:
         if not isinstance(node.kind, Norm | Linear | Affine):
@@ -136,18 +139,22 @@ def parameters_of(nodes: Iterable[Node], constants: Constants) -> dict[str, NDAr
         calls: list[Call] = [c for c in (node.native.call, node.native.bias_add) if c is not None]
         for call in calls:
             for read in nodes_in((call.args, call.kwargs)):
-                constant = constants.find(read)
-                if constant is not None and is_float(constant.dtype):
-                    found[read.name] = np.asarray(constant.load())
+                constant, given = constants.find(read), constants.bodies.origin(read)
+                inner = constants.bodies.around(given)
+                if constant is not None and is_float(constant.dtype) and inner is None:
+                    found[given.name] = np.asarray(constant.load())
     return found
 
 
 def local_bench(
     model: TorchModel, plan: Plan, editor: Editor, folded: ExportedProgram
 ) -> TorchLocalBench | None:
-    """The pieces that the plan changes, None where there are none."""
+    """The pieces that the plan changes.
+
+    None where there are none, or where one lies in a control-flow body and cannot be observed.
+    """
     enter, leave = borders(model.graph, plan)
-    if not leave:
+    if not leave or any(v.scope for v in (*enter, *leave)):
         return None
     calls = model.oracle.calls
     renamed = {calls[v].name: editor.draft.now(calls[v]).name for v in (*enter, *leave)}

@@ -24,6 +24,7 @@ from bnfold.formats.torch.arguments import (
     operator_of,
     value_of,
 )
+from bnfold.formats.torch.bodies import Bodies
 from bnfold.formats.torch.tensors import has_numpy_dtype, numpy_dtype, to_numpy
 from bnfold.graph import Constant, Obstacle
 
@@ -32,24 +33,31 @@ _DATA = {InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR}
 
 
 class Constants:
-    """Finds and evaluates the constants of one functional exported program.
-
-    ``names`` are the full names of all parameters and buffers by the name of their placeholder,
-    ``targets`` those that the program does not write to.
-    """
+    """Finds and evaluates the constants of one functional exported program, its bodies included."""
 
     def __init__(self, program: ExportedProgram) -> None:
         self._program = program
+        self.bodies = Bodies.of(program)
         changed = set(program.graph_signature.buffers_to_mutate.values())
-        self.names: dict[str, str] = {
+        self._names: dict[str, str] = {
             spec.arg.name: spec.target
             for spec in program.graph_signature.input_specs
             if spec.kind in _DATA and spec.target is not None
         }
-        self.targets = {node: name for node, name in self.names.items() if name not in changed}
+        # Those that the program does not write to.
+        self._unchanged = {node: name for node, name in self._names.items() if name not in changed}
         self._known: dict[Node, bool] = {}
         self._tensors: dict[Node, Any] = {}
         self._found: dict[Node, Constant | None] = {}
+
+    def parameter(self, node: Node) -> str | None:
+        """The full name of the parameter or buffer that ``node`` is, or is handed on from."""
+        origin = self.bodies.origin(node)
+        return self._names.get(origin.name) if self._is_given(origin) else None
+
+    def _is_given(self, node: Node) -> bool:
+        """Whether a node is a placeholder of the program itself."""
+        return node.op == "placeholder" and node.graph is self._program.graph
 
     def find(self, node: Node) -> Constant | None:
         """The constant that ``node`` stands for, None where it is computed while the model runs."""
@@ -65,8 +73,9 @@ class Constants:
 
     def tensor(self, node: Node) -> Any:
         """The value of a known node (a tensor, or a tuple where the operator returns several)."""
-        if node.name in self.targets:
-            return self._data(self.targets[node.name])
+        node = self.bodies.origin(node)
+        if self._is_given(node):
+            return self._data(self._unchanged[node.name])
         if node not in self._tensors:
             args = mapped(node.args, self._leaf)
             kwargs = mapped(node.kwargs, self._leaf)
@@ -85,9 +94,13 @@ class Constants:
         return found.detach()
 
     def _follows(self, node: Node) -> bool:
+        origin = self.bodies.origin(node)
+        if origin is not node:
+            return self.is_known(origin)
         value = value_of(node)
         if node.op == "placeholder":
-            return node.name in self.targets and isinstance(value, torch.Tensor)
+            given = self._is_given(node) and node.name in self._unchanged
+            return given and isinstance(value, torch.Tensor)
         if node.op != "call_function":
             return False
         if node.target is operator.getitem:
@@ -114,10 +127,11 @@ class Constants:
         def load() -> NDArray[Any]:
             return to_numpy(self.tensor(node))
 
-        name = self.targets.get(node.name, node.name)
+        name = self.parameter(node) or node.name
         return Constant(name, shape, numpy_dtype(value.dtype), load, self._obstacle(node))
 
     def _obstacle(self, node: Node) -> Obstacle | None:
+        node = self.bodies.origin(node)
         if node.op != "call_function":
             return None
         if is_aten_call(node) and "dequantize" in base_name(node):

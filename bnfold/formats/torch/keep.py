@@ -163,9 +163,10 @@ class _Writer:
     def _target(self, node: Node, argument: str) -> str | None:
         """The name of a parameter that this node alone reads, once, under no second name."""
         read = self._call_argument(node, argument)
-        if read is None or list(read.users) != [node.native.call]:
+        bodies = self.model.constants.bodies
+        if read is None or bodies.readers(bodies.origin(read)) != [node.native.call]:
             return None
-        target = self.model.constants.targets.get(read.name)
+        target = self.model.constants.parameter(read)
         tensors = self.model.program.state_dict
         if target not in tensors:
             return None

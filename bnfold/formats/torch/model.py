@@ -14,11 +14,19 @@ from numpy.typing import NDArray
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import GraphModule
+from torch.fx import Node as Call
 
 from bnfold.data import InputSpec
 from bnfold.errors import DataError
 from bnfold.files import file_sha256
-from bnfold.formats.torch.arguments import base_name, is_aten
+from bnfold.formats.torch.arguments import (
+    arguments_of,
+    base_name,
+    is_aten,
+    is_aten_call,
+    nodes_in,
+)
+from bnfold.formats.torch.bodies import unread_bodies
 from bnfold.formats.torch.constants import Constants
 from bnfold.formats.torch.operators.batch_norm import READERS as BATCH_NORMS
 from bnfold.formats.torch.oracle import TorchOracle
@@ -60,7 +68,7 @@ class TorchModel:
         """
         self.program = functional(program)
         self.path = path
-        self.notes = [*notes, *_unused_norms(self.program), *_inner_norms(self.program)]
+        self.notes = [*notes, *_unused_norms(self.program), *_unread_norms(self.program)]
         self._file = file
 
     @cached_property
@@ -180,21 +188,36 @@ class TorchModel:
 
 
 def count_calls(program: ExportedProgram) -> int:
-    """How many operators a program calls."""
-    return sum(
-        node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload)
-        for node in program.graph.nodes
-    )
+    """How many operators a program calls, in the bodies of control flow too."""
+    modules = [m for m in program.graph_module.modules() if isinstance(m, GraphModule)]
+    return sum(is_aten_call(node) for module in modules for node in module.graph.nodes)
 
 
-def _inner_norms(program: ExportedProgram) -> list[str]:
-    """Says how many BatchNorm are called inside control flow, which is not looked into."""
-    inner = [m for m in program.graph_module.modules() if isinstance(m, GraphModule)][1:]
-    calls = [node for m in inner for node in m.graph.nodes if is_aten(node)]
-    count = sum(base_name(call) in BATCH_NORMS for call in calls)
-    if not count:
-        return []
-    return [f"{count} BatchNorm are called in branches or loops (torch.cond and the like) and stay"]
+def _unread_norms(program: ExportedProgram) -> list[str]:
+    """Says which BatchNorm are called in bodies that are not looked into."""
+    found: dict[str, list[str]] = {}
+    for holder, body in unread_bodies(program):
+        for call in body.graph.nodes:
+            if is_aten(call) and base_name(call) in BATCH_NORMS:
+                found.setdefault(base_name(holder), []).append(
+                    _norm_in(body, call, holder, program)
+                )
+    return [
+        f"{len(names)} BatchNorm are called in the body of {operator}, which is not looked into, "
+        f"and stay ({_some(names)})"
+        for operator, names in found.items()
+    ]
+
+
+def _norm_in(body: GraphModule, call: Call, holder: Call, program: ExportedProgram) -> str:
+    """The name of a norm's module, by its mean: parameters are the last operands of the holder."""
+    mean = arguments_of(call).get("running_mean")
+    inner = [node for node in body.graph.nodes if node.op == "placeholder"]
+    outer = [node for node in nodes_in((holder.args, holder.kwargs)) if node.op != "get_attr"]
+    given = dict(zip(reversed(inner), reversed(outer), strict=False)).get(mean)
+    specs = {spec.arg.name: spec.target for spec in program.graph_signature.input_specs}
+    target = specs.get(given.name) if given is not None and given.graph is program.graph else None
+    return str(target or call.name).removesuffix(".running_mean")
 
 
 def _unused_norms(program: ExportedProgram) -> list[str]:
@@ -207,5 +230,10 @@ def _unused_norms(program: ExportedProgram) -> list[str]:
     ]
     if not unused:
         return []
-    shown = ", ".join(unused[:3]) + (", …" if len(unused) > 3 else "")
-    return [f"{len(unused)} BatchNorm are in the file, yet inference never runs them ({shown})"]
+    return [
+        f"{len(unused)} BatchNorm are in the file, yet inference never runs them ({_some(unused)})"
+    ]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

@@ -16,10 +16,11 @@ from torch.export.graph_signature import (
     OutputSpec,
     TensorArgument,
 )
-from torch.fx import Graph, GraphModule
+from torch.fx import GraphModule
 from torch.fx import Node as Call
 
 from bnfold.formats.torch.arguments import arguments_of, set_argument
+from bnfold.formats.torch.bodies import Bodies, copied_graph
 
 _DATA = {InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR}
 
@@ -27,20 +28,15 @@ _DATA = {InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR}
 class Draft:
     """A copy of a program's graph on which nodes and parameters are exchanged.
 
-    ``copies`` maps the nodes of the original to those of the copy; ``changed``, ``added`` and
-    ``removed`` are full names of parameters and buffers.
+    ``copies`` maps the nodes of the original, those in its bodies too, to those of the copy;
+    ``changed``, ``added`` and ``removed`` are full names of parameters and buffers.
     """
 
     def __init__(self, program: ExportedProgram) -> None:
         self.original = program
-        self.graph = Graph()
         self.copies: dict[Call, Call] = {}
-        copied: Any = self.graph.graph_copy(program.graph, self.copies, return_output_node=True)
-        returned, output = copied
-        for old, new in self.copies.items():  # names that Python's builtins have come out changed
-            new.name = old.name
-        new_output = self.graph.output(returned)
-        new_output.meta = dict(output.meta)
+        self.graph = copied_graph(program.graph, self.copies)
+        self.bodies = Bodies.of(program).copied(self.copies)
         self.tensors: dict[str, Any] = dict(program.state_dict)
         self.constants: dict[str, Any] = dict(program.constants)
         self.specs: dict[str, InputSpec] = {
@@ -51,26 +47,33 @@ class Draft:
         self.removed: set[str] = set()
         self._forwarded: dict[Call, Call] = {}
         self._placeholders = {n.name: n for n in self.graph.nodes if n.op == "placeholder"}
-        for name, node in self._placeholders.items():
-            spec = self.specs[name]
-            if spec.kind in _DATA:
-                node.meta = {**node.meta, "bnfold_target": spec.target}
         self._read_before = {n for n in self._placeholders if self._placeholders[n].users}
 
     def replace_data(self, node: Call, reader: Call, tensor: torch.Tensor) -> bool:
         """New elements for a parameter, where ``reader`` alone reads it, once."""
-        spec = self.specs.get(node.name)
-        if spec is None or spec.kind not in _DATA or set(node.users) != {reader}:
-            return False
-        if list(reader.all_input_nodes).count(node) != 1 or spec.target is None:
+        spec, given = self._spec(node), self.bodies.origin(node)
+        if spec is None or spec.target is None or self.bodies.readers(given) != [reader]:
             return False
         self._store(spec, tensor)
-        node.meta["val"] = self._fake(tensor)
+        given.meta["val"] = node.meta["val"] = self._fake(tensor)
         self.changed.add(spec.target)
         return True
 
-    def parameter(self, tensor: torch.Tensor, hint: str) -> Call:
-        """A new parameter, named ``hint`` or close to it."""
+    def target(self, node: Call) -> str | None:
+        """The full name of the parameter or buffer that ``node`` is, or is handed on from."""
+        spec = self._spec(node)
+        return None if spec is None else spec.target
+
+    def _spec(self, node: Call) -> InputSpec | None:
+        origin = self.bodies.origin(node)
+        spec = self.specs.get(origin.name) if origin.graph is self.graph else None
+        return spec if spec is not None and spec.kind in _DATA else None
+
+    def parameter(self, tensor: torch.Tensor, hint: str, reader: Call) -> Call:
+        """A new parameter, named ``hint`` or close to it, as ``reader`` gets to see it."""
+        return self.bodies.hand_down(self._parameter(tensor, hint), reader.graph)
+
+    def _parameter(self, tensor: torch.Tensor, hint: str) -> Call:
         unused = self._unused(hint, tensor)
         if unused is not None:
             self._store(self.specs[unused.name], tensor)
@@ -83,14 +86,14 @@ class Draft:
         spec = InputSpec(InputKind.PARAMETER, TensorArgument(node.name), target)
         self.specs[node.name] = spec
         self._store(spec, tensor)
-        node.meta = {"val": self._fake(tensor), "bnfold_target": target}
+        node.meta = {"val": self._fake(tensor)}
         self.added.add(target)
         return node
 
     def insert_behind(self, call: Call, target: Any, operand: Call) -> Call:
         """``target(call, operand)`` for everybody who read ``call``."""
-        with self.graph.inserting_after(call):
-            new = self.graph.call_function(target, (call, operand))
+        with call.graph.inserting_after(call):
+            new = call.graph.call_function(target, (call, operand))
         new.meta = dict(call.meta)
         call.replace_all_uses_with(new, delete_user_cb=lambda user: user is not new)
         self._forwarded[call] = new
@@ -99,8 +102,8 @@ class Draft:
     def insert_before(self, call: Call, argument: str, target: Any, setting: Any) -> None:
         """``target(x, setting)`` in front of ``call``, which reads ``x`` as ``argument``."""
         source = arguments_of(call)[argument]
-        with self.graph.inserting_before(call):
-            new = self.graph.call_function(target, (source, setting))
+        with call.graph.inserting_before(call):
+            new = call.graph.call_function(target, (source, setting))
         new.meta = {**call.meta, "val": target(source.meta["val"], setting)}
         set_argument(call, argument, new)
 
@@ -120,13 +123,13 @@ class Draft:
     def finish(self) -> ExportedProgram:
         """Drops what nothing reads any more and puts the program together."""
         self._separate_outputs()
+        self.bodies.drop_unread()
         self.graph.eliminate_dead_code()
         self._drop_unread()
-        for node in self._placeholders.values():
-            node.meta.pop("bnfold_target", None)
         signature = self._signature()
         module = GraphModule(self.original.graph_module, self.graph)
         module.meta.update(self.original.graph_module.meta)
+        self.bodies.attach(module)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ExportedProgram(
@@ -199,14 +202,15 @@ class Draft:
         return node
 
     def _separate_outputs(self) -> None:
-        """An output that came down to an input of the program becomes a copy of it."""
-        output = self.graph.output_node()
-        before = set(self.original.graph.output_node().all_input_nodes)
-        for node in list(output.all_input_nodes):
-            is_new = node not in {self.copies[old] for old in before if old in self.copies}
-            if node.op == "placeholder" and is_new:
-                with self.graph.inserting_before(output):
-                    clone = self.graph.call_function(torch.ops.aten.clone.default, (node,))
+        """An output that came down to an input of its graph becomes a copy of it."""
+        old = {new: node for node, new in self.copies.items()}
+        for graph in (self.graph, *(body.graph for body in self.bodies.all)):
+            output = graph.output_node()
+            for node in list(output.all_input_nodes):
+                if node.op != "placeholder" or _is_returned(old.get(node)):
+                    continue
+                with graph.inserting_before(output):
+                    clone = graph.call_function(torch.ops.aten.clone.default, (node,))
                 clone.meta = {"val": node.meta["val"]}
                 output.replace_input_with(node, clone)
 
@@ -249,6 +253,10 @@ class Draft:
             outputs = [s.arg for s in signature.output_specs if s.kind.name == "USER_OUTPUT"]
             entries[0] = replace(root, signature=replace(root.signature, outputs=outputs))
         return entries
+
+
+def _is_returned(node: Call | None) -> bool:
+    return node is not None and any(user.op == "output" for user in node.users)
 
 
 def _renamed(argument: Any, item: Any) -> Any:

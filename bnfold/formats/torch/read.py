@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch.export import ExportedProgram
+from torch.fx import Graph as CallGraph
 from torch.fx import Node as Call
 
 from bnfold.formats.torch.arguments import (
@@ -62,9 +64,12 @@ class _Reader:
         self.oracle = TorchOracle(Symbols(program), self.constants)
         self.values: dict[tuple[Call, int], Value] = {}
         self.nodes: list[Node] = []
+        graphs = [program.graph, *(body.graph for body in self.constants.bodies.all)]
+        self.scopes = {graph: scope for scope, graph in enumerate(graphs)}
+        self.holders: dict[Call, Node] = {}
 
     def read(self) -> tuple[Graph, Constants, TorchOracle]:
-        calls = [call for call in self.program.graph.nodes if self._is_computed(call)]
+        calls = list(self._calls(self.program.graph))
         readings = {call: self._reading(call) for call in calls}
         main = {c for c, r in readings.items() if isinstance(r.kind, Norm | Linear)}
         names = Names(self.program, main)
@@ -72,12 +77,21 @@ class _Reader:
         named = {c: names.of(c, self._parameter(c, readings[c])) for c in calls if c in main}
         for call in calls:
             self._add(call, readings[call], named.get(call) or names.of(call))
-        for output in nodes_in(self.program.graph.output_node().args):
-            if is_tensor(output):
-                self._value(output).is_output = True
+        for graph in self.scopes:
+            for output in nodes_in(graph.output_node().args):
+                if is_tensor(output):
+                    self._value(output).is_output = True
         self._give_products_their_bias()
         self._mark_computed_norms()
         return Graph(self.nodes, self.oracle), self.constants, self.oracle
+
+    def _calls(self, graph: CallGraph) -> Iterator[Call]:
+        """The calls of a graph, those in a body behind the one that holds it."""
+        for call in graph.nodes:
+            if self._is_computed(call):
+                yield call
+            for body in self.constants.bodies.held_by(call):
+                yield from self._calls(body.graph)
 
     def _is_computed(self, call: Call) -> bool:
         if call.op != "call_function" or call.target is operator.getitem:
@@ -129,7 +143,7 @@ class _Reader:
         if isinstance(reading.kind, Linear):
             return reading.kind.weight.name
         mean = CallView(call, self.constants).tensor("running_mean")
-        return None if mean is None else self.constants.names.get(mean.name)
+        return None if mean is None else self.constants.parameter(mean)
 
     def _add(self, call: Call, reading: Reading, name: str) -> None:
         flows = tuple(f for flow in reading.inputs for f in self._parts(flow))
@@ -139,10 +153,13 @@ class _Reader:
             kind=reading.kind,
             inputs=[self._value(flow, index) for flow, index in flows],
             outputs=[self._value(call, i) for i in range(_result_count(call))],
+            scope=self.scopes[call.graph],
             native=Native(call, tuple(flow for flow, _ in flows)),
         )
         if base_name(call) in BATCH_NORMS:
             node.op = "batch_norm"
+        if self.constants.bodies.held_by(call):
+            self.holders[call] = node
         for value in node.outputs:
             value.producer = node
         for value in node.inputs:
@@ -167,8 +184,11 @@ class _Reader:
         key = call, index
         if key not in self.values:
             constant = self.constants.find(call)
-            value = Value(shown.name if shown is not call else _output_name(call, index))
-            value.constant = constant
+            name = shown.name if shown is not call else _output_name(call, index)
+            value = Value(name, self.scopes[call.graph], constant=constant)
+            body = self.constants.bodies.around(call)
+            if body is not None and call.op == "placeholder" and constant is None:
+                value.producer = self.holders.get(body.holder)
             self.values[key] = value
             self.oracle.calls[value] = shown if shown is not call else _picker(call, index)
         return self.values[key]

@@ -81,6 +81,6 @@ def _give(
         home[spec.target] = tensor.to(home[spec.target].device)
         draft.changed.add(spec.target)
         return
-    new = draft.parameter(tensor, f"{edit.node.name}.{argument}")
+    new = draft.parameter(tensor, f"{edit.node.name}.{argument}", calls[0])
     for call in calls:
         set_argument(call, argument, new)

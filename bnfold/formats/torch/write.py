@@ -69,7 +69,9 @@ class Editor:
         if kind is not node.kind or edit.out_scale is not None or edit.in_scale is not None:
             scaled = kind.layout.scaled(kind.weight.load(), edit.out_scale, edit.in_scale)
             name = weight_argument(node)
-            self._give(call, name, cast(scaled, kind.weight.dtype), _hint(call, name, "weight"))
+            self._give(
+                call, name, cast(scaled, kind.weight.dtype), self._hint(call, name, "weight")
+            )
         if edit.bias_changed and edit.bias is not None:
             self._set_bias(node, call, cast(edit.bias, kind.weight.dtype))
 
@@ -77,17 +79,17 @@ class Editor:
         native: Native = node.native
         op = base_name(call)
         if op == "addmm":
-            self._give(call, "self", bias, _hint(call, "self", "bias"))
+            self._give(call, "self", bias, self._hint(call, "self", "bias"))
             set_argument(call, "beta", 1)
         elif "bias" in arguments_of(call):
-            self._give(call, "bias", bias, _hint(call, "bias", "bias"))
+            self._give(call, "bias", bias, self._hint(call, "bias", "bias"))
         elif native.bias_add is not None:
             add = self.draft.copies[native.bias_add]
             operand = "self" if arguments_of(native.bias_add)["other"] is native.call else "other"
             self._set_operand(add, operand, bias)
         elif np.any(bias != 0):
-            hint = _hint(call, weight_argument(node), "bias")
-            parameter = self.draft.parameter(to_torch(bias), hint)
+            hint = self._hint(call, weight_argument(node), "bias")
+            parameter = self.draft.parameter(to_torch(bias), hint, call)
             self.draft.insert_behind(call, torch.ops.aten.add.Tensor, parameter)
 
     @edit.register
@@ -112,7 +114,7 @@ class Editor:
         assert isinstance(kind, Norm)
         call = self._call(edit.node)
         for name, array in (("weight", edit.scale), ("bias", edit.shift)):
-            self._give(call, name, cast(array, kind.dtype), _hint(call, name, name))
+            self._give(call, name, cast(array, kind.dtype), self._hint(call, name, name))
 
     @edit.register
     def _revalue(self, edit: Revalue) -> None:
@@ -124,7 +126,8 @@ class Editor:
         array = _fitted(edit.constant, constant)
         if self.draft.replace_data(old, call, to_torch(array)):
             return
-        new = self.draft.parameter(to_torch(array), f"{module_path(call) or call.name}.constant")
+        hint = f"{module_path(call) or call.name}.constant"
+        new = self.draft.parameter(to_torch(array), hint, call)
         call.args = tuple(mapped(call.args, lambda leaf: new if leaf is old else leaf))
         call.kwargs = mapped(call.kwargs, lambda leaf: new if leaf is old else leaf)
 
@@ -160,7 +163,16 @@ class Editor:
         tensor = to_torch(array)
         if isinstance(old, Call) and self.draft.replace_data(old, call, tensor):
             return
-        set_argument(call, name, self.draft.parameter(tensor, hint))
+        set_argument(call, name, self.draft.parameter(tensor, hint, call))
+
+    def _hint(self, call: Call, argument: str, leaf: str) -> str:
+        """The name that a new parameter should get: beside the others of its module."""
+        for name in (argument, "weight"):
+            known = arguments_of(call).get(name)
+            target = self.draft.target(known) if isinstance(known, Call) else None
+            if target:
+                return f"{target.rpartition('.')[0]}.{leaf}".lstrip(".")
+        return f"{module_path(call) or call.name}.{leaf}"
 
 
 def weight_argument(node: Node) -> str:
@@ -189,13 +201,3 @@ def _fitted(array: Array, like: Constant) -> NDArray[Any]:
     while array.ndim > len(like.shape) and array.shape[0] == 1:
         array = array[0]
     return cast(array, like.dtype)
-
-
-def _hint(call: Call, argument: str, leaf: str) -> str:
-    """The name that a new parameter should get: beside the others of its module."""
-    for name in (argument, "weight"):
-        known = arguments_of(call).get(name)
-        target = known.meta.get("bnfold_target") if isinstance(known, Call) else None
-        if target:
-            return f"{target.rpartition('.')[0]}.{leaf}".lstrip(".")
-    return f"{module_path(call) or call.name}.{leaf}"

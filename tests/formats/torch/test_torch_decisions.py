@@ -226,27 +226,6 @@ def test_lazy_norm_after_materialisation() -> None:
     assert outcome(make_plan(model.graph)) == {"1": "fold backward"}
 
 
-def test_norms_inside_control_flow_stay_and_are_said() -> None:
-    class Branching(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.c, self.b, self.inner = conv(), bn(), bn()
-
-        def forward(self, x: Tensor) -> Any:
-            y = self.b(self.c(x))
-            return torch.cond(x.sum() > 0, lambda z: self.inner(z), lambda z: z * 2, (y,))
-
-    module = randomised(Branching())
-    model = open_module(module, (torch.randn(2, 3, 9, 9),))
-    plan = make_plan(model.graph)
-    assert outcome(plan) == {"b": "fold backward"}
-    assert any("1 BatchNorm are called in branches" in note for note in model.notes)
-    folded = model.edit(plan).module()
-    with torch.no_grad():
-        for x in (torch.rand(2, 3, 9, 9), -torch.rand(2, 3, 9, 9)):
-            torch.testing.assert_close(folded(x), module(x))
-
-
 def test_weight_norm_gives_one_new_weight() -> None:
     module = randomised(nn.Sequential(parametrizations.weight_norm(conv()), bn())).double()
     x = torch.randn(2, 3, 9, 9, dtype=torch.float64)

@@ -388,5 +388,10 @@ STAYS = [
          net(lambda m, x: m.l(m.b(m.r(x).flatten(1)).half().to(x.dtype)),
              r=nn.ReLU(), b=nn.BatchNorm1d(8), l=nn.Linear(8, 2)),
          {"b": "narrow_type"}, ((4, 8),)),
+    # The first norm takes the second, and gets a weight of its own: the tensor is its variance too.
+    Case("one_tensor_twice",
+         net(lambda m, x: m.e(F.batch_norm(x.relu(), m.b.running_mean, m.b.running_var,
+                                           m.b.running_var, m.b.bias)).relu(), b=bn(3), e=bn(3)),
+         {"b": "nonlinear_reader", "e": "merge backward"}),
     Case("overwritten", net(_read_before_written, c=conv(), b=bn()), {"b": "shared_value"}),
 ]  # fmt: skip
