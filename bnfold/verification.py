@@ -86,7 +86,7 @@ class Verification:
 def verify(
     bench: Bench,
     feeds: Sequence[Arrays],
-    local: Callable[[], LocalBench | None],
+    local: Callable[[], LocalBench | None] | None,
     inputs: str,
 ) -> Verification:
     """Compares two models on ``feeds``.
@@ -98,7 +98,8 @@ def verify(
     Args:
         bench: runs both.
         feeds: inputs, at least one set.
-        local: gives the bench for local comparison, where that is needed.
+        local: gives the bench for local comparison, where that is needed. None: there are no
+            pieces; where the outputs decide nothing (integers, say), they have to be equal.
         inputs: where the inputs come from, for the report.
     """
     outputs = _compared(bench, feeds)
@@ -106,6 +107,9 @@ def verify(
     undecided = not any(o.decided for o in outputs) or any(o.decided is False for o in outputs)
     if passed and not undecided:
         return Verification(True, bench.runtime, outputs, None, inputs)
+    if local is None:
+        equal = passed and all(o.decided or o.agreement == 1.0 for o in outputs)
+        return Verification(equal, bench.runtime, outputs, None, inputs)
     cut = local()
     pieces = None if cut is None else _pieces(cut, feeds)
     judged = [p for p in pieces or () if p.decided is not None]

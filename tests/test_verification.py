@@ -206,3 +206,36 @@ def test_a_constant_zero_output_is_compared() -> None:
     zero = np.zeros((2, 3), np.float32)
     assert compare("y", [zero], [zero], [[zero]]).passed
     assert not compare("y", [zero], [zero + np.float32(1e-20)], [[zero]]).passed
+
+
+def _ranked() -> onnx.ModelProto:
+    """A BatchNorm that has to stay, and outputs that are whole numbers only."""
+    net = Net()
+    y = net.relu(net.input("N", 4, 8, 8), "relu")
+    return net.model(net.op("ArgMax", net.bn(y, 4, "bn"), name="rank", axis=1))
+
+
+def test_whole_numbers_alone_pass_where_nothing_was_changed(tmp_path: Path) -> None:
+    source = save(_ranked(), tmp_path / "model.onnx")
+    result = bnfold.fold(source, tmp_path / "folded.onnx")
+    assert result.ok and result.plan.kept == 1
+    assert result.verification is not None
+    assert result.verification.outputs[0].decided is None
+    assert bnfold.verify(source, tmp_path / "folded.onnx").ok
+
+
+def test_two_models_whose_whole_numbers_differ_are_not_the_same(tmp_path: Path) -> None:
+    source = save(_ranked(), tmp_path / "model.onnx")
+    other = onnx.load(source)
+    for tensor in other.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor), tensor.name))
+    changed = save(other, tmp_path / "other.onnx")
+    assert not bnfold.verify(source, changed).ok
+
+
+def test_complex_outputs_are_judged_by_both_parts() -> None:
+    reference = np.array([[1 + 2j, 3 - 1j]], np.complex64)
+    moved = [reference * np.complex64(1 + 1e-7)]
+    good, bad = reference * np.complex64(1 + 1e-7j), reference + np.complex64(0.1j)
+    assert compare("y", [reference], [good], [moved]).passed
+    assert not compare("y", [reference], [bad], [moved]).passed

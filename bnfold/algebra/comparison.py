@@ -65,6 +65,8 @@ def compare(
         candidates: the other model's, in the same order.
         perturbed: for each input, the original's output in several draws of rounded parameters.
     """
+    references, candidates = _all_real(references), _all_real(candidates)
+    perturbed = [_all_real(draws) for draws in perturbed]
     floating = all(_is_float(r) for r in references)
     same_shape = all(r.shape == c.shape for r, c in zip(references, candidates, strict=True))
     if not same_shape or not floating:
@@ -110,6 +112,11 @@ def _exact(
         name, np.inf if wrong else 0.0, 0.0, 0.0, np.inf if wrong else 0.0, 0.0,
         agreement, None, True if wrong else None, not wrong,
     )  # fmt: skip
+
+
+def _all_real(arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Complex numbers as pairs of real ones, along a new last axis."""
+    return [np.stack([a.real, a.imag], axis=-1) if np.iscomplexobj(a) else a for a in arrays]
 
 
 def _is_float(array: NDArray[Any]) -> bool:

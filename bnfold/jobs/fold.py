@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def fold(
         verification = None
         if verified:
             feeds, inputs = _inputs(model, data, sampling)
-            verification = _verified(edited, files[-1], feeds, inputs)
+            verification = _verified(edited, bool(plan.edits), files[-1], feeds, inputs)
         if verification is not None and not verification.passed:
             return outcome.result(verification)
         publish(files, target)
@@ -168,7 +169,10 @@ def _inputs(
         ) from None
 
 
-def _verified(edited: Edited, written: Path, feeds: Sequence[Arrays], inputs: str) -> Verification:
+def _verified(
+    edited: Edited, changed: bool, written: Path, feeds: Sequence[Arrays], inputs: str
+) -> Verification:
     with scratch_folder() as scratch:
         bench = edited.bench(written, scratch)
-        return verify(bench, feeds, lambda: edited.local_bench(feeds[0], scratch), inputs)
+        local = partial(edited.local_bench, feeds[0], scratch) if changed else None
+        return verify(bench, feeds, local, inputs)

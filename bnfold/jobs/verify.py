@@ -60,7 +60,7 @@ def verify(
     feeds, inputs = comparison_inputs(reference, data, sampling)
     with scratch_folder() as scratch:
         bench = reference.comparison(candidate, scratch)
-        outcome = compare(bench, feeds, lambda: None, inputs)
+        outcome = compare(bench, feeds, None, inputs)
     return VerifyResult(ModelInfo.of(reference), ModelInfo.of(candidate), outcome)
 
 

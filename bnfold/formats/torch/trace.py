@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from bnfold.errors import ModelError
-from bnfold.formats.torch.arguments import arguments_of, base_name, is_aten_call
-from bnfold.formats.torch.operators.batch_norm import READERS as BATCH_NORMS
+from bnfold.formats.torch.arguments import mutates
 
 _T = TypeVar("_T")
+_TRACED = 1e-4  # of the range: the same operators, perhaps in other kernels
 
 
 def trace(
@@ -31,24 +34,81 @@ def trace(
         ModelError: where torch.export cannot trace it; the message says what to try.
     """
     notes: list[str] = []
+    module = _unwrapped(module)
     name = type(module).__name__
     if any(m.training for m in module.modules()):
         notes.append(f"{name} was in training mode; a copy was put into eval mode")
-    module = copy.deepcopy(module).eval()
-    grown_args, grown_kwargs = _with_batch_of_two(tuple(args), dict(kwargs or {}))
+    module = _copied(module, name).eval()
+    own = tuple(args), dict(kwargs or {})
     try:
-        with torch.no_grad():
-            module(*grown_args, **grown_kwargs)
-        program = _export(module, grown_args, grown_kwargs, dynamic=True)
-    except Exception:  # whatever the module or the tracer raises: the batch axis is not free
-        program = _static(module, tuple(args), dict(kwargs or {}), name)
-        notes.append("the batch axis is static: torch.export could not make it dynamic")
-    return functional(program), notes
+        program = _export(_fresh(module), *_with_batch_of_two(*own), dynamic=True)
+        _check_batches(module, program, own)
+    except Exception as error:  # whatever the module or the tracer raises: the axis is not free
+        program = _static(module, *own, name)
+        why = error if isinstance(error, ModelError) else "torch.export could not make it dynamic"
+        notes.append(f"the batch axis is static: {why}")
+    try:
+        return functional(program), notes
+    except Exception as error:  # torch raises whatever its passes meet
+        raise ModelError(
+            f"{name} writes into a tensor in a way that torch cannot take out ({first_line(error)}); "
+            "register that tensor as a buffer of its own, or return it instead"
+        ) from None
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """What torch.compile or DataParallel was called on.
+
+    Raises:
+        ModelError: where it is TorchScript, which has another way in.
+    """
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ModelError(
+            "a ScriptModule cannot be traced; save it with torch.jit.save and open that file, or "
+            "give the module that it was scripted from"
+        )
+    inner = getattr(module, "_orig_mod", None)
+    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        inner = module.module
+    return _unwrapped(inner) if isinstance(inner, nn.Module) else module
+
+
+def _fresh(module: nn.Module) -> nn.Module:
+    """A copy that shares the parameters of ``module``, for one run: that may leave its traces in
+    buffers and Python attributes, which the next would go on from."""
+    shared = {id(parameter): parameter for parameter in module.parameters()}
+    return copy.deepcopy(module, shared)
+
+
+def _check_batches(
+    module: nn.Module, program: ExportedProgram, own: tuple[tuple[Any, ...], dict[str, Any]]
+) -> None:
+    """Raises where the program computes something else for the user's own inputs, or for one sample."""
+    if not computes_the_same(module, program, *own):
+        raise ModelError("its Python code depends on the batch size")
+    try:
+        alone = computes_the_same(module, program, *_first_row(*own))
+    except Exception:  # a guard, or the module's own code: sizes that are refused are not wrong
+        return
+    if not alone:
+        raise ModelError("its Python code depends on the batch size")
+
+
+def _copied(module: nn.Module, name: str) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:  # a tensor that is the outcome of a computation, say
+        raise ModelError(
+            f"{name} cannot be copied ({first_line(error)}); call remove_weight_norm, "
+            "remove_spectral_norm or remove_parametrizations first, or load its state dict into a "
+            "new one"
+        ) from None
 
 
 def functional(program: ExportedProgram) -> ExportedProgram:
     """The same program without operators that write into their inputs."""
-    if any(_mutates(node) for node in program.graph.nodes):
+    graphs = [m.graph for m in program.graph_module.modules() if isinstance(m, GraphModule)]
+    if any(mutates(node) for graph in graphs for node in graph.nodes):
         pure: ExportedProgram = quietly(lambda: program.run_decompositions({}))
         return pure
     return program
@@ -61,35 +121,73 @@ def quietly(action: Callable[[], _T]) -> _T:
         return action()
 
 
-def _mutates(node: Any) -> bool:
-    if not is_aten_call(node):
-        return False
-    if node.target._schema.is_mutable:
-        return True
-    if base_name(node) not in BATCH_NORMS:
-        return False
-    bound = arguments_of(node)  # in training mode these write their running statistics
-    return bound.get("training") is True and bound.get("running_mean") is not None
-
-
 def _static(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str
 ) -> ExportedProgram:
     try:
-        with torch.no_grad():
-            module(*args, **kwargs)
-    except Exception as error:  # the user's own code may raise anything
-        raise ModelError(
-            f"{name} does not run on the example inputs ({first_line(error)}); "
-            "check their shapes, names and types"
-        ) from None
-    try:
-        return _export(module, args, kwargs, dynamic=False)
+        program = _export(_fresh(module), args, kwargs, dynamic=False)
     except Exception as error:  # the tracer raises whatever Python code in the model raises
+        raise ModelError(_why_not(module, args, kwargs, name, error)) from None
+    if not computes_the_same(module, program, args, kwargs):
         raise ModelError(
-            f"torch.export cannot trace {name} ({first_line(error)}); try other example inputs, "
-            "rewrite the branch that depends on data, or export to ONNX and fold that"
-        ) from None
+            f"what torch.export traced of {name} computes something else than {name} does; a branch "
+            "in its code depends on data or on what it did before: rewrite that"
+        )
+    return program
+
+
+def _why_not(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, error: Exception
+) -> str:
+    try:
+        with torch.no_grad():
+            _fresh(module)(*args, **kwargs)
+    except Exception as own:  # the user's own code may raise anything
+        return (
+            f"{name} does not run on the example inputs ({first_line(own)}); "
+            "check their shapes, names and types"
+        )
+    return (
+        f"torch.export cannot trace {name} ({first_line(error)}); try other example inputs, "
+        "rewrite the branch that depends on data, or export to ONNX and fold that"
+    )
+
+
+def computes_the_same(
+    module: nn.Module, program: ExportedProgram, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> bool:
+    """Whether both give the same on these inputs.
+
+    A tracer follows one way through Python code, and not every condition on it becomes a guard.
+    """
+    own = _outputs(_fresh(module), args, kwargs)
+    traced = _outputs(quietly(lambda: program.module()), args, kwargs)
+    return len(own) == len(traced) and all(map(_equal, own, traced))
+
+
+def _outputs(run: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """The leaves of what ``run`` returns; its buffers are afterwards as before."""
+    buffers = [(buffer, buffer.clone()) for buffer in run.buffers()]
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(0)
+            found = pytree.tree_leaves(run(*args, **kwargs))
+            return [leaf.clone() if isinstance(leaf, torch.Tensor) else leaf for leaf in found]
+    finally:
+        with torch.no_grad():  # a traced program shares them with its module form
+            for buffer, before in buffers:
+                buffer.copy_(before)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
+        return bool(a == b)
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if not a.is_floating_point():
+        return bool((a == b).all())
+    range_of = a[a.isfinite()].abs().max() if a.isfinite().any() else 0.0
+    return torch.allclose(a, b, rtol=0.0, atol=_TRACED * float(range_of), equal_nan=True)
 
 
 def _export(
@@ -97,14 +195,14 @@ def _export(
 ) -> ExportedProgram:
     shapes: Any = None
     if dynamic:
-        size, batch = _batch_size((args, kwargs)), Dim("batch")
+        size = _batch_size((args, kwargs))
+        # The first is the batch; torch finds out which others have to be the same.
+        free = chain([Dim("batch")], repeat(Dim.AUTO))
 
         def axes(leaf: Any) -> Any:
-            return {0: batch} if _has_batch(leaf, size) else None
+            return {0: next(free)} if _has_batch(leaf, size) else None
 
-        shapes = pytree.tree_map(axes, (args, kwargs))
-        named = _by_name(module, shapes[0])
-        shapes = {**named, **shapes[1]} if named is not None else shapes[0]
+        shapes = _by_name(module, *pytree.tree_map(axes, (args, kwargs)))
 
     def export() -> ExportedProgram:
         with torch.no_grad():
@@ -113,14 +211,22 @@ def _export(
     return quietly(export)
 
 
-def _by_name(module: nn.Module, shapes: tuple[Any, ...]) -> dict[str, Any] | None:
-    """Positional shapes by parameter name, None where ``forward`` takes any number of them."""
-    import inspect
-
-    parameters = list(inspect.signature(module.forward).parameters.values())
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return None
-    return {p.name: shape for p, shape in zip(parameters, shapes, strict=False)}
+def _by_name(
+    module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]
+) -> dict[str, Any]:
+    """Shapes by the name of the parameter of ``forward`` that takes them."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    rest = list(positional)
+    found: dict[str, Any] = {}
+    for p in parameters:
+        if p.kind is p.VAR_POSITIONAL:
+            found |= {p.name: tuple(rest)} if rest else {}
+            rest = []
+        elif rest and p.kind is not p.KEYWORD_ONLY:
+            found[p.name] = rest.pop(0)
+        elif p.name in named:
+            found[p.name] = named[p.name]
+    return found
 
 
 def _batch_size(tree: Any) -> int | None:
@@ -132,6 +238,19 @@ def _batch_size(tree: Any) -> int | None:
 
 def _has_batch(leaf: Any, size: int | None) -> bool:
     return isinstance(leaf, torch.Tensor) and leaf.ndim > 0 and leaf.shape[0] == size
+
+
+def _first_row(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The same inputs, one sample of them."""
+    size = _batch_size((args, kwargs))
+
+    def cut(leaf: Any) -> Any:
+        return leaf[:1] if _has_batch(leaf, size) else leaf
+
+    first: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map(cut, (args, kwargs))
+    return first
 
 
 def _with_batch_of_two(

@@ -8,5 +8,5 @@ import torch
 
 @pytest.fixture(autouse=True)
 def few_threads() -> None:
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     torch.manual_seed(0)

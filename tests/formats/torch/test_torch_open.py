@@ -287,3 +287,137 @@ def test_input_specs() -> None:
     assert torch.equal(positional[0], again)
     with pytest.raises(UsageError, match="behind named ones"):
         parse_inputs(["a=1x2", "1x2"])
+
+
+class Alone(nn.Module):
+    """Computes something else for a single sample than for several."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = randomised(Lambda(lambda m, x: m.b(m.c(x)), c=conv(), b=bn()))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.net(x) * 2 if x.shape[0] == 1 else self.net(x)
+
+
+class Counting(nn.Module):
+    """Notes in a buffer what it has seen."""
+
+    seen: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = randomised(Lambda(lambda m, x: m.b(m.c(x)), c=conv(), b=bn()))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        self.seen += 1
+        return self.net(x) + self.seen
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_code_that_depends_on_the_batch_size_is_traced_as_it_is(batch: int) -> None:
+    x = torch.randn(batch, 3, 9, 9)
+    module = Alone()
+    model = open_module(module, (x,))
+    assert model.inputs[0].shape is not None and model.inputs[0].shape[0] == batch
+    assert any("depends on the batch size" in note for note in model.notes)
+    with torch.no_grad():
+        torch.testing.assert_close(model.edit(make_plan(model.graph)).module()(x), module(x))
+
+
+def test_tracing_leaves_what_a_module_noted() -> None:
+    x = torch.randn(2, 3, 9, 9)
+    module = Counting().eval()
+    model = open_module(module, (x,))
+    assert module.seen == 0 and model.program.state_dict["seen"] == 0
+    with torch.no_grad():
+        found = model.edit(make_plan(model.graph)).module()(x)
+        torch.testing.assert_close(found, module(x))
+
+
+class Remembering(nn.Module):
+    """Keeps what it computed for its first input."""
+
+    kept: Any = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = randomised(Lambda(lambda m, x: m.b(m.c(x)), c=conv(), b=bn()))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        if self.kept is None:
+            self.kept = self.net(x)
+        return self.kept + x.mean()
+
+
+def test_an_activation_kept_in_an_attribute_is_no_constant() -> None:
+    module = Remembering().eval()
+    model = open_module(module, (torch.randn(2, 3, 9, 9),))
+    x = torch.randn(2, 3, 9, 9)
+    with torch.no_grad():
+        torch.testing.assert_close(model.edit(make_plan(model.graph)).module()(x), module(x))
+
+
+def test_inputs_of_the_same_first_size_are_not_tied() -> None:
+    """Two anchors beside a batch of two are not a batch; two pictures that are added are."""
+
+    def scores(m: Any, x: torch.Tensor, anchors: torch.Tensor) -> Any:
+        return m.b(m.c(x)).mean((2, 3)) @ anchors.T
+
+    module = randomised(Lambda(scores, c=conv(), b=bn())).eval()
+    x, anchors = torch.randn(2, 3, 9, 9), torch.randn(2, 8)
+    model = open_module(module, (x, anchors))
+    folded = model.edit(make_plan(model.graph)).module()
+    for batch, count in ((5, 2), (2, 7), (1, 3)):
+        inputs = torch.randn(batch, 3, 9, 9), torch.randn(count, 8)
+        with torch.no_grad():
+            torch.testing.assert_close(folded(*inputs), module(*inputs))
+
+
+@pytest.mark.parametrize("form", ["any number", "parallel", "compiled"])
+def test_the_batch_is_free_however_inputs_are_given(form: str) -> None:
+    plain = randomised(Lambda(lambda m, x: m.b(m.c(x)), c=conv(), b=bn())).eval()
+    net = plain
+    if form == "any number":
+        net = Lambda(lambda m, *xs: m.n(xs[0]) + xs[1].mean(), n=plain).eval()
+    elif form == "parallel":
+        net = nn.DataParallel(plain)
+    elif form == "compiled":
+        net = torch.compile(plain, backend="eager")  # type: ignore[assignment]
+    x = torch.randn(2, 3, 9, 9)
+    model = open_module(net, (x, x) if form == "any number" else (x,))
+    assert model.inputs[0].shape is not None and model.inputs[0].shape[0] is None
+    assert make_plan(model.graph).kept == 0
+
+
+def test_scripted_modules_have_another_way_in() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        script = torch.jit.trace(conv(), torch.randn(1, 3, 9, 9))  # type: ignore[no-untyped-call]
+    with pytest.raises(ModelError, match=r"torch\.jit\.save"):
+        open_module(script, (torch.randn(1, 3, 9, 9),))
+
+
+def test_writes_that_cannot_be_taken_out_are_a_sentence() -> None:
+    class Writes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.plain = torch.zeros(3)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            self.plain.add_(1)
+            return x + self.plain.sum()
+
+    with pytest.raises(ModelError) as caught:
+        open_module(Writes(), (torch.randn(2, 3),))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_copied_says_what_to_remove() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = nn.Sequential(torch.nn.utils.weight_norm(conv()), bn())
+    module(torch.randn(2, 3, 9, 9))
+    with pytest.raises(ModelError, match="remove_weight_norm"):
+        open_module(module, (torch.randn(2, 3, 9, 9),))
