@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnfold.algebra.affine import AffineMap, Array, affine_of_statistics
+from bnfold.algebra.rounding import cast
 from bnfold.algebra.weights import WeightLayout
 
 Shape = tuple[int, ...]
@@ -40,6 +41,12 @@ class Constant:
 
     def float64(self) -> Array:
         return np.asarray(self.load()).astype(np.float64)
+
+    def fitted(self, array: Array) -> NDArray[Any]:
+        """New elements in the type and, where that is possible, of the rank of this constant."""
+        while array.ndim > len(self.shape) and array.shape[0] == 1:
+            array = array[0]
+        return cast(array, self.dtype)
 
 
 @dataclass(eq=False)

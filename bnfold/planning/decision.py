@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
 
+from numpy.typing import NDArray
+
 from bnfold.algebra.affine import Array
+from bnfold.algebra.rounding import cast
 from bnfold.graph import Geometry, Linear, Node, Value
 from bnfold.planning.reasons import Reason
 
@@ -88,6 +91,23 @@ class Reweight:
     in_scale: Array | None
     bias: Array | None
     bias_changed: bool
+
+    @property
+    def weight_changed(self) -> bool:
+        scaled = self.out_scale is not None or self.in_scale is not None
+        return scaled or self.kind is not self.node.kind
+
+    def new_weight(self) -> NDArray[Any]:
+        """The weight in its own type."""
+        kind = self.kind
+        scaled = kind.layout.scaled(kind.weight.load(), self.out_scale, self.in_scale)
+        return cast(scaled, kind.weight.dtype)
+
+    def new_bias(self) -> NDArray[Any] | None:
+        """The bias in the weight's type; None where it stays, or where there is none."""
+        if not self.bias_changed or self.bias is None:
+            return None
+        return cast(self.bias, self.kind.weight.dtype)
 
 
 @dataclass(frozen=True, eq=False)

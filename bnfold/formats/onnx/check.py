@@ -11,14 +11,14 @@ import onnx
 from numpy.typing import NDArray
 
 from bnfold.formats.onnx.double import run_in_double
+from bnfold.formats.onnx.draft import Draft
 from bnfold.formats.onnx.model import OnnxModel
 from bnfold.formats.onnx.run import Session
 from bnfold.formats.onnx.tensors import TensorStore
 from bnfold.formats.onnx.variants import Compute, cut, exposed, start, with_outputs
-from bnfold.formats.onnx.write import Editor
-from bnfold.graph import Constant, Graph, Linear, Node, Norm, Value
+from bnfold.graph import Constant, Node
 from bnfold.planning import Plan
-from bnfold.planning.decision import MergeBranches
+from bnfold.planning.pieces import borders, touched_nodes
 from bnfold.verification import DRAWS, Arrays, PreciseRun, perturb
 
 RUNTIME = "onnxruntime"
@@ -107,21 +107,6 @@ class OnnxLocalBench(OnnxBench):
         return PreciseRun(reference[name], candidate[inner], [m[name] for m in moved])
 
 
-def touched_nodes(plan: Plan) -> list[Node]:
-    """The nodes whose parameters a plan changes or removes."""
-    nodes: dict[Node, None] = {}
-    for edit in plan.edits:
-        nodes[edit.node] = None
-        if isinstance(edit, MergeBranches):
-            nodes.update(dict.fromkeys(edit.gone))
-    return list(nodes)
-
-
-def layers(graph: Graph) -> list[Node]:
-    """All linear layers and norms of a model."""
-    return [node for node in graph.nodes if isinstance(node.kind, Linear | Norm)]
-
-
 def fold_bench(model: OnnxModel, plan: Plan, candidate: Path, scratch: Path) -> OnnxBench:
     """The original of ``plan`` beside the folded file ``candidate``."""
     return bench(model, touched_nodes(plan), candidate, scratch)
@@ -139,13 +124,13 @@ def bench(model: OnnxModel, nodes: Iterable[Node], candidate: Path, scratch: Pat
 
 
 def local_bench(
-    model: OnnxModel, plan: Plan, editor: Editor, feeds: Arrays, scratch: Path
+    model: OnnxModel, plan: Plan, draft: Draft, feeds: Arrays, scratch: Path
 ) -> OnnxLocalBench | None:
     """The pieces that the plan changes, cut out of original and candidate.
 
     None where there are none, or where one lies in a control-flow body and cannot be observed.
     """
-    inputs, outputs = _borders(model.graph, plan)
+    inputs, outputs = borders(model.graph, plan)
     if not outputs or any(v.scope for v in (*inputs, *outputs)):
         return None
     proto, parameters = exposed(model, touched_nodes(plan))
@@ -157,39 +142,21 @@ def local_bench(
     types = {v.name: values[v.name].dtype for v in inputs}
     wanted = [v.name for v in outputs]
     reference = start(cut(proto, types, wanted), model.store, {}, scratch / "reference-pieces.onnx")
-    renamed = editor.renamed
+    renamed = draft.renamed
     candidate = start(
         cut(
-            editor.proto,
+            draft.proto,
             {renamed.get(name, name): dtype for name, dtype in types.items()},
             [renamed.get(name, name) for name in wanted],
         ),
         model.store,
-        editor.computed,
+        draft.computed,
         scratch / "candidate-pieces.onnx",
     )
     precise = {
         "reference": (proto, model.store, {}),
-        "candidate": (editor.proto, model.store, editor.computed),
+        "candidate": (draft.proto, model.store, draft.computed),
     }
     return OnnxLocalBench(
         activations, reference, parameters, candidate, renamed, list(types), precise
     )
-
-
-def _borders(graph: Graph, plan: Plan) -> tuple[list[Value], list[Value]]:
-    """The values, unchanged by the plan, that enter and leave the pieces it changes."""
-    changed = {value for region in plan.regions for value in region}
-    inputs: dict[Value, None] = {}
-    outputs: dict[Value, None] = {}
-    for node in graph.nodes:
-        touched = [v for v in (*node.inputs, *node.outputs) if v in changed]
-        if all(node in value.shape_readers for value in touched):
-            continue  # it reads shapes, which no plan changes
-        for value in node.inputs:
-            if value not in changed and value.constant is None:
-                inputs[value] = None
-        for value in node.outputs:
-            if value not in changed and (value.readers or value.is_output):
-                outputs[value] = None
-    return [v for v in inputs if v.producer is not None or v.constant is None], list(outputs)

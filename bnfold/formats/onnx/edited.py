@@ -18,16 +18,15 @@ class OnnxEdited:
 
     def __init__(self, model: OnnxModel, plan: Plan) -> None:
         self._model, self._plan = model, plan
-        self._editor = Editor(model)
-        self._editor.apply(plan)
+        self._draft = Editor(model).apply(plan)
 
     @property
     def node_count(self) -> int:
-        return count_nodes(self._editor.proto.graph)
+        return count_nodes(self._draft.proto.graph)
 
     @property
     def batch_norm_count(self) -> int:
-        return count_nodes(self._editor.proto.graph, BATCH_NORMS)
+        return count_nodes(self._draft.proto.graph, BATCH_NORMS)
 
     key_map = None
 
@@ -36,10 +35,10 @@ class OnnxEdited:
         data_name = f"{path.name}.data"
         if data_name in taken and path.name != self._model.path.name:
             data_name = f"{path.name}.folded.data"
-        return save(self._editor.proto, self._model.store, self._editor.computed, path, data_name)
+        return save(self._draft.proto, self._model.store, self._draft.computed, path, data_name)
 
     def bench(self, written: Path, scratch: Path) -> check.OnnxBench:
         return check.fold_bench(self._model, self._plan, written, scratch)
 
     def local_bench(self, feeds: Arrays, scratch: Path) -> check.OnnxLocalBench | None:
-        return check.local_bench(self._model, self._plan, self._editor, feeds, scratch)
+        return check.local_bench(self._model, self._plan, self._draft, feeds, scratch)

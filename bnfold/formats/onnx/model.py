@@ -24,6 +24,7 @@ from bnfold.formats.onnx.tensors import TensorStore
 from bnfold.formats.onnx.wire import read_skeleton
 from bnfold.graph import Constant, Graph
 from bnfold.planning import Plan
+from bnfold.planning.pieces import layers
 from bnfold.verification import Arrays, Bench
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class OnnxModel:
         Raises:
             UsageError: where the other is no ONNX file.
         """
-        from bnfold.formats.onnx.check import bench, layers
+        from bnfold.formats.onnx.check import bench
 
         if other.format != self.format:
             raise UsageError(

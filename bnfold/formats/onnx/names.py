@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx
 
 from bnfold.formats.onnx.scopes import Scope, scopes_of
+from bnfold.formats.patterns import unused
 
 Key = tuple[int, str]
 
@@ -50,12 +51,7 @@ class NameIndex:
 
     def unique(self, hint: str) -> str:
         """A name that nobody uses yet."""
-        name, count = hint, 1
-        while name in self.taken:
-            count += 1
-            name = f"{hint}_{count}"
-        self.taken.add(name)
-        return name
+        return unused(hint, self.taken, "_")
 
     def set_input(self, node: onnx.NodeProto, position: int, name: str) -> None:
         """Makes ``node`` read ``name`` at ``position``, which may lie behind its last input."""

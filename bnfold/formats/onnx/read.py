@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import onnx
 
 from bnfold.formats.onnx.constants import Constants
 from bnfold.formats.onnx.operators import NONLINEAR, READERS, SHAPE_READS, NodeView, Reading
-from bnfold.formats.onnx.operators.elementwise import is_channel_vector
 from bnfold.formats.onnx.oracle import OnnxOracle
 from bnfold.formats.onnx.scopes import Scope, bodies_of, captured_names, scopes_of
 from bnfold.formats.onnx.sequences import find_cuts
 from bnfold.formats.onnx.tensors import TensorStore
+from bnfold.formats.patterns import ComputedNorms, join_biases, unused
 from bnfold.graph import (
-    Affine,
     Average,
     Graph,
-    Linear,
     Monotone,
     Movement,
     Node,
@@ -26,17 +23,14 @@ from bnfold.graph import (
     Value,
 )
 
-_DIVIDERS = {"Sqrt", "Reciprocal", "Pow", "ReduceL2", "ReduceSumSquare"}
-_COMPUTED_NORMS = {
-    "LayerNormalization",
-    "InstanceNormalization",
-    "GroupNormalization",
-    "RMSNormalization",
-    "SimplifiedLayerNormalization",
-    "MeanVarianceNormalization",
-    "LpNormalization",
-    "LRN",
-}
+_COMPUTED_NORMS = ComputedNorms(
+    operators=frozenset(
+        "LayerNormalization InstanceNormalization GroupNormalization RMSNormalization "
+        "SimplifiedLayerNormalization MeanVarianceNormalization LpNormalization LRN".split()
+    ),
+    products=frozenset(("Div", "Mul")),
+    dividers=frozenset("Sqrt Reciprocal Pow ReduceL2 ReduceSumSquare".split()),
+)
 
 
 @dataclass(eq=False)
@@ -81,9 +75,13 @@ class _Reader:
         for scope in self.scopes:
             for output in scope.graph.output:
                 self._value(scope, output.name).is_output = True
-        self._give_matmuls_their_bias()
-        self._mark_computed_norms()
-        return Graph(self.nodes, self.oracle), self.scopes, self.constants
+        nodes = join_biases(self.nodes, {"MatMul"}, self._rank, lambda node: node.native.proto)
+        _COMPUTED_NORMS.mark(nodes)
+        return Graph(nodes, self.oracle), self.scopes, self.constants
+
+    def _rank(self, value: Value) -> int | None:
+        shape = self.oracle.shape_of(self.scopes[value.scope], value.name)
+        return None if shape is None else len(shape)
 
     def _read_scope(self, scope: Scope) -> None:
         for position, proto in enumerate(scope.graph.node):
@@ -99,7 +97,7 @@ class _Reader:
             return
         reading = self._reading(scope, proto)
         node = Node(
-            name=self._unique(proto.name or (outputs[0] if outputs else proto.op_type)),
+            name=unused(proto.name or (outputs[0] if outputs else proto.op_type), self.names),
             op=proto.op_type,
             kind=reading.kind,
             inputs=[self._value(scope, name) for name in reading.inputs],
@@ -167,53 +165,6 @@ class _Reader:
             self.values[key] = Value(name, owner.index, constant=constant)
         return self.values[key]
 
-    def _unique(self, name: str) -> str:
-        candidate, count = name, 1
-        while candidate in self.names:
-            count += 1
-            candidate = f"{name}#{count}"
-        self.names.add(candidate)
-        return candidate
-
-    def _give_matmuls_their_bias(self) -> None:
-        """A MatMul and the vector added behind it are one linear layer."""
-        for node in list(self.nodes):
-            bias = self._bias_of(node)
-            if bias is None:
-                continue
-            assert isinstance(node.kind, Linear) and isinstance(bias.kind, Affine)
-            node.kind = replace(node.kind, bias=bias.kind.constant)
-            node.native.bias_add = bias.native.proto
-            node.outputs = bias.outputs
-            for value in node.outputs:
-                value.producer = node
-            self.nodes.remove(bias)
-
-    def _bias_of(self, node: Node) -> Node | None:
-        """The Add of a constant over output channels that alone reads a MatMul."""
-        if node.op != "MatMul" or not isinstance(node.kind, Linear):
-            return None
-        value = node.outputs[0]
-        if value.is_output or value.shape_readers or len(value.readers) != 1:
-            return None
-        reader = value.readers[0]
-        kind: Any = reader.kind
-        if not isinstance(kind, Affine) or kind.form != "x+c" or reader.scope != node.scope:
-            return None
-        constant = kind.constant
-        if constant is None or constant.obstacle:
-            return None
-        if not is_channel_vector(constant, node.kind.bias_axis, node.kind.layout.outputs):
-            return None
-        rank = self.oracle.shape_of(self.scopes[node.scope], value.name)
-        return reader if len(constant.shape) <= (2 if rank is None else len(rank)) else None
-
-    def _mark_computed_norms(self) -> None:
-        """The affine behind a layer norm is that norm's own, no decomposed BatchNorm."""
-        for node in self.nodes:
-            if isinstance(node.kind, Affine) and _follows_computed_norm(node):
-                node.kind = replace(node.kind, computed_statistics=True)
-
 
 def _names_read(scope: Scope) -> set[str]:
     names = {o.name for o in scope.graph.output}
@@ -222,23 +173,3 @@ def _names_read(scope: Scope) -> set[str]:
         for body in bodies_of(node):
             names |= captured_names(body)
     return names
-
-
-def _follows_computed_norm(node: Node) -> bool:
-    """Whether a division by a computed deviation, or a norm operator, leads to this affine."""
-    above: Node | None = node
-    while above is not None and isinstance(above.kind, Affine):
-        above = above.inputs[0].producer
-    if above is None or not isinstance(above.kind, Opaque):
-        return False
-    if above.op in _COMPUTED_NORMS:
-        return True
-    return above.op in ("Div", "Mul") and any(_is_deviation(v.producer) for v in above.inputs)
-
-
-def _is_deviation(node: Node | None, depth: int = 3) -> bool:
-    if node is None or depth == 0:
-        return False
-    if node.op in _DIVIDERS:
-        return True
-    return any(_is_deviation(value.producer, depth - 1) for value in node.inputs)

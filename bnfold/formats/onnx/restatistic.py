@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from bnfold.formats.onnx.draft import Draft
 from bnfold.formats.onnx.edited import OnnxEdited
 from bnfold.formats.onnx.model import OnnxModel
-from bnfold.formats.onnx.write import Editor
 from bnfold.planning import Plan
 from bnfold.recalibration.edit import Restatistic
 
@@ -19,24 +19,24 @@ class OnnxRestated(OnnxEdited):
 
     def __init__(self, model: OnnxModel, edits: Iterable[Restatistic]) -> None:
         self._model, self._plan = model, Plan(())
-        self._editor = Editor(model)
+        self._draft = Draft(model)
         for edit in edits:
-            restate(self._editor, edit)
-        self._editor.apply(self._plan)
+            restate(self._draft, edit)
+        self._draft.finish()
 
     def reopened(self, written: Path) -> OnnxModel:
         return OnnxModel(written)
 
 
-def restate(editor: Editor, edit: Restatistic) -> None:
+def restate(draft: Draft, edit: Restatistic) -> None:
     """Carries out one edit: the old names stay where no other layer reads these tensors."""
     native = edit.node.native
-    first = editor.proto_of(edit.node)
-    others = [editor.proto_of(node) for node in edit.shared_with]
+    first = draft.copy_of(native.proto)
+    others = [draft.copy_of(node.native.proto) for node in edit.shared_with]
     for position, array in ((_MEAN, edit.mean), (_VARIANCE, edit.variance)):
-        like = editor.model.constant(native.scope, native.proto.input[position])
+        like = draft.model.constant(native.scope, native.proto.input[position])
         for other in others:  # so that the tensor has one reader, and can keep its place
-            editor.index.set_input(other, position, "")
-        editor.replace_array(first, position, array, like)
+            draft.index.set_input(other, position, "")
+        draft.replace_array(first, position, array, like)
         for other in others:
-            editor.index.set_input(other, position, first.input[position])
+            draft.index.set_input(other, position, first.input[position])

@@ -18,9 +18,9 @@ from bnfold.formats.torch.constants import Constants
 from bnfold.formats.torch.operators.view import is_float
 from bnfold.formats.torch.run import Runner, output_names
 from bnfold.formats.torch.trace import first_line
-from bnfold.graph import Affine, Graph, Linear, Node, Norm, Value
+from bnfold.graph import Affine, Linear, Node, Norm, Value
 from bnfold.planning import Plan
-from bnfold.planning.decision import MergeBranches
+from bnfold.planning.pieces import borders, touched_nodes
 from bnfold.verification import Arrays, PreciseRun, perturb
 
 if TYPE_CHECKING:
@@ -113,20 +113,6 @@ def moved_parameters(parameters: Arrays, draw: int) -> Arrays:
     return {name: perturb(array, rng) for name, array in parameters.items()}
 
 
-def touched_nodes(plan: Plan) -> list[Node]:
-    """The nodes whose parameters a plan changes or removes."""
-    nodes: dict[Node, None] = {}
-    for edit in plan.edits:
-        gone = edit.gone if isinstance(edit, MergeBranches) else ()
-        nodes |= dict.fromkeys((edit.node, *gone))
-    return list(nodes)
-
-
-def layers(graph: Graph) -> list[Node]:
-    """All linear layers and norms of a model."""
-    return [node for node in graph.nodes if isinstance(node.kind, Linear | Norm)]
-
-
 def parameters_of(nodes: Iterable[Node], constants: Constants) -> dict[str, NDArray[Any]]:
     """The constants that calls of norms, linear and affine nodes read, by the name of their node.
 
@@ -171,23 +157,6 @@ def _shown_name(value: Value) -> str:
     if isinstance(node.kind, Norm) or len(node.outputs) == 1:
         return node.name
     return f"{node.name}[{node.outputs.index(value)}]"
-
-
-def borders(graph: Graph, plan: Plan) -> tuple[list[Value], list[Value]]:
-    """The values, unchanged by the plan, that enter and leave the pieces it changes."""
-    changed = {value for region in plan.regions for value in region}
-    inputs: dict[Value, None] = {}
-    outputs: dict[Value, None] = {}
-    for node in graph.nodes:
-        if not any(v in changed for v in (*node.inputs, *node.outputs)):
-            continue
-        for value in node.inputs:
-            if value not in changed and value.constant is None:
-                inputs[value] = None
-        for value in node.outputs:
-            if value not in changed and (value.readers or value.is_output):
-                outputs[value] = None
-    return list(inputs), list(outputs)
 
 
 def onnx_candidate(path: Path) -> Candidate:

@@ -16,11 +16,9 @@ from bnfold.errors import ModelError, OutputError
 from bnfold.formats.torch.bench import (
     TorchBench,
     TorchLocalBench,
-    layers,
     local_bench,
     onnx_candidate,
     parameters_of,
-    touched_nodes,
 )
 from bnfold.formats.torch.keep import Kept, keep_modules
 from bnfold.formats.torch.model import TorchModel, count_calls
@@ -29,6 +27,7 @@ from bnfold.formats.torch.state import read_tensors
 from bnfold.formats.torch.trace import first_line, quietly
 from bnfold.formats.torch.write import Editor
 from bnfold.planning import Plan
+from bnfold.planning.pieces import layers, touched_nodes
 from bnfold.verification import Arrays
 
 PROGRAM, ONNX, SAFETENSORS = ".pt2", ".onnx", ".safetensors"

@@ -36,6 +36,7 @@ from bnfold.formats.torch.tensors import has_numpy_dtype, numpy_dtype, to_numpy
 from bnfold.formats.torch.trace import functional
 from bnfold.graph import Graph, Norm
 from bnfold.planning import Plan
+from bnfold.planning.pieces import layers
 from bnfold.verification import Arrays, Bench
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class TorchModel:
             RuntimeUnavailableError: where no runtime accepts the other.
         """
         from bnfold.errors import UsageError
-        from bnfold.formats.torch.bench import TorchBench, layers, onnx_candidate, parameters_of
+        from bnfold.formats.torch.bench import TorchBench, onnx_candidate, parameters_of
 
         parameters = parameters_of(layers(self.graph), self.constants)
         if isinstance(other, TorchModel):

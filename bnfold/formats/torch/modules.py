@@ -10,11 +10,12 @@ from torch import nn
 from torch.fx import GraphModule
 
 from bnfold.errors import VerificationError
-from bnfold.formats.torch.bench import TorchBench, parameters_of, touched_nodes
+from bnfold.formats.torch.bench import TorchBench, parameters_of
 from bnfold.formats.torch.edited import TorchEdited
 from bnfold.formats.torch.open import open_module
 from bnfold.formats.torch.run import Runner
 from bnfold.planning import make_plan
+from bnfold.planning.pieces import touched_nodes
 from bnfold.verification import verify
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from torch.export import ExportedProgram
 from torch.fx import Node
 
+from bnfold.formats.patterns import unused
 from bnfold.formats.torch.arguments import is_aten_call
 
 
@@ -28,7 +29,7 @@ class Names:
 
     def of(self, node: Node, parameter: str | None = None) -> str:
         """The name of a call; ``parameter`` is the full name of its own weight or statistic."""
-        return self._unique(self._candidate(node, parameter))
+        return unused(self._candidate(node, parameter), self._taken)
 
     def _candidate(self, node: Node, parameter: str | None) -> str:
         path, invocation = module_path(node), _invocation(node)
@@ -40,14 +41,6 @@ class Names:
         if path and self._all[invocation] == 1:
             return path
         return f"{path}.{node.name}" if path else str(node.name)
-
-    def _unique(self, name: str) -> str:
-        candidate, count = name, 1
-        while candidate in self._taken:
-            count += 1
-            candidate = f"{name}#{count}"
-        self._taken.add(candidate)
-        return candidate
 
 
 def module_path(node: Node) -> str:

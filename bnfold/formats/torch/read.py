@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch.export import ExportedProgram
 from torch.fx import Graph as CallGraph
 from torch.fx import Node as Call
 
+from bnfold.formats.patterns import ComputedNorms, join_biases
 from bnfold.formats.torch.arguments import (
     arguments_of,
     base_name,
@@ -27,19 +27,17 @@ from bnfold.formats.torch.operators import NONLINEAR, READERS, SHAPE_READS, Call
 from bnfold.formats.torch.operators.batch_norm import READERS as BATCH_NORMS
 from bnfold.formats.torch.oracle import TorchOracle
 from bnfold.formats.torch.symbols import Symbols
-from bnfold.graph import Affine, Graph, Linear, Node, Norm, Opaque, Value
+from bnfold.graph import Graph, Linear, Node, Norm, Opaque, Value
 
-_COMPUTED_NORMS = {
-    "layer_norm",
-    "native_layer_norm",
-    "group_norm",
-    "native_group_norm",
-    "instance_norm",
-    "rms_norm",
-    "_fused_rms_norm",
-    "local_response_norm",
-}
-_DIVIDERS = {"sqrt", "rsqrt", "reciprocal", "pow", "norm", "linalg_vector_norm", "var", "std"}
+_PRODUCTS = frozenset(("matmul", "mm", "bmm"))
+_COMPUTED_NORMS = ComputedNorms(
+    operators=frozenset(
+        "layer_norm native_layer_norm group_norm native_group_norm instance_norm rms_norm "
+        "fused_rms_norm local_response_norm".split()
+    ),
+    products=frozenset(("div", "mul")),
+    dividers=frozenset("sqrt rsqrt reciprocal pow norm linalg_vector_norm var std".split()),
+)
 
 
 @dataclass(eq=False)
@@ -81,9 +79,13 @@ class _Reader:
             for output in nodes_in(graph.output_node().args):
                 if is_tensor(output):
                     self._value(output).is_output = True
-        self._give_products_their_bias()
-        self._mark_computed_norms()
-        return Graph(self.nodes, self.oracle), self.constants, self.oracle
+        nodes = join_biases(self.nodes, _PRODUCTS, self._rank, lambda node: node.native.call)
+        _COMPUTED_NORMS.mark(nodes)
+        return Graph(nodes, self.oracle), self.constants, self.oracle
+
+    def _rank(self, value: Value) -> int:
+        known: torch.Tensor = value_of(self.oracle.calls[value])
+        return known.ndim
 
     def _calls(self, graph: CallGraph) -> Iterator[Call]:
         """The calls of a graph, those in a body behind the one that holds it."""
@@ -193,26 +195,6 @@ class _Reader:
             self.oracle.calls[value] = shown if shown is not call else _picker(call, index)
         return self.values[key]
 
-    def _give_products_their_bias(self) -> None:
-        """A matrix product and the vector added behind it are one linear layer."""
-        for node in list(self.nodes):
-            bias = _bias_of(node)
-            if bias is None:
-                continue
-            assert isinstance(node.kind, Linear) and isinstance(bias.kind, Affine)
-            node.kind = replace(node.kind, bias=bias.kind.constant)
-            node.native.bias_add = bias.native.call
-            node.outputs = bias.outputs
-            for value in node.outputs:
-                value.producer = node
-            self.nodes.remove(bias)
-
-    def _mark_computed_norms(self) -> None:
-        """The affine behind a layer norm is that norm's own, no decomposed BatchNorm."""
-        for node in self.nodes:
-            if isinstance(node.kind, Affine) and _follows_computed_norm(node):
-                node.kind = replace(node.kind, computed_statistics=True)
-
 
 def _result_count(call: Call) -> int:
     value = value_of(call)
@@ -235,40 +217,3 @@ def _output_name(call: Call, index: int) -> str:
     picker = _picker(call, index)
     several = picker is call and isinstance(value_of(call), tuple | list)
     return f"{call.name}.{index}" if several else str(picker.name)
-
-
-def _bias_of(node: Node) -> Node | None:
-    if node.op not in ("matmul", "mm", "bmm") or not isinstance(node.kind, Linear):
-        return None
-    value = node.outputs[0]
-    if value.is_output or value.shape_readers or len(value.readers) != 1:
-        return None
-    reader = value.readers[0]
-    kind: Any = reader.kind
-    if not isinstance(kind, Affine) or kind.form != "x+c" or node.kind.bias_axis != -1:
-        return None
-    shape = None if kind.constant is None else kind.constant.shape
-    if kind.constant is None or kind.constant.obstacle or not shape or len(shape) > 2:
-        return None
-    vector = all(n == 1 for n in shape[:-1]) and shape[-1] in (1, node.kind.layout.outputs)
-    return reader if vector else None
-
-
-def _follows_computed_norm(node: Node) -> bool:
-    """Whether a division by a computed deviation, or a norm operator, leads to this affine."""
-    above: Node | None = node
-    while above is not None and isinstance(above.kind, Affine):
-        above = above.inputs[0].producer
-    if above is None or not isinstance(above.kind, Opaque):
-        return False
-    if above.op.strip("_") in _COMPUTED_NORMS:
-        return True
-    return above.op in ("div", "mul") and any(_is_deviation(v.producer) for v in above.inputs)
-
-
-def _is_deviation(node: Node | None, depth: int = 3) -> bool:
-    if node is None or depth == 0:
-        return False
-    if node.op in _DIVIDERS:
-        return True
-    return any(_is_deviation(value.producer, depth - 1) for value in node.inputs)

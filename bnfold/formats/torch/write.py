@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch.export import ExportedProgram
 from torch.fx import Node as Call
 
-from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import cast
 from bnfold.formats.torch.arguments import (
     arguments_of,
@@ -30,7 +29,7 @@ from bnfold.formats.torch.names import module_path
 from bnfold.formats.torch.program import Draft
 from bnfold.formats.torch.read import Native
 from bnfold.formats.torch.tensors import to_torch
-from bnfold.graph import Affine, Constant, Linear, Node, Norm
+from bnfold.graph import Affine, Linear, Node, Norm
 from bnfold.planning.decision import (
     Bypass,
     Edit,
@@ -64,16 +63,12 @@ class Editor:
 
     @edit.register
     def _reweight(self, edit: Reweight) -> None:
-        node, kind = edit.node, edit.kind
-        call = self._call(node)
-        if kind is not node.kind or edit.out_scale is not None or edit.in_scale is not None:
-            scaled = kind.layout.scaled(kind.weight.load(), edit.out_scale, edit.in_scale)
+        node, call = edit.node, self._call(edit.node)
+        if edit.weight_changed:
             name = weight_argument(node)
-            self._give(
-                call, name, cast(scaled, kind.weight.dtype), self._hint(call, name, "weight")
-            )
-        if edit.bias_changed and edit.bias is not None:
-            self._set_bias(node, call, cast(edit.bias, kind.weight.dtype))
+            self._give(call, name, edit.new_weight(), self._hint(call, name, "weight"))
+        if (bias := edit.new_bias()) is not None:
+            self._set_bias(node, call, bias)
 
     def _set_bias(self, node: Node, call: Call, bias: NDArray[Any]) -> None:
         native: Native = node.native
@@ -97,7 +92,7 @@ class Editor:
         kind, native = edit.node.kind, edit.node.native
         assert isinstance(kind, Affine) and kind.constant is not None
         operand = "other" if flow_argument(edit.node) == "self" else "self"
-        array = _fitted(edit.constant, kind.constant)
+        array = kind.constant.fitted(edit.constant)
         self._set_operand(self.draft.copies[native.call], operand, array)
 
     def _set_operand(self, call: Call, name: str, array: NDArray[Any]) -> None:
@@ -123,7 +118,7 @@ class Editor:
         place = edit.node.inputs.index(edit.value)
         old = self.draft.copies[edit.node.native.flows[place]]
         call = self._call(edit.node)
-        array = _fitted(edit.constant, constant)
+        array = constant.fitted(edit.constant)
         if self.draft.replace_data(old, call, to_torch(array)):
             return
         hint = f"{module_path(call) or call.name}.constant"
@@ -194,10 +189,3 @@ def flow_argument(node: Node) -> str:
 
 def _is_tuple(call: Call) -> bool:
     return isinstance(call.meta.get("val"), tuple | list)
-
-
-def _fitted(array: Array, like: Constant) -> NDArray[Any]:
-    """The elements in the type and, where it fits, the rank of the constant they replace."""
-    while array.ndim > len(like.shape) and array.shape[0] == 1:
-        array = array[0]
-    return cast(array, like.dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bnfold.formats.onnx.operators.view import NodeView, Reading, is_float
-from bnfold.graph import Affine, Constant, Movement, Sum
+from bnfold.graph import Affine, Movement, Sum
 
 # form with the constant on the right, with the constant on the left (None: not affine)
 _FORMS: dict[str, tuple[str, str | None]] = {
@@ -43,14 +43,6 @@ def read_sum(view: NodeView) -> Reading:
 def _old_broadcast(view: NodeView) -> bool:
     """Before opset 7 an attribute decided where the smaller operand lies."""
     return view.opset < 7 and bool(view.attribute("broadcast", 0))
-
-
-def is_channel_vector(constant: Constant, axis: int, channels: int) -> bool:
-    """Whether a constant varies along ``axis`` (negative) only, as the bias of a matrix product."""
-    if len(constant.shape) < -axis:
-        return False
-    sizes = list(constant.shape)
-    return sizes.pop(axis) in (1, channels) and all(n == 1 for n in sizes)
 
 
 READERS = {
