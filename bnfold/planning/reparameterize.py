@@ -203,7 +203,7 @@ def _as_convolution(leaf: _Leaf, like: Linear, ledger: Ledger) -> tuple[Linear, 
         check_changeable(leaf.node, ledger.kind(leaf.node))
         return ledger.kind(leaf.node), ledger.linear(leaf.node)
     channels, groups = like.layout.outputs, like.layout.split[0]
-    scale, shift = _pointwise(leaf, channels, len(like.layout.shape), ledger)
+    scale, shift = _pointwise(leaf, like, ledger)
     spatial = len(like.layout.shape) - 2
     shape = (channels, channels // groups, *(1,) * spatial)
     weight = np.zeros(shape)
@@ -222,16 +222,22 @@ def _as_convolution(leaf: _Leaf, like: Linear, ledger: Ledger) -> tuple[Linear, 
     return kind, LinearState(bias=shift)
 
 
-def _pointwise(leaf: _Leaf, channels: int, rank: int, ledger: Ledger) -> tuple[Array, Array]:
-    """The per-channel map of a leaf that is a norm, an affine or nothing at all."""
-    node = leaf.node
+def _pointwise(leaf: _Leaf, like: Linear, ledger: Ledger) -> tuple[Array, Array]:
+    """The per-channel map of a leaf that is a norm, an affine or nothing at all.
+
+    Raises:
+        Refused: where it works along another axis than the channels of ``like``.
+    """
+    node, channels, axis = leaf.node, like.layout.outputs, like.out_axis
     if node is None:
         return np.ones(channels), np.zeros(channels)
     if isinstance(node.kind, Norm):
+        if node.kind.axis != axis:
+            raise Refused(Reason.AXIS_MISMATCH, node.label)
         norm.check_source(node)
         return norm.vectors(node, ledger)
-    amap = affine.current_map(node, rank, ledger)
-    found = amap.vectors(1, channels)
+    rank = axis + len(like.layout.shape) - 1
+    found = affine.current_map(node, rank, ledger).vectors(axis, channels)
     if found is None:
         raise Refused(Reason.AXIS_MISMATCH, node.label)
     return found

@@ -65,6 +65,7 @@ class TorchLocalBench:
         program: ExportedProgram,
         parameters: Arrays,
         folded: ExportedProgram,
+        tensors: Arrays,
         enter: Sequence[str],
         leave: Mapping[str, str],
         renamed: Mapping[str, str],
@@ -73,13 +74,14 @@ class TorchLocalBench:
         program: the original.
         parameters: those of the changed nodes, by the name of their node.
         folded: the outcome.
+        tensors: what its parameters are, by the name of their node, where not its own.
         enter: nodes of the original whose values enter the pieces.
         leave: nodes whose values leave them, with the names to show.
         renamed: which nodes carry these values in the outcome.
         """
         self.runtime = f"torch {torch.__version__} eager"
         self._original, self._folded = Runner(program), Runner(folded)
-        self._parameters = parameters
+        self._parameters, self._tensors = parameters, tensors
         self._enter, self._leave = enter, leave
         self._renamed = renamed
 
@@ -96,7 +98,7 @@ class TorchLocalBench:
     def candidate(self, feeds: Arrays) -> Arrays:
         new = [self._renamed[name] for name in self._leave]
         fed = {self._renamed.get(name, name): array for name, array in feeds.items()}
-        found = self._folded.each(fed, list(dict.fromkeys(new)))
+        found = self._folded.each(fed, list(dict.fromkeys(new)), self._tensors)
         return self._shown({name: found[self._renamed[name]] for name in self._leave})
 
     def in_double(self, name: str, feeds: Arrays) -> PreciseRun | None:
@@ -133,9 +135,16 @@ def parameters_of(nodes: Iterable[Node], constants: Constants) -> dict[str, NDAr
 
 
 def local_bench(
-    model: TorchModel, plan: Plan, editor: Editor, folded: ExportedProgram
+    model: TorchModel, plan: Plan, editor: Editor | None, folded: ExportedProgram, tensors: Arrays
 ) -> TorchLocalBench | None:
     """The pieces that the plan changes.
+
+    Args:
+        model: the original.
+        plan: what was done to it.
+        editor: where each value has gone; None where the graph is the original's.
+        folded: the outcome.
+        tensors: see `TorchLocalBench`.
 
     None where there are none, or where one lies in a control-flow body and cannot be observed.
     """
@@ -143,11 +152,12 @@ def local_bench(
     if not leave or any(v.scope for v in (*enter, *leave)):
         return None
     calls = model.oracle.calls
-    renamed = {calls[v].name: editor.draft.now(calls[v]).name for v in (*enter, *leave)}
+    new = {calls[v]: editor.draft.now(calls[v]) if editor else calls[v] for v in (*enter, *leave)}
+    renamed = {old.name: call.name for old, call in new.items()}
     parameters = parameters_of(touched_nodes(plan), model.constants)
     entering = [calls[v].name for v in enter]
     shown = {calls[v].name: _shown_name(v) for v in leave}
-    return TorchLocalBench(model.program, parameters, folded, entering, shown, renamed)
+    return TorchLocalBench(model.program, parameters, folded, tensors, entering, shown, renamed)
 
 
 def _shown_name(value: Value) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
-from bnfold.errors import ModelError, OutputError
+from bnfold.errors import ModelError, OutputError, RuntimeUnavailableError
 from bnfold.formats.torch.bench import (
     TorchBench,
     TorchLocalBench,
@@ -24,6 +25,7 @@ from bnfold.formats.torch.keep import Kept, keep_modules
 from bnfold.formats.torch.model import TorchModel, count_calls
 from bnfold.formats.torch.run import Runner, output_names
 from bnfold.formats.torch.state import read_tensors
+from bnfold.formats.torch.tensors import has_numpy_dtype, to_numpy
 from bnfold.formats.torch.trace import first_line, quietly
 from bnfold.formats.torch.write import Editor
 from bnfold.planning import Plan
@@ -75,10 +77,11 @@ class TorchEdited:
         if self.keep_modules:
             return {"changed": sorted(self.kept.changed), "added": [], "removed": []}
         draft = self._editor.draft
+        known = self._model.program.state_dict  # non-persistent buffers never were in one
         return {
             "changed": sorted(draft.changed),
             "added": sorted(draft.added),
-            "removed": sorted(draft.removed),
+            "removed": sorted(name for name in draft.removed if name in known),
         }
 
     def write(self, path: Path) -> list[Path]:
@@ -107,15 +110,21 @@ class TorchEdited:
         return [*beside, path]
 
     def _write_program(self, path: Path) -> None:
-        with path.open("wb") as file:
-            quietly(lambda: torch.export.save(self.program, file))
+        try:
+            with path.open("wb") as file:
+                quietly(lambda: torch.export.save(self.program, file))
+        except NotImplementedError as error:  # outputs of a type that torch cannot write down
+            raise ModelError(
+                f"torch.export.save cannot write the folded program ({first_line(error)}); write a "
+                "state dict (.safetensors) or .onnx, or let the network return plain tuples"
+            ) from None
 
     def _write_onnx(self, path: Path) -> None:
         try:
             quietly(lambda: self._exported().save(str(path)))
         except Exception as error:  # the exporter raises whatever its converters raise
             raise ModelError(
-                f"torch.onnx.export cannot write the folded program ({first_line(error)}); "
+                f"torch.onnx.export cannot write the folded program ({_cause(error)}); "
                 "write .pt2 instead"
             ) from None
 
@@ -131,11 +140,17 @@ class TorchEdited:
             optimize=False,
             verbose=False,
             input_names=[spec.name for spec in self._model.inputs],
-            output_names=output_names(self._model.program),
+            output_names=None if self._returns_an_input() else output_names(self._model.program),
         )
         optimizer.fold_constants(exported.model)
         optimizer.remove_unused_nodes(exported.model)
         return exported
+
+    def _returns_an_input(self) -> bool:
+        """Whether an output is an input as it is: it has a name then, and can have no other."""
+        return any(
+            node.op == "placeholder" for node in self.program.graph.output_node().all_input_nodes
+        )
 
     def _write_safetensors(self, path: Path) -> None:
         from safetensors.torch import save_file
@@ -155,29 +170,46 @@ class TorchEdited:
         nodes = layers(model.graph) if suffix == ONNX else touched_nodes(self._plan)
         parameters = parameters_of(nodes, model.constants)
         if suffix == ONNX:
-            run = onnx_candidate(written)
-            return TorchBench(model.program, parameters, run, "eager, onnxruntime")
+            return TorchBench(
+                model.program, parameters, _in_onnxruntime(written), "eager, onnxruntime"
+            )
         if suffix == PROGRAM:
             program = quietly(lambda: torch.export.load(written))
             return TorchBench(model.program, parameters, Runner(program).outputs)
         base = model.program if self.keep_modules else self.program
-        tensors = read_tensors(written)
-        return TorchBench(model.program, parameters, _with_tensors(base, tensors))
+        runner, tensors = Runner(base), _by_node(base, read_tensors(written))
+        return TorchBench(model.program, parameters, lambda feeds: runner.outputs(feeds, tensors))
 
     def local_bench(self, feeds: Arrays, scratch: Path) -> TorchLocalBench | None:
-        return local_bench(self._model, self._plan, self._editor, self.program)
+        """The pieces in torch. An ONNX file written from them has to keep within the cap besides."""
+        model = self._model
+        if self.keep_modules:
+            tensors = _by_node(model.program, self.kept.tensors)
+            return local_bench(model, self._plan, None, model.program, tensors)
+        return local_bench(model, self._plan, self._editor, self.program, {})
 
 
-def _with_tensors(
-    program: ExportedProgram, tensors: dict[str, torch.Tensor]
-) -> Callable[[Arrays], Sequence[Any]]:
-    """A program run with the parameters of a state dict."""
-    from bnfold.formats.torch.tensors import to_numpy
+def _in_onnxruntime(written: Path) -> Callable[[Arrays], Any]:
+    try:
+        return onnx_candidate(written)
+    except RuntimeUnavailableError as error:
+        raise RuntimeUnavailableError(
+            f"onnxruntime does not run the ONNX file that torch wrote ({error}), so that it cannot be "
+            "verified; write .pt2, or convert the module with .float() first"
+        ) from None
 
-    runner = Runner(program)
-    replaced = {
+
+def _cause(error: BaseException) -> str:
+    """What went wrong at the bottom of it, without the colours of a terminal."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return re.sub(r"\x1b\[[0-9;]*m", "", first_line(error))
+
+
+def _by_node(program: ExportedProgram, tensors: Mapping[str, torch.Tensor]) -> Arrays:
+    """Parameters by the name of their node in ``program``; those that NumPy has no type for stay."""
+    return {
         spec.arg.name: to_numpy(tensors[spec.target])
         for spec in program.graph_signature.input_specs
-        if spec.target in tensors
+        if spec.target in tensors and has_numpy_dtype(tensors[spec.target].dtype)
     }
-    return lambda feeds: runner.outputs(feeds, replaced)

@@ -23,7 +23,14 @@ from bnfold.formats.torch.tensors import to_torch
 from bnfold.formats.torch.write import flow_argument, weight_argument
 from bnfold.graph import Affine, Linear, Node, Norm
 from bnfold.planning import Action, Plan
-from bnfold.planning.decision import Bypass, Edit, Reconstant, Renorm, Reweight
+from bnfold.planning.decision import (
+    Bypass,
+    Edit,
+    MergeBranches,
+    Reconstant,
+    Renorm,
+    Reweight,
+)
 
 
 class _Impossible(Exception):
@@ -61,11 +68,15 @@ def keep_modules(model: TorchModel, plan: Plan) -> Kept:
 
 def _components(plan: Plan) -> list[tuple[list[str], list[Edit]]]:
     """Decisions that share a layer, and the edits that carry them out."""
+    parts: list[tuple[list[str], set[str]]] = [
+        ([], {edit.node.name, *(node.name for node in edit.gone)})
+        for edit in plan.edits
+        if isinstance(edit, MergeBranches)
+    ]
+    folded = (d for d in plan.decisions if d.action is not Action.KEEP)
+    parts += [([d.name], {d.name, *d.into}) for d in folded]
     groups: list[tuple[list[str], set[str]]] = []
-    for decision in plan.decisions:
-        if decision.action is Action.KEEP:
-            continue
-        names, nodes = [decision.name], {decision.name, *decision.into}
+    for names, nodes in parts:
         for group in [g for g in groups if g[1] & nodes]:
             groups.remove(group)
             names, nodes = group[0] + names, nodes | group[1]

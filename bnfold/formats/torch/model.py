@@ -32,7 +32,7 @@ from bnfold.formats.torch.operators.batch_norm import READERS as BATCH_NORMS
 from bnfold.formats.torch.oracle import TorchOracle
 from bnfold.formats.torch.read import read_graph
 from bnfold.formats.torch.run import Runner
-from bnfold.formats.torch.tensors import has_numpy_dtype, numpy_dtype, to_numpy
+from bnfold.formats.torch.tensors import has_numpy_dtype, numpy_dtype
 from bnfold.formats.torch.trace import functional
 from bnfold.graph import Graph, Norm
 from bnfold.planning import Plan
@@ -98,7 +98,8 @@ class TorchModel:
         digest = hashlib.sha256()
         for name, tensor in sorted(self.program.state_dict.items()):
             digest.update(name.encode())
-            digest.update(np.ascontiguousarray(to_numpy(tensor)).tobytes())
+            flat = tensor.detach().cpu().contiguous().reshape(-1)  # of any type
+            digest.update(flat.view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
     @property

@@ -107,6 +107,13 @@ class Draft:
         new.meta = {**call.meta, "val": target(source.meta["val"], setting)}
         set_argument(call, argument, new)
 
+    def insert_in_place_of(self, call: Call, target: Any, source: Call) -> Call:
+        """``target(source)`` where ``call`` stands, whose result it has to have."""
+        with call.graph.inserting_before(call):
+            new = call.graph.call_function(target, (source,))
+        new.meta = dict(call.meta)
+        return new
+
     def forward(self, old: Call, new: Call) -> None:
         """Whoever read ``old`` reads ``new`` from now on."""
         old.replace_all_uses_with(new)

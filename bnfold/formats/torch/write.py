@@ -132,7 +132,17 @@ class Editor:
         source = self.draft.now(self._calls[edit.source])
         shown = [u for u in call.users if u.target is operator.getitem and u.args[1] == 0]
         for old in shown if _is_tuple(call) else [call]:
-            self.draft.forward(old, source)
+            self.draft.forward(old, self._laid_out(source, old))
+
+    def _laid_out(self, source: Call, like: Call) -> Call:
+        """``source`` in the memory layout of ``like``, which calls such as ``view`` rely on."""
+        wanted, found = like.meta["val"], source.meta["val"]
+        # Written out, as comparing symbols would add a guard.
+        if str(wanted.stride()) == str(found.stride()) or not wanted.is_contiguous():
+            return source
+        copied = self.draft.insert_in_place_of(like, torch.ops.aten.clone.default, source)
+        set_argument(copied, "memory_format", torch.contiguous_format)
+        return copied
 
     @edit.register
     def _merge(self, edit: MergeBranches) -> None:

@@ -250,3 +250,30 @@ def test_in_scale_and_out_scale_meet_in_one_weight() -> None:
     assert sum(isinstance(edit, Reweight) for edit in plan.edits) == 1
     with torch.no_grad():
         assert_same(module(x), model.edit(plan).module()(x))
+
+
+def test_samples_and_channels_on_one_axis_of_free_size() -> None:
+    """Which channel an element of it belongs to depends on the size."""
+
+    def flat(m: Any, x: Tensor) -> Any:
+        return m.b((m.c(x).view(-1) * 2).view(x.shape[0], 8, 12, 12))
+
+    module = randomised(Lambda(flat, c=conv(), b=bn())).eval()
+    plan = make_plan(open_module(module, (torch.randn(2, 3, 12, 12),)).graph)
+    assert outcome(plan) == {"b": "mixed_channels"}
+
+
+def test_an_unbatched_branch_along_another_axis_is_not_merged() -> None:
+    """Without a batch axis a norm works on the rows; they are as many as there are channels."""
+
+    def branches(m: Any, x: Tensor) -> Any:
+        rows = torch.nn.functional.batch_norm(x, m.b.running_mean, m.b.running_var, m.b.weight)
+        return m.c(x) + rows
+
+    module = randomised(Lambda(branches, c=conv(8, 8), b=bn())).eval()
+    model = open_module(module, (torch.randn(8, 8, 5),))
+    plan = make_plan(model.graph, reparameterize=True)
+    assert plan.kept == 1
+    x = torch.randn(8, 8, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(model.edit(plan).module()(x), module(x))

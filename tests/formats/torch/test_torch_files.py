@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from bnfold.errors import OutputError
+from bnfold.errors import ModelError, OutputError, RuntimeUnavailableError
 from bnfold.formats.torch import TorchModel, open_module, open_torch
+from bnfold.jobs import fold
 from bnfold.planning import Plan, make_plan
 from bnfold.verification import verify
 from torch_cases import FOLDS, Lambda, bn, conv, randomised
@@ -231,3 +233,118 @@ def test_generated_inputs_fit_the_signature() -> None:
     assert len(feeds) == 2 and set(feeds[0]) == {"ids", "mask"}
     plan = make_plan(model.graph)
     assert plan.foldable == 1
+
+
+class Written(nn.Module):
+    """A convolution and its norm, and what a test makes of them."""
+
+    def __init__(self, forward: Callable[[Any, torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.c, self.b = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self._forward = forward
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self._forward(self, x)
+
+
+def written(forward: Callable[[Any, torch.Tensor], Any]) -> Any:
+    return randomised(Written(forward)).eval()
+
+
+def test_a_view_behind_a_folded_norm_finds_the_layout_it_needs(tmp_path: Path) -> None:
+    """A norm gives contiguous memory whatever it reads, and ``view`` relies on that."""
+    module = written(lambda m, x: m.b(m.c(x)[:, :, ::2, 1:]).view(x.shape[0], -1))
+    model = open_module(module, (torch.randn(2, 3, 9, 9),))
+    result = fold(model, tmp_path / "folded.pt2")
+    assert result.ok and result.plan.kept == 0
+    x = torch.randn(5, 3, 9, 9)
+    program: Any = torch.export.load(tmp_path / "folded.pt2")
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(x), module(x))
+
+
+def test_keep_modules_does_not_carry_out_half_a_merge(tmp_path: Path) -> None:
+    """Branches that become one have no form in the unchanged class: none of them may change."""
+
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.an = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+            self.b, self.bn = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.an(self.a(x)) + self.bn(self.b(x))
+
+    module: Any = randomised(Branches()).eval()
+    model = open_module(module, (torch.randn(2, 3, 9, 9),))
+    plan = make_plan(model.graph, reparameterize=True)
+    edited = model.edit(plan, keep_modules=True)
+    assert edited.kept.not_possible == ["an", "bn"]
+    assert edited.key_map["changed"] == []
+    result = fold(model, tmp_path / "kept.pth", reparameterize=True, keep_modules=True)
+    assert result.ok
+
+
+def test_a_kept_state_dict_is_proved_by_its_own_tensors() -> None:
+    """Piece by piece as well: a wrong tensor among them is found."""
+    module = written(lambda m, x: m.b(m.c(x)))
+    model = open_module(module, (torch.randn(2, 3, 9, 9),))
+    edited = model.edit(make_plan(model.graph), keep_modules=True)
+    feeds = model.generated_inputs()[0]
+    for factor, passed in ((1.0, True), (1.001, False)):
+        edited.kept.tensors["c.weight"] *= factor
+        local = edited.local_bench(feeds, Path())
+        assert local is not None
+        assert verify(local, [local.inputs(feeds)], None, "").passed is passed
+
+
+@pytest.mark.parametrize(
+    ("forward", "suffix", "words"),
+    [
+        (lambda m, x: m.b(m.c(x)).mean((2, 3)).topk(2), ".pt2", "torch.export.save cannot write"),
+        (lambda m, x: {"y": m.b(m.c(x)), "n": 3}, ".onnx", "torch.onnx.export cannot write"),
+    ],
+)
+def test_what_cannot_be_written_is_a_sentence(
+    forward: Any, suffix: str, words: str, tmp_path: Path
+) -> None:
+    model = open_module(written(forward), (torch.randn(2, 3, 9, 9),))
+    with pytest.raises(ModelError, match=words) as caught:
+        fold(model, tmp_path / f"folded{suffix}")
+    assert "\x1b" not in str(caught.value) and "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_input_that_is_returned_keeps_its_name_in_onnx(tmp_path: Path) -> None:
+    model = open_module(written(lambda m, x: (x, m.b(m.c(x)))), (torch.randn(2, 3, 9, 9),))
+    assert fold(model, tmp_path / "folded.onnx").ok
+
+
+def test_onnxruntime_without_the_kernel_says_what_to_write(tmp_path: Path) -> None:
+    module = written(lambda m, x: m.b(m.c(x))).double()
+    model = open_module(module, (torch.randn(2, 3, 9, 9).double(),))
+    with pytest.raises(RuntimeUnavailableError, match=r"write \.pt2"):
+        fold(model, tmp_path / "folded.onnx")
+
+
+@pytest.mark.parametrize("suffix", [".pt2", ".pth"])
+def test_buffers_that_numpy_has_no_type_for(suffix: str, tmp_path: Path) -> None:
+    module = written(lambda m, x: m.b(m.c(x)))
+    module.register_buffer("table", torch.zeros(3).to(torch.float8_e4m3fn))
+    model = open_module(module, (torch.randn(2, 3, 9, 9),))
+    assert len(model.sha256) == 64
+    assert fold(model, tmp_path / f"folded{suffix}").ok
+
+
+def test_non_persistent_buffers_never_were_in_a_state_dict() -> None:
+    module = written(lambda m, x: m.b(m.c(x)) * m.factor)
+    module.register_buffer("factor", torch.ones(4, 1, 1), persistent=False)
+    model = open_module(module, (torch.randn(2, 3, 9, 9),))
+    key_map = model.edit(make_plan(model.graph)).key_map
+    assert not any("factor" in name for names in key_map.values() for name in names)
+
+
+def test_the_same_bits_as_other_numbers_are_no_movement() -> None:
+    module = written(lambda m, x: m.b(m.c(x).view(torch.int32).view(torch.float32)))
+    plan = make_plan(open_module(module, (torch.randn(2, 3, 9, 9),)).graph)
+    assert plan.kept == 1

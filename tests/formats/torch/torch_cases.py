@@ -134,7 +134,7 @@ def net(forward: Callable[..., Any], **modules: nn.Module) -> Callable[[], nn.Mo
 def _alias(m: Any, x: Tensor) -> Tensor:
     """A write through a view of what the norm reads."""
     y = m.c(x)
-    y.view(-1).mul_(2.0)
+    y.view(y.shape[0], -1).mul_(2.0)
     result: Tensor = m.b(y)
     return result
 

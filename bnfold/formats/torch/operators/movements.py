@@ -20,8 +20,11 @@ def read_identity(view: CallView) -> Reading:
     return Reading(Movement(()), (view.flow(_first(view)),))
 
 
-def read_whole(view: CallView) -> Reading:
-    """Any axis may be touched."""
+def read_whole(view: CallView) -> Reading | None:
+    """Any axis may be touched; ``view`` to another type reads the same bits as other numbers."""
+    result = view.result
+    if result is not None and result.dtype != view.fake(_first(view)).dtype:
+        return None
     return Reading(Movement(None), (view.flow(_first(view)),))
 
 
@@ -110,7 +113,7 @@ def _fill(view: CallView) -> float | None:
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
-def read_roll(view: CallView) -> Reading:
+def read_roll(view: CallView) -> Reading | None:
     dims = view.ints("dims")
     return Reading(Movement(tuple(dims)), (view.flow("self"),)) if dims else read_whole(view)
 
