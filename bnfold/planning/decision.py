@@ -146,16 +146,16 @@ class Bypass:
 
 @dataclass(frozen=True, eq=False)
 class MergeBranches:
-    """The convolutions and norms ``gone`` disappear; ``node`` computes for them as well.
+    """The layers and norms ``gone`` disappear; ``node`` computes for them as well.
 
-    ``node`` gets a kernel of shape ``kernel`` and slides as ``geometry`` says; a `Reweight` brings
-    its weight and bias, `Bypass` edits remove the sums.
+    A convolution gets a kernel of shape ``kernel`` and slides as ``geometry`` says, which is None
+    for a matrix; a `Reweight` brings weight and bias, `Bypass` edits remove the sums.
     """
 
     node: Node
     gone: tuple[Node, ...]
     kernel: tuple[int, ...]
-    geometry: Geometry
+    geometry: Geometry | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,7 +64,8 @@ class Reason(Enum):
     # On the way
     COMPUTED_WEIGHT = "the weight of {culprit} is computed while the model runs"
     QUANTIZED_WEIGHT = (
-        "the weight of {culprit} is quantised; fold first and quantise the folded model"
+        "the weight of {culprit} is quantised, and would be rounded a second time; "
+        "fold the float model, then quantise that"
     )
     AXIS_MISMATCH = "its channels do not line up with the channels of {culprit}"
     MIXED_CHANNELS = "{culprit} puts elements that need different maps into one"

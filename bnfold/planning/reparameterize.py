@@ -1,23 +1,19 @@
-"""Parallel convolutions on one input that meet in a sum become one convolution.
+"""Parallel linear layers on one input that meet in a sum become one layer.
 
-Convolution is linear in its weight: kernels laid over one another by the position of their taps add
-up (Ding et al., *RepVGG*, CVPR 2021; *ACNet*, ICCV 2019). A norm or nothing at all on the common
-input is a convolution with a kernel of one tap. Strides, dilations and groups must agree.
+A norm on the common input, or that input itself, may be among what is added. `joining` says how two
+become one; here they are found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bnfold.algebra.affine import Array
-from bnfold.algebra.kernels import Slide, common_steps, overlaid
-from bnfold.algebra.weights import WeightLayout
-from bnfold.graph import Affine, Constant, Geometry, Graph, Linear, Node, Norm, Sum, Value
+from bnfold.graph import Affine, Graph, Linear, Node, Norm, Sum, Value
+from bnfold.planning import joining
 from bnfold.planning.decision import MergeBranches
 from bnfold.planning.kinds import affine, norm
 from bnfold.planning.ledger import (
@@ -85,7 +81,7 @@ def _merge_in(root: Node, ledger: Ledger) -> Merge | None:
         return None
     leaves, inner = _leaves(root, ledger)
     for keep in leaves:
-        if keep.node is None or not _is_convolution(keep.node, ledger):
+        if keep.node is None or not _is_joinable(keep.node, ledger):
             continue
         others = [leaf for leaf in leaves if leaf is not keep and _can_join(keep, leaf, ledger)]
         if not others:
@@ -135,44 +131,22 @@ def _read_once(value: Value, made: Value, ledger: Ledger) -> bool:
         value = source
 
 
-def _is_convolution(node: Node, ledger: Ledger) -> bool:
-    if not isinstance(node.kind, Linear):
-        return False
-    geometry = ledger.kind(node).geometry
-    return geometry is not None and not geometry.transposed
+def _is_joinable(node: Node, ledger: Ledger) -> bool:
+    return isinstance(node.kind, Linear) and joining.is_joinable(ledger.kind(node))
 
 
 def _can_join(keep: _Leaf, leaf: _Leaf, ledger: Ledger) -> bool:
-    """Whether ``leaf`` slides over the same input as ``keep`` in the same way."""
+    """Whether ``leaf`` works on the same input as ``keep`` in the same way."""
     if leaf.source is not keep.source or not leaf.may_leave(ledger) or keep.node is None:
         return False
     kind = ledger.kind(keep.node)
-    slide = _slide(kind)
     if leaf.node is None or not isinstance(leaf.node.kind, Linear):
-        assert kind.geometry is not None
-        same_size = set(kind.geometry.strides) <= {1} and not any(slide.margin)
-        return same_size and kind.layout.inputs == kind.layout.outputs
-    if not _is_convolution(leaf.node, ledger):
-        return False
-    other = ledger.kind(leaf.node)
-    alike = (_alike(kind), slide.margin) == (_alike(other), _slide(other).margin)
-    return alike and common_steps(slide, _slide(other)) is not None
-
-
-def _alike(kind: Linear) -> tuple[Any, ...]:
-    """What two convolutions must have in common."""
-    assert kind.geometry is not None
-    return kind.geometry.strides, kind.geometry.groups, kind.weight.dtype, kind.layout.shape[:2]
-
-
-def _slide(kind: Linear) -> Slide:
-    g = kind.geometry
-    assert g is not None
-    return Slide(kind.layout.shape[2:], g.pads_begin, g.pads_end, g.dilations)
+        return joining.takes_single_channels(kind)
+    return joining.fit(kind, ledger.kind(leaf.node))
 
 
 def _made(keep: _Leaf, leaf: _Leaf, inner: list[Value], ledger: Ledger) -> Merge:
-    """Lays the kernel of ``leaf`` over that of ``keep`` and takes it out of the sum.
+    """Adds the weight of ``leaf`` to that of ``keep`` and takes it out of the sum.
 
     Raises:
         Refused: where the sum does not survive in the weight's type, or must not change.
@@ -180,8 +154,8 @@ def _made(keep: _Leaf, leaf: _Leaf, inner: list[Value], ledger: Ledger) -> Merge
     assert keep.node is not None
     kind = ledger.kind(keep.node)
     check_changeable(keep.node, kind)
-    other = _as_convolution(leaf, kind, ledger)
-    merged = _overlaid(kind, ledger.linear(keep.node), *other, leaf.sign * keep.sign)
+    other = _as_linear(leaf, kind, ledger)
+    merged = joining.joined(kind, ledger.linear(keep.node), *other, leaf.sign * keep.sign)
     check_weight(
         merged.layout.channel_peaks(merged.weight.load()), merged.weight.dtype, keep.node.label
     )
@@ -190,36 +164,18 @@ def _made(keep: _Leaf, leaf: _Leaf, inner: list[Value], ledger: Ledger) -> Merge
     gone = () if leaf.node is None else (leaf.node,)
     ledger.merge(keep.node, merged, gone)
     ledger.drop_addend(leaf.total, leaf.value)
-    assert merged.geometry is not None
     edit = MergeBranches(keep.node, gone, merged.layout.shape[2:], merged.geometry)
     changed = {*inner, *ledger.path(keep.value)}
     changed |= set() if leaf.node is None else set(ledger.path(leaf.value))
     return Merge(edit, frozenset(changed))
 
 
-def _as_convolution(leaf: _Leaf, like: Linear, ledger: Ledger) -> tuple[Linear, LinearState]:
-    """A leaf as a convolution: itself, or one tap with a norm's scale on the diagonal."""
+def _as_linear(leaf: _Leaf, like: Linear, ledger: Ledger) -> tuple[Linear, LinearState]:
+    """A leaf as a layer beside ``like``."""
     if leaf.node is not None and isinstance(leaf.node.kind, Linear):
         check_changeable(leaf.node, ledger.kind(leaf.node))
         return ledger.kind(leaf.node), ledger.linear(leaf.node)
-    channels, groups = like.layout.outputs, like.layout.split[0]
-    scale, shift = _pointwise(leaf, like, ledger)
-    spatial = len(like.layout.shape) - 2
-    shape = (channels, channels // groups, *(1,) * spatial)
-    weight = np.zeros(shape)
-    index = np.arange(channels)
-    weight.reshape(channels, -1)[index, index % (channels // groups)] = scale
-    ones, zeros = (1,) * spatial, (0,) * spatial
-    kind = replace(
-        like,
-        layout=WeightLayout.conv(shape, groups),
-        weight=_computed("identity", weight, like.weight.dtype),
-        bias=_computed("shift", shift, like.weight.dtype),
-        geometry=Geometry(groups, ones, ones, zeros, zeros),
-        weight_factor=1.0,
-        bias_factor=1.0,
-    )
-    return kind, LinearState(bias=shift)
+    return joining.single_channels(*_pointwise(leaf, like, ledger), like)
 
 
 def _pointwise(leaf: _Leaf, like: Linear, ledger: Ledger) -> tuple[Array, Array]:
@@ -228,7 +184,8 @@ def _pointwise(leaf: _Leaf, like: Linear, ledger: Ledger) -> tuple[Array, Array]
     Raises:
         Refused: where it works along another axis than the channels of ``like``.
     """
-    node, channels, axis = leaf.node, like.layout.outputs, like.out_axis
+    assert like.rank is not None
+    node, channels, axis = leaf.node, like.layout.outputs, like.out_axis % like.rank
     if node is None:
         return np.ones(channels), np.zeros(channels)
     if isinstance(node.kind, Norm):
@@ -236,43 +193,7 @@ def _pointwise(leaf: _Leaf, like: Linear, ledger: Ledger) -> tuple[Array, Array]
             raise Refused(Reason.AXIS_MISMATCH, node.label)
         norm.check_source(node)
         return norm.vectors(node, ledger)
-    rank = axis + len(like.layout.shape) - 1
-    found = affine.current_map(node, rank, ledger).vectors(axis, channels)
+    found = affine.current_map(node, like.rank, ledger).vectors(axis, channels)
     if found is None:
         raise Refused(Reason.AXIS_MISMATCH, node.label)
     return found
-
-
-def _overlaid(
-    a: Linear, state_a: LinearState, b: Linear, state_b: LinearState, sign: int
-) -> Linear:
-    """The convolution ``a + sign * b``. Its weight and bias are float64, its type that of ``a``."""
-    slide, weight = overlaid(
-        _slide(a), _effective(a, state_a), _slide(b), sign * _effective(b, state_b)
-    )
-    biases = [
-        factor * s.bias for s, factor in ((state_a, 1), (state_b, sign)) if s.bias is not None
-    ]
-    assert a.geometry is not None
-    return replace(
-        a,
-        layout=WeightLayout.conv(weight.shape, a.geometry.groups),
-        weight=_computed(a.weight.name, weight, a.weight.dtype),
-        bias=_computed("bias", np.sum(biases, axis=0), a.weight.dtype) if biases else None,
-        every_tap_everywhere=not any(slide.begin + slide.end),
-        geometry=replace(
-            a.geometry, dilations=slide.steps, pads_begin=slide.begin, pads_end=slide.end
-        ),
-        weight_factor=1.0,
-        bias_factor=1.0,
-    )
-
-
-def _effective(kind: Linear, state: LinearState) -> Array:
-    """The weight with all that the node has absorbed."""
-    scaled = kind.layout.scaled(kind.weight.load(), state.out_scale, state.in_scale)
-    return kind.weight_factor * scaled
-
-
-def _computed(name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> Constant:
-    return Constant(name, array.shape, dtype, lambda: array)

@@ -69,6 +69,14 @@ MERGED: dict[str, Build] = {
     "MobileOne": partial(_block, _3x3, _3x3, _3x3, _1x1, identity=True),
     "five by five": partial(_block, _3x3, {"kernel": (5, 5), "pads": [2] * 4}),
     "one convolution and the identity": partial(_block, _3x3, identity=True),
+    "SAME_UPPER": partial(
+        _block, _3x3, {"kernel": (3, 3), "auto_pad": "SAME_UPPER"}, identity=True
+    ),
+    "SAME_UPPER kept": partial(_block, {"kernel": (5, 5), "auto_pad": "SAME_UPPER"}, _3x3, _1x1),
+    "SAME of even kernels": partial(
+        _block, *({"kernel": (2, 2), "auto_pad": how} for how in ("SAME_LOWER", "SAME_UPPER"))
+    ),
+    "VALID": partial(_block, {"kernel": (3, 3)}, {"kernel": (3, 3), "auto_pad": "VALID"}),
 }
 
 
@@ -91,8 +99,10 @@ APART: dict[str, tuple[Build, dict[str, int]]] = {
     "dilations differ": (
         partial(_block, _3x3, {"kernel": (3, 3), "pads": [2] * 4, "dilations": [2, 2]}),
         {"Conv": 2, "Add": 1}),
-    "padding by name": (
-        partial(_block, _3x3, {"kernel": (3, 3), "auto_pad": "SAME_UPPER"}), {"Conv": 2, "Add": 1}),
+    "padding that depends on the size": (
+        partial(_block, *({"kernel": (k, k), "strides": [2, 2], "auto_pad": "SAME_UPPER"}
+                          for k in (3, 1))),
+        {"Conv": 2, "Add": 1}),
     "a branch is read elsewhere": (
         partial(_block, _3x3, _1x1, also="read"), {"Conv": 2, "Add": 1, "Sigmoid": 1}),
     "a branch is a graph output": (
@@ -103,6 +113,76 @@ APART: dict[str, tuple[Build, dict[str, int]]] = {
 @pytest.mark.parametrize("name", APART)
 def test_what_must_stay_apart(name: str, tmp_path: Path) -> None:
     build, left = APART[name]
+    model = build()
+    source, target = save(model, tmp_path / "model.onnx"), tmp_path / "folded.onnx"
+    assert bnfold.fold(source, target, reparameterize=True).ok
+    assert operators(onnx.load(target).graph) == {"Relu": 2, **left}
+    for feeds in feeds_for(model, SIZES):
+        assert error(run(source, feeds), run(target, feeds)) < 2e-5
+
+
+def _product(net: Net, x: str, name: str, op: str = "Gemm", **settings: Any) -> str:
+    """x W + b from four to four channels."""
+    weight, bias = net.weight(4, 4, name=f"{name}.weight"), net.weight(4, name=f"{name}.bias")
+    if op == "Gemm":
+        return net.op("Gemm", x, weight, bias, name=name, **settings)
+    y = net.op("MatMul", *((weight, x) if settings else (x, weight)), name=name)
+    return net.op("Add", y, bias, name=f"{name}_bias") if op == "MatMul+Add" else y
+
+
+def _matrices(
+    *branches: dict[str, Any], dims: tuple[int | str, ...] = ("N", 4), add: str = "Add",
+    norms: bool = True, also: str | None = None,
+) -> onnx.ModelProto:  # fmt: skip
+    """Matrix products with norms on one value, added up; a branch without settings is a norm."""
+    net = Net()
+    x = net.relu(net.input(*dims), "in")
+    values = []
+    for i, settings in enumerate(branches):
+        y = _product(net, x, f"product{i}", **settings) if settings else x
+        values.append(net.bn(y, 4, f"bn{i}") if norms or not settings else y)
+    total = values[0]
+    for i, value in enumerate(values[1:]):
+        total = net.op(add, total, value, name=f"sum{i}")
+    more = [net.op("Sigmoid", values[-1], name="gate")] if also == "read" else []
+    return net.model(net.relu(total, "out"), *more, unknown=(net.dtype, len(dims)))
+
+
+_GEMM: dict[str, Any] = {"op": "Gemm"}
+_WIDE: tuple[int | str, ...] = ("N", 5, 4)
+MATRICES: dict[str, tuple[Build, dict[str, int]]] = {
+    "two": (partial(_matrices, _GEMM, _GEMM), {"Gemm": 1}),
+    "factors": (
+        partial(_matrices, {"alpha": 0.5, "beta": 2.0}, {"alpha": -1.5}, {"beta": 0.0}), {"Gemm": 1}),
+    "both turned": (partial(_matrices, {"transB": 1}, {"transB": 1}), {"Gemm": 1}),
+    "beside a norm": (partial(_matrices, {"transB": 1, "alpha": 2.0}, {}), {"Gemm": 1}),
+    "subtracted": (partial(_matrices, _GEMM, _GEMM, {}, add="Sub"), {"Gemm": 1}),
+    "products": (partial(_matrices, {"op": "MatMul"}, {"op": "MatMul+Add"}), {"Gemm": 1}),
+    "products of a stack": (
+        partial(_matrices, {"op": "MatMul+Add"}, {"op": "MatMul+Add"}, dims=_WIDE, norms=False),
+        {"MatMul": 1, "Add": 1}),
+    "products that get their bias from another": (
+        partial(_matrices, {"op": "MatMul"}, {"op": "MatMul+Add"}, dims=_WIDE, norms=False),
+        {"MatMul": 1, "Add": 1}),
+    # What must stay apart
+    "one turned": (partial(_matrices, _GEMM, {"transB": 1}), {"Gemm": 2, "Add": 1}),
+    "transposed input": (
+        partial(_matrices, _GEMM, {"transA": 1}, dims=(4, 4)), {"Gemm": 2, "Add": 1}),
+    "of two operators": (
+        partial(_matrices, _GEMM, {"op": "MatMul+Add"}), {"Gemm": 1, "MatMul": 1, "Add": 2}),
+    "from either side": (
+        partial(_matrices, {"op": "MatMul"}, {"op": "MatMul", "left": True}, dims=(4, 4), norms=False),
+        {"MatMul": 2, "Add": 1}),
+    "nothing left of a factor": (
+        partial(_matrices, {"alpha": 0.0}, {"alpha": 0.0}), {"Gemm": 2, "Add": 1}),
+    "read elsewhere": (
+        partial(_matrices, _GEMM, _GEMM, also="read"), {"Gemm": 2, "Add": 1, "Sigmoid": 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_parallel_matrices(name: str, tmp_path: Path) -> None:
+    build, left = MATRICES[name]
     model = build()
     source, target = save(model, tmp_path / "model.onnx"), tmp_path / "folded.onnx"
     assert bnfold.fold(source, target, reparameterize=True).ok

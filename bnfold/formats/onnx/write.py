@@ -112,12 +112,15 @@ class Editor:
 
     @edit.register
     def _merge(self, edit: MergeBranches) -> None:
-        proto = self._copy(edit.node)
-        geometry = edit.geometry
-        _set_attribute(proto, "kernel_shape", edit.kernel)
-        _set_attribute(proto, "dilations", geometry.dilations)
-        _set_attribute(proto, "pads", (*geometry.pads_begin, *geometry.pads_end))
+        proto, geometry = self._copy(edit.node), edit.geometry
+        if geometry is not None:
+            _set_attribute(proto, "kernel_shape", edit.kernel)
+            _set_attribute(proto, "dilations", geometry.dilations)
+            _set_attribute(proto, "pads", (*geometry.pads_begin, *geometry.pads_end))
+            _set_attribute(proto, "auto_pad", None)
         for node in edit.gone:
+            if node.native.bias_add is not None:
+                self.draft.remove(self.draft.copy_of(node.native.bias_add))
             self.draft.remove(self._copy(node))
 
     @edit.register
@@ -185,9 +188,11 @@ def _position_of(node: Node, value: Value) -> int:
     return list(node.native.proto.input).index(value.name)
 
 
-def _set_attribute(proto: onnx.NodeProto, name: str, value: float | Sequence[int]) -> None:
-    kept = [a for a in proto.attribute if a.name != name]
+def _set_attribute(proto: onnx.NodeProto, name: str, value: float | Sequence[int] | None) -> None:
+    """Replaces an attribute; None takes it away."""
     rebuilt = onnx.NodeProto()
-    rebuilt.attribute.extend([*kept, helper.make_attribute(name, value)])
+    rebuilt.attribute.extend(a for a in proto.attribute if a.name != name)
+    if value is not None:
+        rebuilt.attribute.append(helper.make_attribute(name, value))
     del proto.attribute[:]
     proto.attribute.MergeFrom(rebuilt.attribute)

@@ -148,6 +148,8 @@ class Editor:
     def _merge(self, edit: MergeBranches) -> None:
         """New settings; the branches that are gone lose their readers when the sums are bypassed."""
         call, geometry = self._call(edit.node), edit.geometry
+        if geometry is None:
+            return
         if operator_of(call)._overloadname == "padding":
             call.target = operator_of(call)._overloadpacket.default
         begin, end = geometry.pads_begin, geometry.pads_end

@@ -21,12 +21,31 @@ def _read(view: NodeView, *, transposed: bool) -> Reading:
         names = tuple(n for i, n in enumerate(view.proto.input) if n and not view.constant(i))
         return Reading(Opaque(obstacle=Obstacle("COMPUTED_WEIGHT")), names)
     groups = int(view.attribute("group", 1))
-    spatial = len(weight.shape) - 2
     layout = (WeightLayout.conv_transpose if transposed else WeightLayout.conv)(
         weight.shape, groups
     )
-    pads = view.ints("pads") or [0] * (2 * spatial)
-    geometry = Geometry(
+    kernel = weight.shape[2:]
+    geometry = _geometry(view, kernel, groups, transposed=transposed)
+    kind = Linear(
+        layout=layout,
+        weight=weight,
+        bias=bias,
+        out_axis=1,
+        in_axis=1,
+        rank=len(weight.shape),
+        every_tap_everywhere=_every_tap(view, kernel, geometry),
+        geometry=geometry,
+    )
+    return Reading(kind, (view.name(0),))
+
+
+def _geometry(
+    view: NodeView, kernel: tuple[int, ...], groups: int, *, transposed: bool
+) -> Geometry | None:
+    pads, spatial = _pads(view, kernel, transposed=transposed), len(kernel)
+    if pads is None:
+        return None
+    return Geometry(
         groups=groups,
         strides=tuple(view.ints("strides") or [1] * spatial),
         dilations=tuple(view.ints("dilations") or [1] * spatial),
@@ -34,23 +53,28 @@ def _read(view: NodeView, *, transposed: bool) -> Reading:
         pads_end=tuple(pads[spatial:]),
         transposed=transposed,
     )
-    kind = Linear(
-        layout=layout,
-        weight=weight,
-        bias=bias,
-        out_axis=1,
-        in_axis=1,
-        rank=spatial + 2,
-        every_tap_everywhere=_every_tap(view, weight.shape[2:], geometry),
-        geometry=geometry if view.attribute("auto_pad", "NOTSET") == "NOTSET" else None,
-    )
-    return Reading(kind, (view.name(0),))
 
 
-def _every_tap(view: NodeView, kernel: tuple[int, ...], geometry: Geometry) -> bool:
-    auto_pad = view.attribute("auto_pad", "NOTSET")
-    padded = auto_pad == "NOTSET" and any(geometry.pads_begin + geometry.pads_end)
-    if padded or auto_pad not in ("NOTSET", "VALID", ""):
+def _pads(view: NodeView, kernel: tuple[int, ...], *, transposed: bool) -> list[int] | None:
+    """Before and behind each axis; None where that depends on the size of the input.
+
+    With a stride of one, SAME means that the output is as large as the input, whatever that is. An
+    odd element goes behind the input (SAME_UPPER) or before it (SAME_LOWER).
+    """
+    how = view.attribute("auto_pad", "NOTSET")
+    if how in ("NOTSET", ""):
+        return view.ints("pads") or [0] * (2 * len(kernel))
+    if how == "VALID":
+        return [0] * (2 * len(kernel))
+    slides = view.ints("strides") + view.ints("dilations")
+    if how not in ("SAME_UPPER", "SAME_LOWER") or transposed or any(n != 1 for n in slides):
+        return None
+    less, more = [(n - 1) // 2 for n in kernel], [n // 2 for n in kernel]
+    return less + more if how == "SAME_UPPER" else more + less
+
+
+def _every_tap(view: NodeView, kernel: tuple[int, ...], geometry: Geometry | None) -> bool:
+    if geometry is None or any(geometry.pads_begin + geometry.pads_end):
         return False
     if not geometry.transposed:
         return True

@@ -13,20 +13,20 @@ def read(view: CallView) -> Reading:
     computed_bias = view.tensor("bias") is not None and bias is None
     if weight is None or not is_float(weight.dtype) or computed_bias:
         return computed_weight(view, "input", "weight", "bias")
-    spatial = len(weight.shape) - 2
+    kernel = weight.shape[2:]
     groups = int(view.get("groups"))
     transposed = bool(view.get("transposed", "transpose" in view.op))
     layout = WeightLayout.conv_transpose if transposed else WeightLayout.conv
-    geometry = _geometry(view, spatial, groups, transposed)
+    geometry = _geometry(view, kernel, groups, transposed=transposed)
     rank = view.fake("input").ndim
     kind = Linear(
         layout=layout(weight.shape, groups),
         weight=weight,
         bias=bias,
-        out_axis=rank - spatial - 1,
-        in_axis=rank - spatial - 1,
+        out_axis=rank - len(kernel) - 1,
+        in_axis=rank - len(kernel) - 1,
         rank=rank,
-        every_tap_everywhere=_every_tap(view, weight.shape[2:], geometry),
+        every_tap_everywhere=_every_tap(kernel, geometry),
         geometry=geometry,
     )
     return Reading(kind, (view.flow("input"),))
@@ -39,25 +39,38 @@ def computed_weight(view: CallView, *names: str) -> Reading:
     return Reading(Opaque(obstacle=Obstacle("COMPUTED_WEIGHT")), flows)
 
 
-def _geometry(view: CallView, spatial: int, groups: int, transposed: bool) -> Geometry | None:
-    """None where paddings or strides are given by name or depend on sizes."""
-    if view.get("padding") == "valid":
-        pads: list[int] | None = [0] * spatial
-    else:
-        pads = view.ints("padding", spatial)
+def _geometry(
+    view: CallView, kernel: tuple[int, ...], groups: int, *, transposed: bool
+) -> Geometry | None:
+    """None where strides or paddings depend on sizes."""
+    spatial = len(kernel)
     strides, dilations = view.ints("stride", spatial), view.ints("dilation", spatial)
     grown = view.ints("output_padding", spatial) if "output_padding" in view.arguments else [0]
-    if pads is None or strides is None or dilations is None or grown is None:
+    if strides is None or dilations is None or grown is None or (transposed and any(grown)):
         return None
-    if transposed and any(grown):
+    pads = _pads(view, [step * (n - 1) for step, n in zip(dilations, kernel, strict=True)])
+    if pads is None:
         return None
-    return Geometry(groups, tuple(strides), tuple(dilations), tuple(pads), tuple(pads), transposed)
+    begin, end = map(tuple, pads)
+    return Geometry(groups, tuple(strides), tuple(dilations), begin, end, transposed)
 
 
-def _every_tap(view: CallView, kernel: tuple[int, ...], geometry: Geometry | None) -> bool:
-    if geometry is None:
-        return view.get("padding") == "same" and all(n == 1 for n in kernel)
-    if any(geometry.pads_begin):
+def _pads(view: CallView, reach: list[int]) -> tuple[list[int], list[int]] | None:
+    """Before and behind each axis; ``reach``: how far a kernel spans beyond one element.
+
+    "same" takes a stride of one; an odd element goes behind the input.
+    """
+    named = view.get("padding")
+    if named == "valid":
+        return [0] * len(reach), [0] * len(reach)
+    if named == "same":
+        return [n // 2 for n in reach], [n - n // 2 for n in reach]
+    pads = view.ints("padding", len(reach))
+    return None if pads is None else (pads, pads)
+
+
+def _every_tap(kernel: tuple[int, ...], geometry: Geometry | None) -> bool:
+    if geometry is None or any(geometry.pads_begin + geometry.pads_end):
         return False
     return not geometry.transposed or all(n == 1 for n in kernel + geometry.strides)
 
