@@ -248,6 +248,17 @@ FOLDS = [
         {"b": BACK},
         ((2, 5, 7),),
     ),
+    Case(
+        "weight_times_x_plus_vector",
+        net(
+            lambda m, x: m.b(m.w.value @ x + m.v.value),
+            w=Matrix(8, 5),
+            v=Matrix(8, 1),
+            b=nn.BatchNorm1d(8),
+        ),
+        {"b": BACK},
+        ((2, 5, 7),),
+    ),
     Case("no_affine", chain(conv(), bn(affine=False)), {"1": BACK}),
     Case("sync", chain(conv(), nn.SyncBatchNorm(8)), {"1": BACK}),
     Case("norm_and_activation", chain(conv(), BatchNormAct2d(8), conv(8, 4)), {"1": BACK}),
