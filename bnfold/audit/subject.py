@@ -58,7 +58,8 @@ class Layer:
         arrays = (self.norm.mean, self.norm.variance, self.norm.scale, self.norm.shift)
         if any(not array.size for array in arrays):
             return False
-        return self.norm.obstacle is None or not any(np.isnan(a).all() for a in arrays)
+        computed = self.norm.obstacle is not None and self.norm.obstacle.code != "NO_GRAPH"
+        return not (computed and any(np.isnan(a).all() for a in arrays))
 
     @cached_property
     def gain(self) -> Array:

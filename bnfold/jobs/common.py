@@ -24,12 +24,14 @@ DEFAULT_SAMPLES, _BATCH = 64, 16
 
 Arrays = Mapping[str, NDArray[Any]]
 
-NO_BATCH_NORM = (
-    "the model holds no BatchNorm. Most likely the exporter folded it: both torch exporters do so in "
+_WITHOUT_BATCH_NORM = {
+    "onnx": "the model holds no BatchNorm. Most likely the exporter folded it: both torch exporters do so in "
     "eval mode. To export with BatchNorm: torch.onnx.export(..., dynamo=True, optimize=False), or "
     "torch.onnx.export(..., dynamo=False, training=torch.onnx.TrainingMode.PRESERVE, "
-    "do_constant_folding=False)"
-)
+    "do_constant_folding=False)",
+    "torch": "inference calls no BatchNorm with running statistics in this model",
+    "torch-checkpoint": "the file holds no running mean and variance",
+}
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,9 @@ class ModelInfo:
         }
 
 
-def notes_of(plan: Plan) -> tuple[str, ...]:
+def notes_of(plan: Plan, format: str) -> tuple[str, ...]:
     """What a user should know beside the decisions."""
-    return plan.notes if plan.batch_norms else (*plan.notes, NO_BATCH_NORM)
+    return plan.notes if plan.batch_norms else (*plan.notes, _WITHOUT_BATCH_NORM[format])
 
 
 def comparison_inputs(

@@ -54,7 +54,7 @@ class FoldResult:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return notes_of(self.plan)
+        return notes_of(self.plan, self.model.format)
 
     @property
     def ok(self) -> bool:

@@ -197,7 +197,7 @@ def inspect(
     findings = run_rules(model, plan, selection, observed)
     where = None if data is None else str(data)
     # Where a normalisation stands written out as single operations, a rule says so.
-    notes = planned.notes if any(chains(model.graph)) else notes_of(planned)
+    notes = planned.notes if any(chains(model.graph)) else notes_of(planned, model.format)
     return Inspection(ModelInfo.of(model), reports, plan, findings, notes, where)
 
 

@@ -27,8 +27,8 @@ _NO_PROGRAM = (
 )
 _NOT_ASKED = "left out by --only or --skip"
 NOTHING = (
-    "nothing to recalibrate: {what} holds no BatchNorm. Exporters and optimisers fold it into the "
-    "weights; export once more with the layers left standing (torch.onnx.export(..., "
+    "nothing to recalibrate: {what} holds no BatchNorm. Where an exporter or optimiser folded it into "
+    "the weights, export once more with the layers left standing (torch.onnx.export(..., "
     "training=TrainingMode.PRESERVE, do_constant_folding=False, dynamo=False), or dynamo=True with "
     "optimize=False), recalibrate that file, then fold it"
 )

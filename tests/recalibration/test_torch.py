@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
+from bnfold.errors import OutputError  # noqa: E402
 from bnfold.formats import open_model  # noqa: E402
 from bnfold.formats.torch import open_module  # noqa: E402
 from bnfold.jobs.recalibrate import recalibrate  # noqa: E402
@@ -111,3 +112,38 @@ def test_biased_and_batch(tmp_path: Path) -> None:
         "stem.1.running_var",
     ):  # `twice` counts as two batches there
         np.testing.assert_allclose(state[name], trained.state_dict()[name], rtol=1e-4, atol=1e-5)
+
+
+class Tied(nn.Module):
+    """Two norms that read one running mean; ``z`` is a second name of the first of them."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.c, self.a = nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3)
+        self.d, self.b = nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3)
+        self.form = form
+        if form == "two names":
+            self.z = self.a
+        if form == "one tensor":
+            self.b.running_mean = self.a.running_mean
+
+    def forward(self, x: Any) -> Any:
+        again = self.a if self.form == "called on its own output" else self.b
+        return again(self.d(self.a(self.c(x)).relu()))
+
+
+def test_a_module_under_two_names_is_written_under_both(tmp_path: Path) -> None:
+    model = open_module(Tied("two names").eval(), (torch.from_numpy(images(4)),))
+    run(model, tmp_path / "new.pth", images(40))
+    state = torch.load(tmp_path / "new.pth")
+    assert torch.equal(state["a.running_mean"], state["z.running_mean"])
+    assert state["a.running_mean"].abs().max() > 0
+
+
+@pytest.mark.parametrize("form", ["one tensor", "called on its own output"])
+def test_tied_statistics_that_part_fit_no_state_dict(form: str, tmp_path: Path) -> None:
+    model = open_module(Tied(form).eval(), (torch.from_numpy(images(4)),))
+    run(model, tmp_path / "new.pt2", images(40))
+    with pytest.raises(OutputError, match="a shares a tensor"):
+        run(model, tmp_path / "new.pth", images(40))
+    assert not (tmp_path / "new.pth").exists()

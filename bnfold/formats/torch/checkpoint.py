@@ -16,12 +16,14 @@ from bnfold.data import InputSpec
 from bnfold.errors import UsageError
 from bnfold.files import file_sha256
 from bnfold.formats.torch.state import without_prefixes
-from bnfold.formats.torch.tensors import numpy_dtype, to_numpy
+from bnfold.formats.torch.tensors import has_numpy_dtype, numpy_dtype, to_numpy
 from bnfold.graph import Graph, Node, Norm, Obstacle, Shape, Value
 from bnfold.planning import Plan
 from bnfold.recalibration.edit import Restatistic
 from bnfold.recalibration.observer import RuntimeOptions
 from bnfold.verification import Arrays, Bench
+
+_MEAN = "running_mean"
 
 
 class TorchCheckpoint:
@@ -29,18 +31,38 @@ class TorchCheckpoint:
 
     format = "torch-checkpoint"
 
-    def __init__(self, tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    def __init__(
+        self, tensors: Mapping[str, torch.Tensor], path: Path, left_out: Sequence[str] = ()
+    ) -> None:
+        """Takes a state dict over.
+
+        Args:
+            tensors: by name.
+            path: the file.
+            left_out: under which names the file holds further networks.
+        """
         self.path = path
         self.tensors = {short: tensors[name] for name, short in without_prefixes(tensors).items()}
         self.notes = [
             "a checkpoint holds no graph: epsilon, momentum and the layers around each BatchNorm "
             "are unknown; name a factory with --weights to fold"
         ]
+        if left_out:
+            self.notes.append(
+                f"the file holds further networks, which are not shown: {', '.join(left_out)}"
+            )
+        self._prefixes = norm_names(self.tensors)
+        odd = [p for p in self._prefixes if not _is_readable(p, self.tensors)]
+        if odd:
+            self.notes.append(
+                f"{len(odd)} BatchNorm hold no numbers that can be read ({odd[0].removesuffix('.')}"
+                f"{', …' if len(odd) > 1 else ''})"
+            )
 
     @cached_property
     def graph(self) -> Graph:
         """Norms only, each by itself."""
-        nodes = [_norm(name, self.tensors) for name in norm_names(self.tensors)]
+        nodes = [_norm(p, self.tensors) for p in self._prefixes if _is_readable(p, self.tensors)]
         return Graph(nodes, _NoOracle(), list(self.notes))
 
     @cached_property
@@ -86,39 +108,56 @@ class TorchCheckpoint:
 
 
 def norm_names(tensors: Mapping[str, torch.Tensor]) -> list[str]:
-    """The owners of a running mean and a running variance of the same shape, in their order."""
-    owners = (name[: -len("running_mean")] for name in tensors if name.endswith("running_mean"))
+    """The prefixes under which a running mean and a running variance of the same shape stand."""
+    prefixes = (
+        name[: -len(_MEAN)] for name in tensors if name == _MEAN or name.endswith(f".{_MEAN}")
+    )
     found = []
-    for owner in owners:
-        mean, variance = tensors[f"{owner}running_mean"], tensors.get(f"{owner}running_var")
+    for prefix in prefixes:
+        mean, variance = tensors[f"{prefix}{_MEAN}"], tensors.get(f"{prefix}running_var")
         if variance is not None and mean.ndim == 1 and mean.shape == variance.shape:
-            found.append(owner.rstrip("."))
+            found.append(prefix)
     return found
 
 
-def _norm(name: str, tensors: Mapping[str, torch.Tensor]) -> Node:
-    prefix = f"{name}." if name else ""
-    mean = tensors[f"{prefix}running_mean"]
+def _is_readable(prefix: str, tensors: Mapping[str, torch.Tensor]) -> bool:
+    own = (tensors.get(f"{prefix}{leaf}") for leaf in (_MEAN, "running_var", "weight", "bias"))
+    return all(tensor is None or _array(tensor) is not None for tensor in own)
+
+
+def _array(tensor: torch.Tensor) -> Array | None:
+    """The elements as float64, however they are stored; None where there are none, or complex."""
+    if tensor.is_meta or tensor.is_complex():
+        return None
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
+    elif tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    return to_numpy(tensor.to(torch.float64))
+
+
+def _norm(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Node:
+    mean = tensors[f"{prefix}{_MEAN}"]
     channels = mean.shape[0]
 
     def array(leaf: str, default: float) -> Array:
         tensor = tensors.get(f"{prefix}{leaf}")
-        if tensor is None or tensor.shape != mean.shape:
-            return np.full(channels, default)
-        return to_numpy(tensor).astype(np.float64)
+        found = None if tensor is None or tensor.shape != mean.shape else _array(tensor)
+        return np.full(channels, default) if found is None else found
 
     kind = Norm(
         channels=channels,
         epsilon=None,
         momentum=None,
-        mean=array("running_mean", np.nan),
+        mean=array(_MEAN, np.nan),
         variance=array("running_var", np.nan),
         scale=array("weight", 1.0),
         shift=array("bias", 0.0),
-        dtype=numpy_dtype(mean.dtype),
+        dtype=numpy_dtype(mean.dtype) if has_numpy_dtype(mean.dtype) else np.dtype("float32"),
         obstacle=Obstacle("NO_GRAPH"),
     )
-    node = Node(name, "batch_norm", kind, [Value(f"{prefix}input")], [Value(f"{prefix}output")])
+    inputs, outputs = [Value(f"{prefix}input")], [Value(f"{prefix}output")]
+    node = Node(prefix.removesuffix("."), "batch_norm", kind, inputs, outputs)
     node.inputs[0].readers.append(node)
     node.outputs[0].producer = node
     return node

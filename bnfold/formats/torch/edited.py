@@ -69,7 +69,13 @@ class TorchEdited:
         """The tensors of the folded network by name, or of the unchanged class."""
         if self.keep_modules:
             return dict(self.kept.tensors)
-        return {name: tensor.detach() for name, tensor in self.program.state_dict.items()}
+        tensors = {name: self.program.constants[name] for name in self._changed_constants()}
+        tensors |= self.program.state_dict
+        return {name: tensor.detach() for name, tensor in tensors.items()}
+
+    def _changed_constants(self) -> list[str]:
+        """Tensors that were in no state dict, and are needed now to build the folded network."""
+        return sorted(self._editor.draft.changed & set(self.program.constants))
 
     @property
     def key_map(self) -> dict[str, list[str]]:
@@ -79,8 +85,8 @@ class TorchEdited:
         draft = self._editor.draft
         known = self._model.program.state_dict  # non-persistent buffers never were in one
         return {
-            "changed": sorted(draft.changed),
-            "added": sorted(draft.added),
+            "changed": sorted(draft.changed & set(known)),
+            "added": sorted({*draft.added, *self._changed_constants()}),
             "removed": sorted(name for name in draft.removed if name in known),
         }
 

@@ -19,7 +19,7 @@ from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import cast
 from bnfold.formats.torch.arguments import arguments_of
 from bnfold.formats.torch.model import TorchModel
-from bnfold.formats.torch.tensors import to_torch
+from bnfold.formats.torch.tensors import same_memory, to_torch
 from bnfold.formats.torch.write import flow_argument, weight_argument
 from bnfold.graph import Affine, Linear, Node, Norm
 from bnfold.planning import Action, Plan
@@ -181,17 +181,13 @@ class _Writer:
         tensors = self.model.program.state_dict
         if target not in tensors:
             return None
-        aliases = [name for name, t in tensors.items() if _same_memory(t, tensors[target])]
+        aliases = [name for name, t in tensors.items() if same_memory(t, tensors[target])]
         return target if aliases == [target] else None
 
     @staticmethod
     def _call_argument(node: Node, argument: str) -> Call | None:
         found: Any = arguments_of(node.native.call).get(argument)
         return found if isinstance(found, Call) else None
-
-
-def _same_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a is b or (a.numel() > 0 and a.data_ptr() == b.data_ptr())
 
 
 def _operand(node: Node) -> str:

@@ -18,7 +18,13 @@ from bnfold.formats.torch.factory import build, is_factory
 from bnfold.formats.torch.inputs import bind, from_arrays, parse_inputs, wanted_inputs
 from bnfold.formats.torch.model import TorchModel
 from bnfold.formats.torch.source import Source, source_of
-from bnfold.formats.torch.state import find_tensors, load_into, load_object, read_tensors
+from bnfold.formats.torch.state import (
+    find_tensors,
+    left_out,
+    load_into,
+    load_object,
+    read_tensors,
+)
 from bnfold.formats.torch.trace import first_line, quietly, trace
 
 # Reads a few samples of data for inputs of these names.
@@ -150,7 +156,7 @@ def _checkpoint(
     tensors = find_tensors(found)
     if not tensors:
         raise ModelError(f"{path} holds no state dict; save module.state_dict() in it")
-    return TorchCheckpoint(tensors, path)
+    return TorchCheckpoint(tensors, path, left_out(found, tensors))
 
 
 def _module_in(found: Any) -> nn.Module | None:

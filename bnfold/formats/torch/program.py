@@ -21,6 +21,7 @@ from torch.fx import Node as Call
 
 from bnfold.formats.torch.arguments import arguments_of, set_argument
 from bnfold.formats.torch.bodies import Bodies, copied_graph
+from bnfold.formats.torch.tensors import same_memory
 
 _DATA = {InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR}
 
@@ -165,6 +166,27 @@ class Draft:
             grown = old.requires_grad if isinstance(old, torch.Tensor) else True
             tensor = torch.nn.Parameter(tensor, requires_grad=grown)
         home[target] = tensor
+
+    def is_tied(self, spec: InputSpec) -> bool:
+        """Whether some call reads the same memory under another name."""
+        tensors = {**self.original.state_dict, **self.original.constants}
+        others = (s for s in self.original.graph_signature.input_specs if s.target != spec.target)
+        return any(
+            other.arg.name in self._read_before
+            and same_memory(tensors.get(other.target), tensors[spec.target])
+            for other in others
+            if other.target is not None
+        )
+
+    def store_everywhere(self, spec: InputSpec, tensor: torch.Tensor) -> None:
+        """New elements for a parameter or buffer under all names that its module goes by."""
+        assert spec.target is not None
+        home = self.constants if spec.target in self.constants else self.tensors
+        old = home[spec.target]
+        aliases = [name for name, other in home.items() if same_memory(old, other)]
+        for name in (*aliases, spec.target):
+            self._store(replace(spec, target=name), tensor)
+            self.changed.add(name)
 
     def _device(self) -> torch.device:
         first = next(iter(self.tensors.values()), None)

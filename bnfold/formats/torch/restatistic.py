@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from torch.fx import Node as Call
 
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import cast
 from bnfold.errors import OutputError
 from bnfold.formats.torch.arguments import arguments_of, set_argument
-from bnfold.formats.torch.edited import ONNX, PROGRAM, TorchEdited
+from bnfold.formats.torch.edited import ONNX, PROGRAM, SAFETENSORS, STATE_DICTS, TorchEdited
 from bnfold.formats.torch.model import TorchModel
 from bnfold.formats.torch.observe import STATISTICS
 from bnfold.formats.torch.state import read_tensors
@@ -28,8 +29,8 @@ class TorchRestated(TorchEdited):
     def __init__(self, model: TorchModel, edits: Iterable[Restatistic]) -> None:
         self._model, self._plan = model, Plan(())
         self._editor = Editor(model)
-        for edit in edits:
-            restate(self._editor, edit)
+        # Layers whose statistics are no longer those of another call or layer that they were tied to.
+        self._untied = [e.node.name for e in edits if not restate(self._editor, e)]
         self.program = self._editor.apply(self._plan)
         self.keep_modules = False  # the modules are the unchanged ones anyway
 
@@ -37,9 +38,17 @@ class TorchRestated(TorchEdited):
         """Writes ``.pt2`` or a state dict.
 
         Raises:
-            OutputError: where the suffix of ``path`` is another one.
+            OutputError: where the suffix of ``path`` is another one, or the state dict would not
+                fit the class.
         """
-        if path.suffix.lower() == ONNX:
+        suffix = path.suffix.lower()
+        if suffix in (SAFETENSORS, *STATE_DICTS) and self._untied:
+            raise OutputError(
+                f"{path.name}: {self._untied[0]} shares a tensor with another call or layer that got "
+                "other statistics, for which a state dict of the class has no place; write .pt2, or "
+                "leave it out with --skip"
+            )
+        if suffix == ONNX:
             raise OutputError(
                 f"{path.name}: recalibrate keeps the format; write .pt2 or a state dict, "
                 "and export that to ONNX"
@@ -55,32 +64,34 @@ class TorchRestated(TorchEdited):
             assert isinstance(opened, TorchModel)
             return opened
         tensors = read_tensors(written)
-        for name in self.program.state_dict:
-            self.program.state_dict[name] = tensors[name]
+        for name, old in self.program.state_dict.items():
+            new = tensors[name]
+            parameter = isinstance(old, torch.nn.Parameter)
+            self.program.state_dict[name] = torch.nn.Parameter(new, False) if parameter else new
         return TorchModel(self.program, written)
 
 
-def restate(editor: Editor, edit: Restatistic) -> None:
-    """Carries out one edit: the old buffers get new elements where no other layer reads them."""
+def restate(editor: Editor, edit: Restatistic) -> bool:
+    """Carries out one edit; whether the old buffers could take it, as no other layer reads them."""
     calls = [editor.draft.copies[n.native.call] for n in (edit.node, *edit.shared_with)]
-    for argument, array in zip(STATISTICS, (edit.mean, edit.variance), strict=True):
-        _give(editor, calls, argument, edit, array)
+    pairs = zip(STATISTICS, (edit.mean, edit.variance), strict=True)
+    own = [_give(editor, calls, argument, edit, array) for argument, array in pairs]
+    return all(own)
 
 
 def _give(
     editor: Editor, calls: list[Call], argument: str, edit: Restatistic, array: Array
-) -> None:
+) -> bool:
     draft, kind = editor.draft, edit.node.kind
     assert isinstance(kind, Norm)
     old = arguments_of(calls[0])[argument]
     spec = draft.specs.get(old.name)
     tensor = to_torch(cast(array, kind.dtype))
     alone = set(old.users) <= set(calls)
-    if spec is not None and spec.target is not None and alone:
-        home = draft.constants if spec.target in draft.constants else draft.tensors
-        home[spec.target] = tensor.to(home[spec.target].device)
-        draft.changed.add(spec.target)
-        return
+    if spec is not None and spec.target is not None and alone and not draft.is_tied(spec):
+        draft.store_everywhere(spec, tensor)
+        return True
     new = draft.parameter(tensor, f"{edit.node.name}.{argument}", calls[0])
     for call in calls:
         set_argument(call, argument, new)
+    return False

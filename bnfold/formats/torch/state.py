@@ -113,6 +113,19 @@ def find_tensors(found: Any, depth: int = 4) -> dict[str, torch.Tensor]:
     return {f"{part}.{k}": v for part, tensors in parts.items() for k, v in tensors.items()}
 
 
+def left_out(found: Any, taken: Mapping[str, torch.Tensor]) -> list[str]:
+    """Under which names a loaded object holds further networks than the one ``taken`` is of."""
+    if not isinstance(found, Mapping):
+        return []
+    known = {id(tensor) for tensor in taken.values()}
+    others = {str(key): find_tensors(value) for key, value in found.items() if key != "optimizer"}
+    return [
+        key
+        for key, tensors in others.items()
+        if any(name.endswith("running_mean") and id(t) not in known for name, t in tensors.items())
+    ]
+
+
 def without_prefixes(names: Iterable[str]) -> dict[str, str]:
     """Each name without what a wrapper put before all of them."""
     shown = {name: name for name in names}

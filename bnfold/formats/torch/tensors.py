@@ -54,3 +54,10 @@ def to_torch(array: NDArray[Any]) -> torch.Tensor:
     if array.dtype == _BFLOAT16:
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)
+
+
+def same_memory(a: object, b: object) -> bool:
+    """Whether both are one tensor under two names."""
+    if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
+        return a is b
+    return a is b or (a.shape == b.shape and a.numel() > 0 and a.data_ptr() == b.data_ptr())

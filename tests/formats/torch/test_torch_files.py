@@ -348,3 +348,24 @@ def test_the_same_bits_as_other_numbers_are_no_movement() -> None:
     module = written(lambda m, x: m.b(m.c(x).view(torch.int32).view(torch.float32)))
     plan = make_plan(open_module(module, (torch.randn(2, 3, 9, 9),)).graph)
     assert plan.kept == 1
+
+
+def test_a_state_dict_holds_all_that_changed(tmp_path: Path) -> None:
+    """A constant that was in no state dict takes a shift, so the folded one has to hold it."""
+
+    class Token(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.c, self.b = nn.Conv1d(3, 4, 1), nn.BatchNorm1d(4)
+            self.token = torch.randn(1, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            token = self.token.expand(x.shape[0], -1, -1)
+            return self.b(torch.cat([token, self.c(x)], dim=2))
+
+    model = open_module(randomised(Token()).eval(), (torch.randn(2, 3, 5),))
+    result = fold(model, tmp_path / "folded.pth")
+    assert result.ok and result.plan.kept == 0
+    assert result.output is not None and result.output.key_map is not None
+    assert result.output.key_map["added"] == ["token"]
+    assert "token" in torch.load(tmp_path / "folded.pth")

@@ -19,6 +19,7 @@ from bnfold.errors import BnfoldError, ModelError, UsageError
 from bnfold.formats.torch import TorchCheckpoint, TorchModel, open_module, open_torch
 from bnfold.formats.torch.inputs import parse_inputs
 from bnfold.formats.torch.source import Source, source_of
+from bnfold.jobs import inspect
 from bnfold.planning import make_plan
 from torch_cases import Lambda, bn, conv, randomised
 
@@ -421,3 +422,51 @@ def test_what_cannot_be_copied_says_what_to_remove() -> None:
     module(torch.randn(2, 3, 9, 9))
     with pytest.raises(ModelError, match="remove_weight_norm"):
         open_module(module, (torch.randn(2, 3, 9, 9),))
+
+
+def _stored(dtype: str) -> dict[str, torch.Tensor]:
+    state = {name.replace("1.", "bn.", 1): t for name, t in weights().items()}
+    state["bn.running_var"] = torch.tensor([0.5, 1.0, 2.0, 4.0])
+    change: dict[str, Any] = {
+        "float8": lambda t: t.to(torch.float8_e5m2),
+        "sparse": lambda t: t.to_sparse(),
+        "quantised": lambda t: torch.quantize_per_tensor(t, 0.5, 0, torch.qint8),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return state | {"bn.running_var": change[dtype](state["bn.running_var"])}
+
+
+@pytest.mark.parametrize("dtype", ["float8", "sparse", "quantised"])
+def test_statistics_are_read_however_they_are_stored(dtype: str, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.save(_stored(dtype), tmp_path / "c.pth")
+        model = open_torch(tmp_path / "c.pth")
+        (node,) = model.graph.norms
+    assert node.name == "bn"
+    np.testing.assert_array_equal(node.kind.variance, [0.5, 1.0, 2.0, 4.0])  # type: ignore[union-attr]
+
+
+def test_what_holds_no_numbers_is_said(tmp_path: Path) -> None:
+    state = {"bn.running_mean": torch.zeros(3, dtype=torch.complex64)}
+    state["bn.running_var"] = torch.ones(3)
+    state["xrunning_mean"] = state["xrunning_var"] = torch.zeros(3)  # no statistics of a norm
+    torch.save(state, tmp_path / "c.pth")
+    model = open_torch(tmp_path / "c.pth")
+    assert model.graph.norms == []
+    assert any("no numbers that can be read (bn)" in note for note in model.notes)
+
+
+def test_further_networks_in_a_checkpoint_are_named(tmp_path: Path) -> None:
+    both = {"generator": weights(), "discriminator": weights(), "optimizer": {"state": {}}}
+    torch.save(both, tmp_path / "c.pth")
+    model = open_torch(tmp_path / "c.pth")
+    assert len(model.graph.norms) == 1
+    assert any("further networks" in n and "discriminator" in n for n in model.notes)
+
+
+def test_a_checkpoint_of_a_diverged_training_is_an_error(tmp_path: Path) -> None:
+    """All channels NaN: there they are in the file, not computed elsewhere."""
+    torch.save({**weights(), "1.running_mean": torch.full((4,), torch.nan)}, tmp_path / "c.pth")
+    assert "BN101" in [finding.code for finding in inspect(open_torch(tmp_path / "c.pth")).findings]
