@@ -222,7 +222,7 @@ def test_a_plate_reader_that_population_statistics_harm(
     assert before >= 45
     refused = command(*arguments)
     assert refused.code == 1 and not (tmp_path / "out.pth").exists()
-    assert "warning: the output" in refused.out and "--evaluate" in refused.out
+    assert "warning: the output" in refused.out and "the evaluation fell by" in refused.out
     assert f"evaluation: {before} → 0\n" in refused.out and "nothing written" in refused.out
     allowed = command(*arguments, "--max-drop", before)
     assert allowed.code == 0 and "warning: the output" in allowed.out
