@@ -239,7 +239,7 @@ def test_a_failed_verification_exits_1_and_leaves_no_file(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "bnfold.formats.onnx.write.cast", lambda values, dtype: cast(values * 1.01, dtype)
+        "bnfold.planning.decision.cast", lambda values, dtype: cast(values * 1.01, dtype)
     )
     before = files_in(tmp_path)
     outcome = command("fold", "model.onnx", "-o", "out.onnx")

@@ -19,7 +19,7 @@ from situations import BY_NAME
 from situations_build import Net
 from situations_fold import save
 
-WRITTEN = "bnfold.formats.onnx.write.cast"  # what every tensor goes through that a fold computes
+WRITTEN = "bnfold.planning.decision.cast"  # what every folded weight and bias goes through
 
 
 def _nudge(monkeypatch: pytest.MonkeyPatch, by: float) -> None:
