@@ -45,7 +45,11 @@ def takes_single_channels(kind: Linear) -> bool:
         return False
     if kind.geometry is None:
         return kind.in_axis == kind.out_axis
-    return set(kind.geometry.strides) <= {1} and not any(_slide(kind).margin)
+    slide, none = _slide(kind), (0,) * len(kind.geometry.strides)
+    one_tap = Slide((1,) * len(none), none, none, (1,) * len(none))
+    if set(kind.geometry.strides) > {1} or any(slide.margin):
+        return False
+    return common_steps(slide, one_tap) is not None
 
 
 def single_channels(scale: Array, shift: Array, like: Linear) -> tuple[Linear, LinearState]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -57,8 +58,14 @@ class TorchEdited:
         return TorchModel(self.program, self._model.path).batch_norm_count
 
     def module(self) -> GraphModule:
-        """The folded network as a module, parameters under their original names."""
-        return quietly(lambda: self.program.module())
+        """The folded network as a module, parameters under their original names.
+
+        It is in eval mode and stays so; torch.export.save keeps it, pickle does not.
+        """
+        module: Any = quietly(lambda: self.program.module())
+        module.eval = MethodType(lambda self: self, module)  # torch's raises, and scripts call it
+        folded: GraphModule = module
+        return folded
 
     @cached_property
     def kept(self) -> Kept:

@@ -28,6 +28,9 @@ def fold_module(
 ) -> GraphModule:
     """The folded network of ``module``, which stays as it is.
 
+    The network returned is in eval mode for good. To keep it, fold into a file, or give it to
+    torch.export; it cannot be pickled.
+
     Args:
         module: traced with torch.export, a copy of it in eval mode.
         example_inputs: positional inputs to trace it with.

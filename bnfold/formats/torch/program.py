@@ -276,8 +276,9 @@ class Draft:
         return ExportGraphSignature(input_specs=inputs, output_specs=outputs)
 
     def _call_graph(self, signature: ExportGraphSignature) -> Any:
-        entries = copy.deepcopy(self.original.module_call_graph)
-        root = entries[0]
+        root, *inner = copy.deepcopy(self.original.module_call_graph)
+        # Which values enter and leave the modules inside is no longer so.
+        entries = [root, *(replace(entry, signature=None) for entry in inner)]
         if root.signature is not None:
             outputs = [s.arg for s in signature.output_specs if s.kind.name == "USER_OUTPUT"]
             entries[0] = replace(root, signature=replace(root.signature, outputs=outputs))

@@ -39,7 +39,7 @@ def trace(
     if any(m.training for m in module.modules()):
         notes.append(f"{name} was in training mode; a copy was put into eval mode")
     module = _copied(module, name).eval()
-    own = tuple(args), dict(kwargs or {})
+    own = _cloned(tuple(args), dict(kwargs or {}))
     try:
         program = _export(_fresh(module), *_with_batch_of_two(*own), dynamic=True)
         _check_batches(module, program, own)
@@ -171,7 +171,8 @@ def _outputs(run: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> l
     try:
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(0)
-            found = pytree.tree_leaves(run(*args, **kwargs))
+            own_args, own_kwargs = _cloned(args, kwargs)
+            found = pytree.tree_leaves(run(*own_args, **own_kwargs))
             return [leaf.clone() if isinstance(leaf, torch.Tensor) else leaf for leaf in found]
     finally:
         with torch.no_grad():  # a traced program shares them with its module form
@@ -238,6 +239,19 @@ def _batch_size(tree: Any) -> int | None:
 
 def _has_batch(leaf: Any, size: int | None) -> bool:
     return isinstance(leaf, torch.Tensor) and leaf.ndim > 0 and leaf.shape[0] == size
+
+
+def _cloned(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Tensors of their own: the tracer takes one tensor given twice for one input, and a module
+    may write into what it is given."""
+
+    def clone(leaf: Any) -> Any:
+        return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
+
+    cloned: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map(clone, (args, kwargs))
+    return cloned
 
 
 def _first_row(

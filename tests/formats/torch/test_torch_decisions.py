@@ -277,3 +277,11 @@ def test_an_unbatched_branch_along_another_axis_is_not_merged() -> None:
     x = torch.randn(8, 8, 5)
     with torch.no_grad():
         torch.testing.assert_close(model.edit(plan).module()(x), module(x))
+
+
+def test_taps_beside_the_middle_cannot_take_the_input_itself() -> None:
+    """Taps at -1 and +1: one at 0 would lie between them."""
+    c = nn.Conv2d(8, 8, 2, dilation=2, padding=1)
+    module = randomised(Lambda(lambda m, x: m.c(x) + m.b(x), c=c, b=bn())).eval()
+    model = open_module(module, (torch.randn(2, 8, 9, 9),))
+    assert make_plan(model.graph, reparameterize=True).kept == 1

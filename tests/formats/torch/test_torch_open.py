@@ -470,3 +470,41 @@ def test_a_checkpoint_of_a_diverged_training_is_an_error(tmp_path: Path) -> None
     """All channels NaN: there they are in the file, not computed elsewhere."""
     torch.save({**weights(), "1.running_mean": torch.full((4,), torch.nan)}, tmp_path / "c.pth")
     assert "BN101" in [finding.code for finding in inspect(open_torch(tmp_path / "c.pth")).findings]
+
+
+def test_one_tensor_given_twice_is_two_inputs() -> None:
+    def pair(m: Any, x: torch.Tensor, y: torch.Tensor) -> Any:
+        return m.b(m.c(x)) - m.b(m.c(y))
+
+    module = randomised(Lambda(pair, c=conv(), b=bn())).eval()
+    x, y = torch.randn(2, 3, 9, 9), torch.randn(2, 3, 9, 9)
+    model = open_module(module, (x, x))
+    with torch.no_grad():
+        folded = model.edit(make_plan(model.graph)).module().eval()
+        torch.testing.assert_close(folded(x, y), module(x, y))
+
+
+def test_the_callers_example_stays_as_it_is() -> None:
+    module = randomised(Lambda(lambda m, x: m.b(m.c(x.mul_(2))), c=conv(), b=bn())).eval()
+    x = torch.randn(2, 3, 9, 9)
+    before = x.clone()
+    open_module(module, (x,))
+    assert torch.equal(x, before)
+
+
+def test_kept_call_signatures_of_inner_modules(tmp_path: Path) -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Sequential(conv(), bn())
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.inner(x) + 1
+
+    module, x = randomised(Outer()).eval(), torch.randn(2, 3, 9, 9)
+    program = torch.export.export(module, (x,), preserve_module_call_signature=("inner",))
+    torch.export.save(program, tmp_path / "kept.pt2")
+    model = open_torch(tmp_path / "kept.pt2")
+    with torch.no_grad():
+        folded = model.edit(make_plan(model.graph)).module()
+        torch.testing.assert_close(folded(x), module(x))
