@@ -34,8 +34,10 @@ def trace(
         ModelError: where torch.export cannot trace it; the message says what to try.
     """
     notes: list[str] = []
-    module = _unwrapped(module)
+    wrapper, module = type(module).__name__, _unwrapped(module)
     name = type(module).__name__
+    if wrapper != name:
+        notes.append(f"{wrapper} was taken off {name}; names come without its prefix")
     if any(m.training for m in module.modules()):
         notes.append(f"{name} was in training mode; a copy was put into eval mode")
     module = _copied(module, name).eval()
@@ -177,7 +179,8 @@ def _outputs(run: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> l
     finally:
         with torch.no_grad():  # a traced program shares them with its module form
             for buffer, before in buffers:
-                buffer.copy_(before)
+                if not torch.equal(buffer, before):
+                    buffer.copy_(before)
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -285,3 +285,16 @@ def test_taps_beside_the_middle_cannot_take_the_input_itself() -> None:
     module = randomised(Lambda(lambda m, x: m.c(x) + m.b(x), c=c, b=bn())).eval()
     model = open_module(module, (torch.randn(2, 8, 9, 9),))
     assert make_plan(model.graph, reparameterize=True).kept == 1
+
+
+@pytest.mark.parametrize("kernel", [2, (2, 1), 3])
+def test_two_branches_into_a_convolution_with_padding_by_name(kernel: Any) -> None:
+    """An even kernel is padded on one side more, in an operator of its own: once."""
+    c = nn.Conv2d(3, 3, kernel, padding="same")
+    module = randomised(Lambda(lambda m, x: m.c(x) + m.b(x) + x, c=c, b=bn(3))).eval()
+    x = torch.randn(2, 3, 7, 6)
+    model = open_module(module, (x,))
+    plan = make_plan(model.graph, reparameterize=True)
+    assert plan.kept == 0
+    with torch.no_grad():
+        torch.testing.assert_close(model.edit(plan).module()(x), module(x))

@@ -390,6 +390,8 @@ def test_the_batch_is_free_however_inputs_are_given(form: str) -> None:
     model = open_module(net, (x, x) if form == "any number" else (x,))
     assert model.inputs[0].shape is not None and model.inputs[0].shape[0] is None
     assert make_plan(model.graph).kept == 0
+    wrapped = form in ("parallel", "compiled")
+    assert any("without its prefix" in note for note in model.notes) is wrapped
 
 
 def test_scripted_modules_have_another_way_in() -> None:
@@ -508,3 +510,12 @@ def test_kept_call_signatures_of_inner_modules(tmp_path: Path) -> None:
     with torch.no_grad():
         folded = model.edit(make_plan(model.graph)).module()
         torch.testing.assert_close(folded(x), module(x))
+
+
+def test_statistics_that_are_one_number_for_all_channels() -> None:
+    module = randomised(Lambda(lambda m, x: m.b(m.c(x)), c=conv(), b=bn())).eval()
+    module.get_submodule("b").running_mean = torch.tensor([0.5]).expand(8)
+    x = torch.randn(2, 3, 9, 9)
+    model = open_module(module, (x,))
+    with torch.no_grad():
+        torch.testing.assert_close(model.edit(make_plan(model.graph)).module()(x), module(x))
