@@ -147,7 +147,8 @@ def prepared(
 
         return forward
     if row == "job":
-        wanted = RecalibrationOptions(batch_size=options.batch_size, threads=options.threads)
+        threads = RuntimeOptions(threads=options.threads)
+        wanted = RecalibrationOptions(batch_size=options.batch_size, runtime=threads)
         return lambda: recalibrate(model, folder / "out.onnx", data, options=wanted)
     plan = plan_levels(observer.graph, select(observer, str(path)).populations)
     cache = ActivationCache(folder, ROWS[row][1])
