@@ -15,14 +15,14 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     Typer reads a command's options off its signature and knows no groups of them; so commands that
     share options would have to repeat them one by one.
     """
-    hints = get_type_hints(command, include_extras=True)
-    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    # Not get_type_hints: up to Python 3.10 it hides what has None for a default in an Optional.
+    parameters = inspect.signature(command, eval_str=True).parameters
+    groups: dict[str, Any] = {
+        name: p.annotation for name, p in parameters.items() if is_dataclass(p.annotation)
+    }
     flat: list[inspect.Parameter] = []
-    for parameter in inspect.signature(command).parameters.values():
-        if parameter.name in groups:
-            flat += _fields(groups[parameter.name])
-        else:
-            flat.append(parameter.replace(annotation=hints[parameter.name]))
+    for name, parameter in parameters.items():
+        flat += _fields(groups[name]) if name in groups else [parameter]
 
     @wraps(command)
     def call(**given: Any) -> None:
