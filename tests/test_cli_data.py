@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +150,38 @@ def test_a_runtime_that_is_not_there(
     outcome = command("recalibrate", model, *data, "-o", "out.pt2", *flags)
     assert (outcome.code, outcome.out) == (2, "")
     assert sentence in outcome.err and not (place / "out.pt2").exists()
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a link", "a link to nothing"])
+@pytest.mark.parametrize("verb", ["fold", "recalibrate"])
+def test_what_is_no_ordinary_file_is_not_replaced(
+    verb: str, kind: str, place: Path, command: Command
+) -> None:
+    target, real = place / "out.onnx", place / "real.onnx"
+    if kind == "a pipe":
+        os.mkfifo(target)
+    else:
+        target.symlink_to(real)
+        if kind == "a link":
+            real.write_text("as it was")
+    before = target.lstat()
+    data = str(ROOT / "sample_models" / "digits_calibration.npz")
+    model = str(ROOT / "sample_models" / "residual.onnx")
+    outcome = command(verb, model, "--data", data, "--samples", "8", "-o", "out.onnx")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "no ordinary file" in outcome.err or "is a link" in outcome.err
+    after = target.lstat()
+    assert (after.st_mode, after.st_ino) == (before.st_mode, before.st_ino)
+    assert not real.exists() or real.read_text() == "as it was"
+
+
+def test_what_an_evaluation_prints_is_not_the_report(place: Path, command: Command) -> None:
+    (place / "score.py").write_text(
+        "def score(path):\n    print('scoring', path)\n    return 1.0\n"
+    )
+    data = str(ROOT / "sample_models" / "digits_calibration.npz")
+    model = str(ROOT / "sample_models" / "residual.onnx")
+    wanted = ["--data", data, "--samples", "8", "-o", "o.onnx", "--evaluate", "score.py:score"]
+    outcome = command("recalibrate", model, *wanted, "-f", "json")
+    assert outcome.code == 0 and json.loads(outcome.out)["evaluation"]["after"] == 1.0
+    assert outcome.err.count("scoring") == 2

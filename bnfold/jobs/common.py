@@ -100,6 +100,11 @@ def check_target(target: Path, source: Path, *, force: bool) -> None:
     """
     if target.is_dir():
         raise OutputError(f"{target} is a folder; name a file with -o")
+    # A file is written beside it and renamed, which would put an end to what it is now.
+    if target.is_symlink():
+        raise OutputError(f"{target} is a link; name the file that it points to with -o")
+    if target.exists() and not target.is_file():
+        raise OutputError(f"{target} is no ordinary file (a device or a pipe); name a file with -o")
     if not target.parent.is_dir():
         raise OutputError(f"the folder {target.parent} does not exist; create it first")
     if target.exists() and source.exists() and target.samefile(source) and not force:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -231,7 +233,8 @@ def _check_options(options: RecalibrationOptions) -> None:
 
 def _score(evaluate: Evaluate, path: Path) -> float:
     try:
-        score = float(evaluate(path))
+        with redirect_stdout(sys.stderr):  # stdout carries the report and nothing else
+            score = float(evaluate(path))
     except Exception as error:  # whatever the user's function raises
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         raise DataError(
