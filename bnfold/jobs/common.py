@@ -100,15 +100,15 @@ def check_target(target: Path, source: Path, *, force: bool) -> None:
     """
     if target.is_dir():
         raise OutputError(f"{target} is a folder; name a file with -o")
+    if not target.parent.is_dir():
+        raise OutputError(f"the folder {target.parent} does not exist; create it first")
+    if target.exists() and source.exists() and target.samefile(source) and not force:
+        raise OutputError(f"{target} is the input itself; add --force to overwrite it")
     # A file is written beside it and renamed, which would put an end to what it is now.
     if target.is_symlink():
         raise OutputError(f"{target} is a link; name the file that it points to with -o")
     if target.exists() and not target.is_file():
         raise OutputError(f"{target} is no ordinary file (a device or a pipe); name a file with -o")
-    if not target.parent.is_dir():
-        raise OutputError(f"the folder {target.parent} does not exist; create it first")
-    if target.exists() and source.exists() and target.samefile(source) and not force:
-        raise OutputError(f"{target} is the input itself; add --force to overwrite it")
     if target.exists() and not os.access(target, os.W_OK):
         raise OutputError(f"{target} is not writable; choose another file with -o")
     if not os.access(target.parent, os.W_OK):
