@@ -56,12 +56,16 @@ def load(
     """
     from bnfold.formats import open_model
 
+    if not isinstance(source, str | PathLike):
+        raise errors.UsageError(
+            f"load takes a path or the name of a factory, not {type(source).__name__}"
+        )
     return open_model(
         str(source),
         freeze_initializers=freeze_initializers,
         weights=None if weights is None else Path(weights),
         inputs=inputs,
-        data=None if data is None else str(data),
+        data=None if data is None else _source(data),
         allow_pickle=allow_pickle,
     )
 
@@ -82,7 +86,7 @@ def inspect(
     """
     from bnfold.jobs import inspect as job
 
-    sample = None if data is None else str(data)
+    sample = None if data is None else _source(data)
     return job(_opened(model), reparameterize=reparameterize, data=sample)
 
 
@@ -136,7 +140,7 @@ def fold(
     from bnfold.jobs import fold as job
 
     if options.get("data") is not None:
-        options["data"] = str(options["data"])
+        options["data"] = _source(options["data"])
     path = None if target is None else Path(target)
     return job(_opened(model), path, verified=verify, reparameterize=reparameterize, **options)
 
@@ -151,7 +155,7 @@ def verify(
     """
     from bnfold.jobs import verify as job
 
-    sample = None if data is None else str(data)
+    sample = None if data is None else _source(data)
     return job(_opened(reference), _opened(candidate), data=sample)
 
 
@@ -184,14 +188,35 @@ def recalibrate(
     return job(
         _opened(model),
         Path(target),
-        str(data),
+        _source(data),
         options=options or RecalibrationOptions(),
         sampling=sampling,
     )
 
 
 def _opened(model: Model | AnyPath) -> Model:
-    return load(model) if isinstance(model, str | PathLike) else model
+    if isinstance(model, str | PathLike):
+        return load(model)
+    if not hasattr(model, "generated_inputs"):
+        raise errors.UsageError(
+            f"a path, or a model that bnfold.load has opened, is wanted here, not "
+            f"{type(model).__name__}; a torch module in memory is what bnfold.fold takes"
+        )
+    return model
+
+
+def _source(data: object) -> str:
+    """A sample by its name.
+
+    Raises:
+        errors.UsageError: where it is a sample itself.
+    """
+    if isinstance(data, str | PathLike):
+        return str(data)
+    raise errors.UsageError(
+        f"data is a path, or the name of a callable such as file.py:loader, not {type(data).__name__}; "
+        "save arrays with numpy.savez, or name a function that yields them"
+    )
 
 
 def _is_module(model: object) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -129,3 +131,25 @@ def test_statistics_are_reported(tmp_path: Path) -> None:
 def test_data_given_in_python(model: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.ones((3, 3, 6, 6), np.float32))
     assert bnfold.fold(model, tmp_path / "folded.onnx", data=tmp_path / "x.npy").ok
+
+
+_untyped: Any = bnfold  # as callers without a type checker see it
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda m, _: _untyped.inspect(object()), "a path, or a model"),
+        (lambda m, _: _untyped.verify(m, np.zeros(3)), "a path, or a model"),
+        (lambda m, t: _untyped.recalibrate(m, t / "o.onnx", np.zeros((2, 3))), "data is a path"),
+        (lambda m, _: _untyped.inspect(m, data={"x": np.zeros(3)}), "data is a path"),
+        (lambda m, t: _untyped.fold(m, t / "o.onnx", data=np.zeros(3)), "data is a path"),
+        (lambda m, _: _untyped.load(onnx.load(m)), "load takes a path"),
+    ],
+)
+def test_what_is_no_path_is_one_sentence(
+    call: Callable[[Path, Path], object], words: str, model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(errors.UsageError, match=words) as caught:
+        call(model, tmp_path)
+    assert len(str(caught.value)) < 250 and "\n" not in str(caught.value)

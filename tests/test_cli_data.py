@@ -185,3 +185,39 @@ def test_what_an_evaluation_prints_is_not_the_report(place: Path, command: Comma
     outcome = command("recalibrate", model, *wanted, "-f", "json")
     assert outcome.code == 0 and json.loads(outcome.out)["evaluation"]["after"] == 1.0
     assert outcome.err.count("scoring") == 2
+
+
+@pytest.mark.parametrize("suffix", [".pt2", ".pth", ".txt", ""])
+def test_an_onnx_model_is_written_under_its_own_suffix(
+    suffix: str, place: Path, command: Command
+) -> None:
+    outcome = command("fold", "model.onnx", "-o", f"out{suffix}")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "is written as .onnx" in outcome.err and not (place / f"out{suffix}").exists()
+
+
+def test_a_blend_is_not_called_agreement(place: Path, command: Command) -> None:
+    model = str(ROOT / "sample_models" / "residual_stale_statistics.onnx")
+    data = str(ROOT / "sample_models" / "digits_calibration.npz")
+    wanted = ["--data", data, "--samples", "32", "-o", "o.onnx"]
+    outcome = command("recalibrate", model, *wanted, "--prior", "16")
+    assert outcome.code == 0 and "blended as asked" in outcome.out
+    assert "stored and observed statistics agree" not in outcome.out
+
+
+def test_a_copy_is_called_a_copy(place: Path, command: Command) -> None:
+    outcome = command("fold", "kept.onnx", "-o", "copy.onnx", "-f", "json")
+    assert outcome.code == 0
+    assert any("is a copy of the original" in note for note in json.loads(outcome.out)["notes"])
+    outcome = command("fold", "model.onnx", "-o", "folded.onnx", "-f", "json")
+    assert not any("copy" in note for note in json.loads(outcome.out)["notes"])
+
+
+def test_modules_that_are_kept_are_counted(place: Path, command: Command) -> None:
+    shape = ["--input", "1x3x8x8", "-f", "json"]
+    outcome = command("fold", "mynet.py:Net", *shape, "-o", "kept.pth", "--keep-modules")
+    counts = json.loads(outcome.out)["output"]
+    assert counts["nodes_after"] == counts["nodes_before"] and counts["batch_norms_left"] == 1
+    outcome = command("fold", "mynet.py:Net", *shape, "-o", "gone.pth")
+    counts = json.loads(outcome.out)["output"]
+    assert counts["nodes_after"] < counts["nodes_before"] and counts["batch_norms_left"] == 0

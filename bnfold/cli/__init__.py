@@ -37,7 +37,7 @@ def _said(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(**given)
         except KeyboardInterrupt:
-            print("bnfold: interrupted; nothing was written", file=sys.stderr)
+            print("bnfold: interrupted; nothing is left half-written", file=sys.stderr)
             raise typer.Exit(130) from None
 
     return call

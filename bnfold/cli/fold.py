@@ -59,10 +59,10 @@ def fold(
     from bnfold.jobs import fold as job
     from bnfold.jobs.common import DEFAULT_SAMPLES
 
-    if (output is None) != dry_run:
-        raise UsageError(
-            "name the file to write with -o, or use --dry-run to see the plan (not both)"
-        )
+    if output is None and not dry_run:
+        raise UsageError("name the file to write with -o, or use --dry-run to see the plan")
+    if output is not None and dry_run:
+        raise UsageError("--dry-run writes nothing; leave it out, or leave out -o")
     check_page(shown.report)
     sampling = sample.options(DEFAULT_SAMPLES)
     result = job(

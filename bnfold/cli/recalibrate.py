@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +25,7 @@ from bnfold.errors import UsageError
 
 if TYPE_CHECKING:
     from bnfold.jobs.recalibrate import Evaluate
+    from bnfold.jobs.recalibration_result import RecalibrationOptions
 
 
 class Method(str, Enum):
@@ -90,6 +91,68 @@ class MethodFlags:
             rich_help_panel=_METHOD,
         ),
     ] = 32
+    cache_memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BYTES",
+            help="Memory for activations between levels (512M, 4G); then disk, then computed again.",
+            show_default="a quarter of what is free",
+            rich_help_panel=_METHOD,
+        ),
+    ] = None
+
+    def options(self, **others: Any) -> RecalibrationOptions:
+        """What the job wants; ``others`` are its options that are not here.
+
+        Raises:
+            UsageError: where ``cache_memory`` is no number of bytes.
+        """
+        from bnfold.jobs.recalibration_result import RecalibrationOptions
+
+        return RecalibrationOptions(
+            method=self.method.value,
+            prior=self.prior,
+            only=tuple(self.only or ()),
+            skip=tuple(self.skip or ()),
+            variance=self.variance.value if self.variance else None,
+            batch_size=self.batch_size,
+            cache_memory=_bytes(self.cache_memory),
+            **others,
+        )
+
+
+@dataclass(frozen=True)
+class EvaluationFlags:
+    """The user's own measure of a model."""
+
+    evaluate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.PY:FUNCTION",
+            help="Called with the path of the model (of --weights for a factory) and of what will "
+            "be written; returns a number, higher is better. Nothing is written where it falls.",
+            rich_help_panel="Evaluation",
+        ),
+    ] = None
+    max_drop: Annotated[
+        float,
+        typer.Option(
+            help="By how much the evaluation may fall.", min=0, rich_help_panel="Evaluation"
+        ),
+    ] = 0.0
+
+    def function(self) -> Evaluate | None:
+        """The function that ``evaluate`` names.
+
+        Raises:
+            UsageError: where there is none.
+        """
+        if self.evaluate is None:
+            return None
+        from bnfold.data.callables import load_callable
+
+        found: Evaluate = load_callable(self.evaluate)
+        return found
 
 
 @grouped
@@ -108,51 +171,22 @@ def recalibrate(
         Path, typer.Option("--output", "-o", help="The file to write.", show_default=False)
     ],
     how: MethodFlags,
+    score: EvaluationFlags,
     sample: SampleFlags,
     source: ModelFlags,
     runtime: RuntimeFlags,
     shown: OutputFlags,
-    evaluate: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE.PY:FUNCTION",
-            help="Called with the path of the model (of --weights for a factory) and of what will "
-            "be written; returns a number, higher is better. Nothing is written where it falls.",
-        ),
-    ] = None,
-    max_drop: Annotated[
-        float, typer.Option(help="By how much the evaluation may fall.", min=0)
-    ] = 0.0,
-    cache_memory: Annotated[
-        str | None,
-        typer.Option(
-            metavar="BYTES",
-            help="Memory for activations between levels (512M, 4G); then disk, then computed again.",
-            show_default="a quarter of what is free",
-        ),
-    ] = None,
     force: ForceOption = False,
 ) -> None:
     """Measure the BatchNorm statistics of MODEL again on a data sample and write them."""
     from bnfold.cli.progress import progress_bar
     from bnfold.jobs.recalibrate import recalibrate as job
-    from bnfold.jobs.recalibration_result import DEFAULT_SAMPLES, RecalibrationOptions
+    from bnfold.jobs.recalibration_result import DEFAULT_SAMPLES
 
     check_page(shown.report)
     sampling = sample.options(DEFAULT_SAMPLES)
-    options = RecalibrationOptions(
-        method=how.method.value,
-        prior=how.prior,
-        only=tuple(how.only or ()),
-        skip=tuple(how.skip or ()),
-        variance=how.variance.value if how.variance else None,
-        batch_size=how.batch_size,
-        cache_memory=_bytes(cache_memory),
-        max_drop=max_drop,
-        runtime=runtime.options(),
-        force=force,
-    )
-    measure = _function(evaluate)
+    options = how.options(max_drop=score.max_drop, runtime=runtime.options(), force=force)
+    evaluate = score.function()
     opened = source.open(model, data, sampling)
     with progress_bar() as progress:
         result = job(
@@ -161,20 +195,11 @@ def recalibrate(
             data,
             options=options,
             sampling=sampling,
-            evaluate=measure,
+            evaluate=evaluate,
             progress=progress,
         )
     if result is not None:  # the first of several processes speaks for all
         shown.finish(result)
-
-
-def _function(name: str | None) -> Evaluate | None:
-    if name is None:
-        return None
-    from bnfold.data.callables import load_callable
-
-    function: Evaluate = load_callable(name)
-    return function
 
 
 def _bytes(text: str | None) -> int | None:

@@ -54,7 +54,10 @@ class FoldResult:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return notes_of(self.plan, self.model.format)
+        notes = notes_of(self.plan, self.model.format)
+        if self.plan.batch_norms and not self.plan.edits:
+            notes = (*notes, "nothing folds: what is written is a copy of the original")
+        return notes
 
     @property
     def ok(self) -> bool:

@@ -149,6 +149,8 @@ class RecalibrationResult:
             f"mean to {_digits(check.mean_error, ' σ')}, "
             f"variance to {_digits(check.variance_error, '')} (at {check.layer})"
         )
+        if check.agrees and self.prior:
+            return f"stored are the old and the observed statistics blended as asked, {numbers}"
         if check.agrees:
             return f"stored and observed statistics agree, {numbers}"
         if check.expected:

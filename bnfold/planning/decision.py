@@ -148,6 +148,7 @@ class Bypass:
 class MergeBranches:
     """The layers and norms ``gone`` disappear; ``node`` computes for them as well.
 
+    There is one such edit for a node, whatever number of branches came to it one by one.
     A convolution gets a kernel of shape ``kernel`` and slides as ``geometry`` says, which is None
     for a matrix; a `Reweight` brings weight and bias, `Bypass` edits remove the sums.
     """

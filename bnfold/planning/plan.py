@@ -8,6 +8,7 @@ last, and all of them again until nothing moves.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Literal
 
 from bnfold.algebra.affine import AffineMap
@@ -38,7 +39,7 @@ def make_plan(graph: Graph, *, reparameterize: bool = False) -> Plan:
     """
     planner = _Planner(graph)
     planner.run(reparameterize)
-    edits = (*planner.merges, *edits_of(planner.ledger, graph))
+    edits = (*planner.merges.values(), *edits_of(planner.ledger, graph))
     return Plan(planner.decisions(), edits, tuple(planner.regions), tuple(graph.notes))
 
 
@@ -50,7 +51,7 @@ class _Planner:
         self.made: dict[Node, Decision] = {}
         self.refusals: dict[tuple[Node, Direction], Refused] = {}
         self.sources = [n for n in graph.nodes if _is_source(n)]
-        self.merges: list[MergeBranches] = []
+        self.merges: dict[Node, MergeBranches] = {}
 
     def run(self, reparameterize: bool) -> None:
         self._fold()
@@ -71,7 +72,7 @@ class _Planner:
         merged = False
         for merge in merge_branches(self.graph, self.ledger):
             merged = True
-            self.merges.append(merge.edit)
+            self._enter(merge.edit)
             self.regions.append(merge.region)
             for node in merge.edit.gone:
                 if _is_source(node):
@@ -79,6 +80,15 @@ class _Planner:
                         node.name, _source_of(node), Action.FOLD, None, (merge.edit.node.name,)
                     )
         return merged
+
+    def _enter(self, edit: MergeBranches) -> None:
+        """One edit for each node that is left: with what it, and those it takes over, took before."""
+        before = self.merges.pop(edit.node, None)
+        gone = list(before.gone) if before else []
+        for node in edit.gone:
+            taken = self.merges.pop(node, None)
+            gone += [*(taken.gone if taken else ()), node]
+        self.merges[edit.node] = replace(edit, gone=tuple(gone))
 
     def _phase(self, direction: Direction, *, merging: bool = False) -> bool:
         moved = False

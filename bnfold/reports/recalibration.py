@@ -37,7 +37,7 @@ def print_recalibration(result: RecalibrationResult, console: Console, verbose: 
 def _table(changes: Sequence[NormChange], verbose: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     table.add_column("BatchNorm", ratio=1, min_width=16)
-    titles = ["mean shift [σ]", "variance ratio", "worst channel"]
+    titles = ["largest mean shift [σ]", "variance ratio", "worst channel"]
     for title in [*titles, *(["its mean", "its variance"] if verbose else [])]:
         table.add_column(title, justify="right", overflow="fold")
     for change in changes:

@@ -49,7 +49,7 @@ def _(result: Inspection, console: Console, verbose: bool) -> None:
 @_render.register
 def _(result: FoldResult, console: Console, verbose: bool) -> None:
     _print_folded(result.plan, console, verbose)
-    _print_kept(result.plan, console)
+    _print_kept(result.plan, console, verbose)
     _print_notes(result.notes, console)
     if result.verification is not None:
         _print_verification(result.verification, console)
@@ -72,9 +72,9 @@ _render.register(RecalibrationResult, print_recalibration)
 @_render.register
 def _(result: VerifyResult, console: Console, verbose: bool) -> None:
     _print_verification(result.verification, console)
-    verdict = "[green]the same[/]" if result.ok else "[red]not the same[/]"
+    verdict = "[green]compute the same[/]" if result.ok else "[red]do not compute the same[/]"
     names = f"{escape(result.reference.label)} and {escape(result.candidate.label)}"
-    console.print(f"{names} compute {verdict}")
+    console.print(f"{names} {verdict}")
 
 
 def _decision(decision: Decision) -> str:
@@ -97,20 +97,20 @@ def _print_folded(plan: Plan, console: Console, verbose: bool) -> None:
         console.print(f"  {len(gone)} layers go: {found} (-v lists them)")
 
 
-def _print_kept(plan: Plan, console: Console) -> None:
+def _print_kept(plan: Plan, console: Console, verbose: bool) -> None:
     """What stays, grouped by the reason; the sentence of the first stands for its group."""
     groups: dict[str, list[Decision]] = {}
     for decision in plan.batch_norms:
         if decision.reason is not None:
             groups.setdefault(decision.reason.reason.code, []).append(decision)
     for code, decisions in groups.items():
-        shown = decisions[: 3 if len(decisions) > 3 else None]
+        shown = decisions if verbose else decisions[:3]
         console.print(f"[yellow]{len(decisions)} stay[/] ({code}):")
         for decision in shown:
             assert decision.reason is not None
             console.print(f"  {escape(decision.name)}: {escape(decision.reason.message)}")
         if len(shown) < len(decisions):
-            console.print(f"  … and {len(decisions) - len(shown)} more (--format json lists all)")
+            console.print(f"  … and {len(decisions) - len(shown)} more (-v lists all)")
 
 
 def _print_notes(notes: Sequence[str], console: Console) -> None:
@@ -136,7 +136,7 @@ def _print_verification(found: Verification, console: Console) -> None:
             "  rounding blurs these outputs too much to decide; "
             f"each of {len(found.local)} changed pieces was proved by itself"
         )
-    verdict = "[green]verified[/]" if found.passed else "[red]not verified[/]"
+    verdict = "[green]verified[/]" if found.passed else "[red]verification failed[/]"
     console.print(f"{verdict} with {found.runtime}; inputs {escape(found.inputs)}")
 
 

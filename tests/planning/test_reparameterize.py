@@ -110,17 +110,6 @@ APART: dict[str, tuple[Build, dict[str, int]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", APART)
-def test_what_must_stay_apart(name: str, tmp_path: Path) -> None:
-    build, left = APART[name]
-    model = build()
-    source, target = save(model, tmp_path / "model.onnx"), tmp_path / "folded.onnx"
-    assert bnfold.fold(source, target, reparameterize=True).ok
-    assert operators(onnx.load(target).graph) == {"Relu": 2, **left}
-    for feeds in feeds_for(model, SIZES):
-        assert error(run(source, feeds), run(target, feeds)) < 2e-5
-
-
 def _product(net: Net, x: str, name: str, op: str = "Gemm", **settings: Any) -> str:
     """x W + b from four to four channels."""
     weight, bias = net.weight(4, 4, name=f"{name}.weight"), net.weight(4, name=f"{name}.bias")
@@ -180,9 +169,12 @@ MATRICES: dict[str, tuple[Build, dict[str, int]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MATRICES)
-def test_parallel_matrices(name: str, tmp_path: Path) -> None:
-    build, left = MATRICES[name]
+@pytest.mark.parametrize(
+    ("build", "left"),
+    [*APART.values(), *MATRICES.values()],
+    ids=[*(f"apart: {name}" for name in APART), *(f"matrices: {name}" for name in MATRICES)],
+)
+def test_what_is_left(build: Build, left: dict[str, int], tmp_path: Path) -> None:
     model = build()
     source, target = save(model, tmp_path / "model.onnx"), tmp_path / "folded.onnx"
     assert bnfold.fold(source, target, reparameterize=True).ok

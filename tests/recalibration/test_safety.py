@@ -194,6 +194,6 @@ def test_a_signal_ends_with_130(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert errors.strip() == "bnfold: interrupted; nothing was written"
+    assert errors.strip() == "bnfold: interrupted; nothing is left half-written"
     # onnxruntime may note down a session of its own.
     assert not [name for name in os.listdir(work) if "bnfold" in name or "out" in name]

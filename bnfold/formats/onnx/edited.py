@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bnfold.errors import OutputError
 from bnfold.formats.onnx import check
 from bnfold.formats.onnx.counting import BATCH_NORMS, count_nodes
 from bnfold.formats.onnx.model import OnnxModel
@@ -12,9 +13,13 @@ from bnfold.formats.onnx.write import Editor
 from bnfold.planning import Plan
 from bnfold.verification import Arrays
 
+SUFFIX = ".onnx"
+
 
 class OnnxEdited:
     """The outcome of a plan on an ONNX model, in memory as structure only."""
+
+    key_map = None
 
     def __init__(self, model: OnnxModel, plan: Plan) -> None:
         self._model, self._plan = model, plan
@@ -28,9 +33,16 @@ class OnnxEdited:
     def batch_norm_count(self) -> int:
         return count_nodes(self._draft.proto.graph, BATCH_NORMS)
 
-    key_map = None
-
     def write(self, path: Path) -> list[Path]:
+        """Writes the copy.
+
+        Raises:
+            OutputError: where the suffix of ``path`` promises another kind of file.
+        """
+        if path.suffix.lower() not in (SUFFIX, self._model.path.suffix.lower()):
+            raise OutputError(
+                f"{path.name}: an ONNX model is written as {SUFFIX}; name it so with -o"
+            )
         taken = {file.name for file in self._model.store.external_files(self._model.proto)}
         data_name = f"{path.name}.data"
         if data_name in taken and path.name != self._model.path.name:

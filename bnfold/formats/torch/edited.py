@@ -51,10 +51,12 @@ class TorchEdited:
 
     @property
     def node_count(self) -> int:
-        return count_calls(self.program)
+        return count_calls(self._model.program if self.keep_modules else self.program)
 
     @cached_property
     def batch_norm_count(self) -> int:
+        if self.keep_modules:  # they stay as identities
+            return self._model.batch_norm_count
         return TorchModel(self.program, self._model.path).batch_norm_count
 
     def module(self) -> GraphModule:

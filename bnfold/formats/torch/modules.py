@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.fx import GraphModule
 
-from bnfold.errors import VerificationError
+from bnfold.errors import UsageError, VerificationError
 from bnfold.formats.torch.bench import TorchBench, parameters_of
 from bnfold.formats.torch.edited import TorchEdited
 from bnfold.formats.torch.open import open_module
@@ -38,9 +38,12 @@ def fold_module(
         reparameterize: merge parallel linear branches into one.
 
     Raises:
+        UsageError: where the example inputs are no tuple.
         ModelError: where torch.export cannot trace the module.
         VerificationError: where the folded network computes something else.
     """
+    if not isinstance(example_inputs, tuple | list):
+        raise UsageError("give the example inputs as a tuple, one tensor as (x,)")
     model = open_module(module, tuple(example_inputs))
     plan = make_plan(model.graph, reparameterize=reparameterize)
     edited = TorchEdited(model, plan)

@@ -6,6 +6,7 @@ import copy
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain, repeat
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ from bnfold.errors import ModelError
 from bnfold.formats.torch.arguments import mutates
 
 _T = TypeVar("_T")
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+"""What a module is called with: by position, and by keyword."""
 _TRACED = 1e-4  # of the range: the same operators, perhaps in other kernels
 
 
@@ -41,12 +44,12 @@ def trace(
     if any(m.training for m in module.modules()):
         notes.append(f"{name} was in training mode; a copy was put into eval mode")
     module = _copied(module, name).eval()
-    own = _cloned(tuple(args), dict(kwargs or {}))
+    own = _cloned((tuple(args), dict(kwargs or {})))
     try:
-        program = _export(_fresh(module), *_with_batch_of_two(*own), dynamic=True)
+        program = _export(_fresh(module), _with_batch_of_two(own), dynamic=True)
         _check_batches(module, program, own)
     except Exception as error:  # whatever the module or the tracer raises: the axis is not free
-        program = _static(module, *own, name)
+        program = _static(module, own, name)
         why = error if isinstance(error, ModelError) else "torch.export could not make it dynamic"
         notes.append(f"the batch axis is static: {why}")
     try:
@@ -82,17 +85,14 @@ def _fresh(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, shared)
 
 
-def _check_batches(
-    module: nn.Module, program: ExportedProgram, own: tuple[tuple[Any, ...], dict[str, Any]]
-) -> None:
+def _check_batches(module: nn.Module, program: ExportedProgram, own: Inputs) -> None:
     """Raises where the program computes something else for the user's own inputs, or for one sample."""
-    if not computes_the_same(module, program, *own):
-        raise ModelError("its Python code depends on the batch size")
-    try:
-        alone = computes_the_same(module, program, *_first_row(*own))
-    except Exception:  # a guard, or the module's own code: sizes that are refused are not wrong
-        return
-    if not alone:
+    same = computes_the_same(module, program, own)
+    with suppress(
+        Exception
+    ):  # a guard, or the module's own code: sizes that are refused are not wrong
+        same = same and computes_the_same(module, program, _first_row(own))
+    if not same:
         raise ModelError("its Python code depends on the batch size")
 
 
@@ -123,14 +123,12 @@ def quietly(action: Callable[[], _T]) -> _T:
         return action()
 
 
-def _static(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str
-) -> ExportedProgram:
+def _static(module: nn.Module, own: Inputs, name: str) -> ExportedProgram:
     try:
-        program = _export(_fresh(module), args, kwargs, dynamic=False)
+        program = _export(_fresh(module), own, dynamic=False)
     except Exception as error:  # the tracer raises whatever Python code in the model raises
-        raise ModelError(_why_not(module, args, kwargs, name, error)) from None
-    if not computes_the_same(module, program, args, kwargs):
+        raise ModelError(_why_not(module, own, name, error)) from None
+    if not computes_the_same(module, program, own):
         raise ModelError(
             f"what torch.export traced of {name} computes something else than {name} does; a branch "
             "in its code depends on data or on what it did before: rewrite that"
@@ -138,15 +136,12 @@ def _static(
     return program
 
 
-def _why_not(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, error: Exception
-) -> str:
+def _why_not(module: nn.Module, own: Inputs, name: str, error: Exception) -> str:
     try:
-        with torch.no_grad():
-            _fresh(module)(*args, **kwargs)
-    except Exception as own:  # the user's own code may raise anything
+        _outputs(_fresh(module), own)
+    except Exception as failure:  # the user's own code may raise anything
         return (
-            f"{name} does not run on the example inputs ({first_line(own)}); "
+            f"{name} does not run on the example inputs ({first_line(failure)}); "
             "check their shapes, names and types"
         )
     return (
@@ -155,26 +150,24 @@ def _why_not(
     )
 
 
-def computes_the_same(
-    module: nn.Module, program: ExportedProgram, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> bool:
+def computes_the_same(module: nn.Module, program: ExportedProgram, inputs: Inputs) -> bool:
     """Whether both give the same on these inputs.
 
     A tracer follows one way through Python code, and not every condition on it becomes a guard.
     """
-    own = _outputs(_fresh(module), args, kwargs)
-    traced = _outputs(quietly(lambda: program.module()), args, kwargs)
+    own = _outputs(_fresh(module), inputs)
+    traced = _outputs(quietly(lambda: program.module()), inputs)
     return len(own) == len(traced) and all(map(_equal, own, traced))
 
 
-def _outputs(run: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+def _outputs(run: nn.Module, inputs: Inputs) -> list[Any]:
     """The leaves of what ``run`` returns; its buffers are afterwards as before."""
     buffers = [(buffer, buffer.clone()) for buffer in run.buffers()]
     try:
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(0)
-            own_args, own_kwargs = _cloned(args, kwargs)
-            found = pytree.tree_leaves(run(*own_args, **own_kwargs))
+            args, kwargs = _cloned(inputs)
+            found = pytree.tree_leaves(run(*args, **kwargs))
             return [leaf.clone() if isinstance(leaf, torch.Tensor) else leaf for leaf in found]
     finally:
         with torch.no_grad():  # a traced program shares them with its module form
@@ -194,19 +187,18 @@ def _equal(a: Any, b: Any) -> bool:
     return torch.allclose(a, b, rtol=0.0, atol=_TRACED * float(range_of), equal_nan=True)
 
 
-def _export(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, dynamic: bool
-) -> ExportedProgram:
+def _export(module: nn.Module, inputs: Inputs, *, dynamic: bool) -> ExportedProgram:
+    args, kwargs = inputs
     shapes: Any = None
     if dynamic:
-        size = _batch_size((args, kwargs))
+        size = _batch_size(inputs)
         # The first is the batch; torch finds out which others have to be the same.
         free = chain([Dim("batch")], repeat(Dim.AUTO))
 
         def axes(leaf: Any) -> Any:
             return {0: next(free)} if _has_batch(leaf, size) else None
 
-        shapes = _by_name(module, *pytree.tree_map(axes, (args, kwargs)))
+        shapes = _by_name(module, *pytree.tree_map(axes, inputs))
 
     def export() -> ExportedProgram:
         with torch.no_grad():
@@ -244,44 +236,29 @@ def _has_batch(leaf: Any, size: int | None) -> bool:
     return isinstance(leaf, torch.Tensor) and leaf.ndim > 0 and leaf.shape[0] == size
 
 
-def _cloned(
-    args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _changed(own: Inputs, change: Callable[[torch.Tensor], torch.Tensor]) -> Inputs:
+    """The same inputs, each tensor among them replaced."""
+    changed: Inputs = pytree.tree_map_only(torch.Tensor, change, own)
+    return changed
+
+
+def _cloned(own: Inputs) -> Inputs:
     """Tensors of their own: the tracer takes one tensor given twice for one input, and a module
     may write into what it is given."""
-
-    def clone(leaf: Any) -> Any:
-        return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
-
-    cloned: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map(clone, (args, kwargs))
-    return cloned
+    return _changed(own, lambda tensor: tensor.detach().clone())
 
 
-def _first_row(
-    args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _first_row(own: Inputs) -> Inputs:
     """The same inputs, one sample of them."""
-    size = _batch_size((args, kwargs))
-
-    def cut(leaf: Any) -> Any:
-        return leaf[:1] if _has_batch(leaf, size) else leaf
-
-    first: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map(cut, (args, kwargs))
-    return first
+    size = _batch_size(own)
+    return _changed(own, lambda tensor: tensor[:1] if _has_batch(tensor, size) else tensor)
 
 
-def _with_batch_of_two(
-    args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _with_batch_of_two(own: Inputs) -> Inputs:
     """A batch of one would be taken for a constant by the tracer; it is repeated."""
-    if _batch_size((args, kwargs)) != 1:
-        return args, kwargs
-
-    def grow(leaf: Any) -> Any:
-        return torch.cat([leaf, leaf]) if _has_batch(leaf, 1) else leaf
-
-    grown: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map(grow, (args, kwargs))
-    return grown
+    if _batch_size(own) != 1:
+        return own
+    return _changed(own, lambda t: torch.cat([t, t]) if _has_batch(t, 1) else t)
 
 
 def first_line(error: BaseException) -> str:

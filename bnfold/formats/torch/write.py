@@ -53,10 +53,8 @@ class Editor:
 
     def apply(self, plan: Plan) -> ExportedProgram:
         """Makes all edits and returns the new program."""
-        merged = {edit.node: edit for edit in plan.edits if isinstance(edit, MergeBranches)}
-        for edit in plan.edits:  # of several merges into one node, the last has them all in it
-            if not isinstance(edit, MergeBranches) or merged[edit.node] is edit:
-                self.edit(edit)
+        for edit in plan.edits:
+            self.edit(edit)
         return self.draft.finish()
 
     @singledispatchmethod

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from bnfold.errors import ModelError, OutputError, RuntimeUnavailableError
-from bnfold.formats.torch import TorchModel, open_module, open_torch
+from bnfold.errors import ModelError, OutputError, RuntimeUnavailableError, UsageError
+from bnfold.formats.torch import TorchModel, fold_module, open_module, open_torch
 from bnfold.jobs import fold
 from bnfold.planning import Plan, make_plan
 from bnfold.verification import verify
@@ -369,3 +369,9 @@ def test_a_state_dict_holds_all_that_changed(tmp_path: Path) -> None:
     assert result.output is not None and result.output.key_map is not None
     assert result.output.key_map["added"] == ["token"]
     assert "token" in torch.load(tmp_path / "folded.pth")
+
+
+def test_example_inputs_are_a_tuple() -> None:
+    module = written(lambda m, x: m.b(m.c(x)))
+    with pytest.raises(UsageError, match=r"\(x,\)"):
+        fold_module(module, torch.randn(1, 3, 9, 9))  # type: ignore[arg-type]
