@@ -79,17 +79,36 @@ class Sample:
         Where a sample is a whole call, only one can be read at a time.
 
         Raises:
-            DataError: where they cannot be read or do not fit.
+            DataError: where they cannot be read, do not fit, or are not finite.
         """
         specs, whole = row_specs(self.inputs), takes_whole_calls(self.inputs)
         found = named(self.source.read(self.rows[start:stop]), specs, self.name)
         for spec in specs:
             check(spec, found[spec.name], self.name, _WHOLE_CALL if whole else "")
-        feeds = {s.name: np.ascontiguousarray(found[s.name], dtype=s.dtype) for s in specs}
+        with np.errstate(over="ignore"):  # what does not fit the type is refused below
+            feeds = {s.name: np.ascontiguousarray(found[s.name], dtype=s.dtype) for s in specs}
+        for name, array in feeds.items():
+            self._check_finite(name, array, start)
         if not whole:
             return feeds
         assert stop - start == 1
         return {name: array.reshape(array.shape[1:]) for name, array in feeds.items()}
+
+    def _check_finite(self, name: str, array: NDArray[Any], start: int) -> None:
+        """Whatever is compared or measured on NaN agrees with everything.
+
+        Raises:
+            DataError: naming the first sample and the input.
+        """
+        if array.dtype.kind in "biu" or not array.size:
+            return
+        finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        if not finite.all():
+            row = int(self.rows[start + int(np.argmin(finite))])
+            raise DataError(
+                f"sample {row} of {self.name} (counted from 0) holds NaN or infinite values in input "
+                f"{name} as {array.dtype}; remove or repair it"
+            )
 
 
 def choose(count: int, options: SampleOptions) -> Indices:

@@ -63,6 +63,15 @@ class TorchReference(TorchRuns):
     def perturbed(self, feeds: Arrays, draw: int) -> Arrays:
         return self._named(self.runner.outputs(feeds, self.moved(draw)))
 
+    def inner_names(self) -> list[str]:
+        """See `bnfold.proof.divergence.Named`."""
+        nodes = self.runner.program.graph.nodes
+        return [node.name for node in nodes if node.op == "call_function" and is_tensor(node)]
+
+    def values(self, feeds: Arrays, names: Sequence[str], draw: int | None = None) -> Arrays:
+        """Inner values of the main graph, for inputs of the whole."""
+        return self.runner.values(feeds, names, self.moved(draw))
+
     def moved(self, draw: int | None) -> Arrays:
         """The parameters, moved by rounding; none where ``draw`` is None."""
         if draw is None:
@@ -147,7 +156,7 @@ class TorchFold:
         )
 
     def values(self, feeds: Arrays, names: Sequence[str]) -> Arrays:
-        return self.reference.runner.values(feeds, names)
+        return self.reference.values(feeds, names)
 
     def pieces(self, regions: Sequence[Region], names: Mapping[str, str]) -> list[TorchPiece]:
         return [TorchPiece(self, region, names) for region in regions if region.outputs]
@@ -217,7 +226,7 @@ class TorchPiece:
         return PreciseRun(plain, candidate, moved, dtype)
 
 
-def reference_of(model: TorchModel) -> TorchReference:
+def runs_of(model: TorchModel) -> TorchReference:
     """A model whose layers may all move, for comparing it with any other."""
     return TorchReference(model, layers(model.graph))
 
