@@ -15,6 +15,7 @@ from onnx import helper
 from bnfold.formats.onnx.constants import Constants, evaluate, inputs_of
 from bnfold.formats.onnx.scopes import Scope
 from bnfold.formats.onnx.shapes import SIZES, Shapes, Sizes, is_static
+from bnfold.formats.onnx.tensors import tensor_of
 from bnfold.graph import Node, Shape, Value
 
 _RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
@@ -143,9 +144,7 @@ def run_nodes(
     whole.CopyFrom(protos[-1])
     for position, name in enumerate(whole.output):  # the runtime may insist on all of them
         whole.output[position] = name or f"bnfold_unread_{position}"
-    initializers = [
-        onnx.numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in settings.items()
-    ]
+    initializers = [tensor_of(a, name) for name, a in settings.items()]
     graph = helper.make_graph([*protos[:-1], whole], "probe", inputs, outputs, initializers)
     model = helper.make_model(
         graph, opset_imports=like.opset_import, ir_version=max(4, like.ir_version)

@@ -15,6 +15,7 @@ from onnx import TypeProto, defs, shape_inference
 
 from bnfold.formats.onnx.constants import Constants, evaluate, inputs_of
 from bnfold.formats.onnx.scopes import Scope
+from bnfold.formats.onnx.tensors import tensor_of
 from bnfold.graph import Shape
 
 # Tried in turn: sizes for the first axis (the batch) and for any other dynamic axis.
@@ -143,7 +144,7 @@ class Shapes:
                 types[name] = known
             value = self.value(scope, name) if self._may_steer(known) else None
             if value is not None:
-                data[name] = onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
+                data[name] = tensor_of(value, name)
         try:
             schema = defs.get_schema(node.op_type, version or 1, node.domain)
             outputs = shape_inference.infer_node_outputs(

@@ -53,7 +53,7 @@ def reads_unchanged(node: Node, value: Value, amap: AffineMap, walk: Walk) -> bo
     for round in _rounds(walk):
         shapes = _probe_shapes(node, amap, walk, round)
         starts = np.cumsum([0, *map(prod, shapes)])
-        scale, shift = (_spread(a, shapes[node.inputs.index(value)]) for a in _arrays(amap))
+        scale, shift = _spread(amap, shapes[node.inputs.index(value)], node)
         for routing in index_probe(node, shapes, walk.graph.oracle, round):
             for i, source in enumerate(node.inputs):
                 if source is value:
@@ -72,12 +72,16 @@ def _rounds(walk: Walk) -> range:
     return range(walk.graph.oracle.rounds)
 
 
-def _arrays(amap: AffineMap) -> tuple[Array, Array]:
-    return amap.scale, amap.shift
+def _spread(amap: AffineMap, shape: Shape, node: Node) -> tuple[Array, Array]:
+    """Scale and shift of every element of a value of ``shape``, in row-major order.
 
-
-def _spread(array: Array, shape: Shape) -> Array:
-    return np.broadcast_to(array, shape).reshape(-1)
+    Raises:
+        Refused: where the map varies along an axis that has another size there.
+    """
+    if not amap.fits(shape):
+        raise Refused(Reason.AXIS_MISMATCH, node.label)
+    scale, shift = (np.broadcast_to(a, shape).reshape(-1) for a in (amap.scale, amap.shift))
+    return scale, shift
 
 
 def _is_untouched(node: Node, amap: AffineMap) -> bool:
@@ -157,7 +161,7 @@ def _pulled(node: Node, value: Value, amap: AffineMap, walk: Walk, round: int) -
             continue
         source = routing.source.reshape(-1)
         if output is value:
-            s, t = (_spread(a, routing.source.shape) for a in _arrays(amap))
+            s, t = _spread(amap, routing.source.shape, node)
         else:
             s, t = np.ones(source.size), np.zeros(source.size)
         constants = routing.constants.reshape(-1)
@@ -180,12 +184,12 @@ def _pulled(node: Node, value: Value, amap: AffineMap, walk: Walk, round: int) -
 def _pushed(node: Node, value: Value, amap: AffineMap, walk: Walk, round: int) -> list[AffineMap]:
     """Maps on the outputs that follow where the input ``value`` carries ``amap``."""
     shapes = _probe_shapes(node, amap, walk, round)
-    scales, shifts = [], []
-    for source, shape in zip(node.inputs, shapes, strict=True):
-        carried = amap if source is value else AffineMap.identity(len(shape))
-        scales.append(_spread(carried.scale, shape))
-        shifts.append(_spread(carried.shift, shape))
-    scale, shift = np.concatenate([*scales, [1.0]]), np.concatenate([*shifts, [0.0]])
+    carried = [
+        _spread(amap if source is value else AffineMap.identity(len(shape)), shape, node)
+        for source, shape in zip(node.inputs, shapes, strict=True)
+    ]
+    scale = np.concatenate([*(s for s, _ in carried), [1.0]])
+    shift = np.concatenate([*(t for _, t in carried), [0.0]])
     return [  # index -1, a constant of the operator, reads the neutral last entry
         AffineMap(_compressed(scale[r.source], 1.0), _compressed(shift[r.source], 0.0))
         for r in index_probe(node, shapes, walk.graph.oracle, round)
