@@ -11,7 +11,7 @@ import numpy as np
 from bnfold.algebra.affine import AffineMap, Array
 from bnfold.algebra.rounding import float_info
 from bnfold.graph import Movement, Node, Shape, Value
-from bnfold.planning.probe import index_probe
+from bnfold.planning.probe import index_probe, trial_shapes
 from bnfold.planning.reasons import Reason, Refused
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
 def reads_unchanged(node: Node, value: Value, amap: AffineMap, walk: Walk) -> bool:
     """Whether ``node`` reads only such elements of ``value`` as ``amap`` leaves as they are."""
     for round in _rounds(walk):
-        shapes = _probe_shapes(node, amap, walk, round)
+        shapes = trial_shapes(node, walk.graph, round, amap.varies_along)
         starts = np.cumsum([0, *map(prod, shapes)])
         scale, shift = _spread(amap, shapes[node.inputs.index(value)], node)
         for routing in index_probe(node, shapes, walk.graph.oracle, round):
@@ -96,21 +96,6 @@ def _touched(node: Node, rank: int) -> set[int] | None:
     return None if axes is None else {axis % rank for axis in axes}
 
 
-def _probe_shapes(node: Node, amap: AffineMap | None, walk: Walk, round: int) -> list[Shape]:
-    """Input shapes for a probe: axes along which nothing happens shrink to 1."""
-    shapes = []
-    for source in node.inputs:
-        shape = walk.graph.oracle.shape(source, round)
-        if shape is None:
-            raise Refused(Reason.UNKNOWN_SHAPE, source.name)
-        touched = _touched(node, len(shape))
-        if touched is not None:
-            vary = touched | (set() if amap is None else set(amap.varies_along))
-            shape = tuple(n if i in vary else min(n, 1) for i, n in enumerate(shape))
-        shapes.append(shape)
-    return shapes
-
-
 def _check_fill(node: Node, amap: AffineMap) -> None:
     assert isinstance(node.kind, Movement)
     fill = node.kind.fill
@@ -142,7 +127,7 @@ def _is_widening(node: Node, *, reverse: bool = False) -> bool:
 def _check_constants(node: Node, amap: AffineMap, walk: Walk) -> None:
     """What the operator writes by itself (zero padding) must be a fixed point of the map."""
     for round in _rounds(walk):
-        shapes = _probe_shapes(node, None, walk, round)
+        shapes = trial_shapes(node, walk.graph, round)
         for routing in index_probe(node, shapes, walk.graph.oracle, round):
             for constant in np.unique(routing.constants[routing.source < 0]):
                 if (amap.scale * constant + amap.shift != constant).any():
@@ -151,7 +136,7 @@ def _check_constants(node: Node, amap: AffineMap, walk: Walk) -> None:
 
 def _pulled(node: Node, value: Value, amap: AffineMap, walk: Walk, round: int) -> list[AffineMap]:
     """Maps on the inputs that make ``value`` become ``amap(value)`` and leave other outputs alone."""
-    shapes = _probe_shapes(node, amap, walk, round)
+    shapes = trial_shapes(node, walk.graph, round, amap.varies_along, behind=True)
     total = sum(map(prod, shapes))
     scale, shift = np.full(total, np.nan), np.full(total, np.nan)
     for output, routing in zip(
@@ -183,7 +168,7 @@ def _pulled(node: Node, value: Value, amap: AffineMap, walk: Walk, round: int) -
 
 def _pushed(node: Node, value: Value, amap: AffineMap, walk: Walk, round: int) -> list[AffineMap]:
     """Maps on the outputs that follow where the input ``value`` carries ``amap``."""
-    shapes = _probe_shapes(node, amap, walk, round)
+    shapes = trial_shapes(node, walk.graph, round, amap.varies_along)
     carried = [
         _spread(amap if source is value else AffineMap.identity(len(shape)), shape, node)
         for source, shape in zip(node.inputs, shapes, strict=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from bnfold.formats.onnx.file.tensors import tensor_of
-from bnfold.formats.onnx.graph.quiet import quiet_options
+from bnfold.formats.onnx.graph.quiet import small_options
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -167,7 +167,7 @@ class Runtime:
         )
         try:
             return ort.InferenceSession(
-                model.SerializeToString(), quiet_options(), providers=["CPUExecutionProvider"]
+                model.SerializeToString(), small_options(), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's exceptions share no public base class
             raise NotImplementedError(str(error)) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from bnfold.formats.onnx.graph.shapes import Shapes, is_static
 from bnfold.formats.onnx.graph.sizes import Sizes, choose
 from bnfold.graph import Node, Shape, Value
 
-_RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 _IDENTITIES = {"Cast", "Dropout"}  # of floating-point values, in inference: see their readers
 _EXACT_IN_FLOAT32 = 1 << 24
 
@@ -60,11 +58,6 @@ class OnnxOracle:
         if proto.op_type in _IDENTITIES:
             return [np.asarray(arrays[0])]
         shapes = self._assignments[round]
-        if proto.op_type in _RESHAPES:
-            target = shapes.shape(self._scopes[node.scope], proto.output[0])
-            if target is None or prod(target) != arrays[0].size:
-                raise NotImplementedError
-            return [arrays[0].reshape(target)]
         feeds = {v.name: a for v, a in zip(node.inputs, arrays, strict=True)}
         piece = self._piece(node)
         settings = self._settings(node, piece, feeds, shapes)
