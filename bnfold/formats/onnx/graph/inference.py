@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TypeProto, defs, helper, shape_inference
+from onnx import TypeProto, checker, defs, helper, shape_inference
 
 from bnfold.formats.onnx.file.tensors import tensor_of
 from bnfold.graph import Shape
@@ -60,6 +60,8 @@ class Inference:
             )
         except (shape_inference.InferenceError, RuntimeError) as error:
             raise Contradiction(str(error)) from None
+        except checker.ValidationError:  # stricter than the runtimes, about inputs left out
+            return {}
 
 
 def may_steer(known: TypeProto | None) -> bool:

@@ -56,10 +56,7 @@ class Precomputed:
             key: of a name in the file.
         """
         piece, node = piece_of(nodes, key), nodes[-1]
-        first = shape_in(self._types[piece.reads[0]])
-        told = None if first is None else read_off(node, first)
-        if told is not None:
-            self.give(piece.makes[0], told.dtype, told.shape, lambda: told)
+        if self._is_plain(piece, node):
             return True
         types = self._inferred(piece) if len(nodes) == 1 else {}
         sizes = [size_in(types[name]) if name in types else None for name in piece.makes]
@@ -74,6 +71,19 @@ class Precomputed:
             self._await(piece)
         else:
             self._large |= dict.fromkeys(piece.makes, piece)
+        return True
+
+    def _is_plain(self, piece: Piece, node: onnx.NodeProto) -> bool:
+        """A shape, or the same value once more: exporters write many of these."""
+        read, made = piece.reads[0], piece.makes[0]
+        shape = shape_in(self._types[read])
+        told = None if shape is None else read_off(node, shape)
+        if told is not None:
+            self._keep(made, told)
+        elif node.op_type == "Identity" and read in self._loads:
+            self._types[made], self._loads[made] = self._types[read], self._loads[read]
+        else:
+            return False
         return True
 
     def finish(self) -> None:
