@@ -185,7 +185,7 @@ def _source_map(node: Node, walk: Walk) -> AffineMap:
         amap = AffineMap.per_channel(scale, shift, kind.axis, rank)
     else:
         amap = kinds.affine.current_map(node, rank, walk.ledger)
-        kinds.affine.refuse_growth(node, amap, walk)
+        kinds.affine.refuse_growth(node, amap, walk.graph)
         assert isinstance(kind, Affine)
         if kind.constant is not None:
             kinds.affine.check_fixed(kind.constant)

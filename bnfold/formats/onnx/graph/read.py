@@ -60,10 +60,11 @@ class _Reader:
         self.opsets = {o.domain or "": o.version for o in model.opset_import}
         self.scopes = scopes_of(model.graph)
         self.oracle = OnnxOracle(model, self.scopes)
-        self.constants = Constants(self.scopes[0], store, self.opsets, overridable)
+        self.constants = Constants(model, self.scopes, store, overridable)
         self.oracle.constants = self.constants
-        self.constants.note_lengths(self.scopes)
-        find_cuts(self.scopes, self.constants)
+        self.constants.note_lengths()
+        if find_cuts(self.scopes, self.constants):
+            self.constants.settle()  # entries of sequences that are cut from constants
         self.read_names = {(s.index, name) for s in self.scopes for name in _names_read(s)}
         self.values: dict[tuple[int, str], Value] = {}
         self.nodes: list[Node] = []
