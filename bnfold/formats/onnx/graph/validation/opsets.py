@@ -1,0 +1,30 @@
+"""Operator sets: one version for each domain."""
+
+from __future__ import annotations
+
+import onnx
+
+from bnfold.errors import ModelError
+
+_LARGEST = (1 << 31) - 1
+
+
+def validate_opsets(model: onnx.ModelProto) -> None:
+    """The versions by which the file says what its operators mean.
+
+    Raises:
+        ModelError: where one is no version, or two contradict each other.
+    """
+    versions: dict[str, int] = {}
+    for opset in model.opset_import:
+        domain = "" if opset.domain == "ai.onnx" else opset.domain
+        said = f"operator set {opset.domain or 'ai.onnx'!r}"
+        if not 1 <= opset.version <= _LARGEST:
+            raise ModelError(f"{said} is imported at version {opset.version}, which does not exist")
+        if versions.setdefault(domain, opset.version) != opset.version:
+            raise ModelError(
+                f"{said} is imported at versions {versions[domain]} and {opset.version}"
+            )
+    uses_standard = any(node.domain in ("", "ai.onnx") for node in model.graph.node)
+    if uses_standard and "" not in versions:
+        raise ModelError("no version of the standard operator set is imported")
