@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import onnx
 
+from bnfold.errors import ModelError
 from bnfold.formats.onnx.file.tensors import TensorStore
 from bnfold.formats.onnx.graph.constants import Constants
 from bnfold.formats.onnx.graph.operators import NONLINEAR, READERS, SHAPE_READS, NodeView, Reading
 from bnfold.formats.onnx.graph.oracle import OnnxOracle
-from bnfold.formats.onnx.graph.scopes import Scope, bodies_of, captured_names, scopes_of
+from bnfold.formats.onnx.graph.scopes import Scope, bodies_of, captured_names, label, scopes_of
 from bnfold.formats.onnx.graph.sequences import find_cuts
 from bnfold.formats.patterns import ComputedNorms, join_biases, unused
 from bnfold.graph import (
     Average,
     Graph,
+    Linear,
     Monotone,
     Movement,
     Node,
+    Norm,
     Opaque,
     Value,
 )
@@ -75,6 +79,7 @@ class _Reader:
         for scope in self.scopes:
             for output in scope.graph.output:
                 self._value(scope, output.name).is_output = True
+        _check_channels(self.nodes)
         nodes = join_biases(self.nodes, {"MatMul"}, self._rank, lambda node: node.native.proto)
         _COMPUTED_NORMS.mark(nodes)
         return Graph(nodes, self.oracle), self.scopes, self.constants
@@ -164,6 +169,26 @@ class _Reader:
             constant = self.constants.find(scope, name)
             self.values[key] = Value(name, owner.index, constant=constant)
         return self.values[key]
+
+
+def _check_channels(nodes: Iterable[Node]) -> None:
+    """A norm has a statistic for each channel of the layer before it.
+
+    Raises:
+        ModelError: where it has not.
+    """
+    for node in nodes:
+        if not isinstance(node.kind, Norm) or not node.kind.channels:
+            continue
+        layer = node.inputs[0].producer
+        if layer is None or not isinstance(layer.kind, Linear) or layer.kind.out_axis != 1:
+            continue
+        channels, outputs = node.kind.channels, layer.kind.layout.outputs
+        if channels != outputs:
+            raise ModelError(
+                f"the model is damaged: {label(node.native.proto)} has {channels} channels, "
+                f"and {label(layer.native.proto)} before it gives {outputs}"
+            )
 
 
 def _names_read(scope: Scope) -> set[str]:
