@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import onnx
@@ -79,10 +78,35 @@ class _Reader:
         for scope in self.scopes:
             for output in scope.graph.output:
                 self._value(scope, output.name).is_output = True
-        _check_channels(self.nodes)
+        for node in self.nodes:
+            self._check_channels(node)
         nodes = join_biases(self.nodes, {"MatMul"}, self._rank, lambda node: node.native.proto)
         _COMPUTED_NORMS.mark(nodes)
         return Graph(nodes, self.oracle), self.scopes, self.constants
+
+    def _check_channels(self, node: Node) -> None:
+        """A norm has a statistic for each channel of what reaches it.
+
+        Raises:
+            ModelError: where it has not.
+        """
+        if not isinstance(node.kind, Norm) or not node.kind.channels:
+            return
+        channels, given = node.kind.channels, self._channels(node.inputs[0])
+        if given not in (channels, None):
+            raise ModelError(
+                f"the model is damaged: {label(node.native.proto)} has {channels} channels, "
+                f"and {given} reach it"
+            )
+
+    def _channels(self, value: Value) -> int | None:
+        """The size of axis 1 of a value, None where it is unknown or depends on the input."""
+        layer = value.producer
+        if layer is not None and isinstance(layer.kind, Linear) and layer.kind.out_axis == 1:
+            return layer.kind.layout.outputs
+        shapes = [self.oracle.shape(value, round) for round in range(self.oracle.rounds)]
+        sizes = {shape[1] if shape and len(shape) > 1 else None for shape in shapes}
+        return sizes.pop() if len(sizes) == 1 else None
 
     def _rank(self, value: Value) -> int | None:
         shape = self.oracle.shape_of(self.scopes[value.scope], value.name)
@@ -169,26 +193,6 @@ class _Reader:
             constant = self.constants.find(scope, name)
             self.values[key] = Value(name, owner.index, constant=constant)
         return self.values[key]
-
-
-def _check_channels(nodes: Iterable[Node]) -> None:
-    """A norm has a statistic for each channel of the layer before it.
-
-    Raises:
-        ModelError: where it has not.
-    """
-    for node in nodes:
-        if not isinstance(node.kind, Norm) or not node.kind.channels:
-            continue
-        layer = node.inputs[0].producer
-        if layer is None or not isinstance(layer.kind, Linear) or layer.kind.out_axis != 1:
-            continue
-        channels, outputs = node.kind.channels, layer.kind.layout.outputs
-        if channels != outputs:
-            raise ModelError(
-                f"the model is damaged: {label(node.native.proto)} has {channels} channels, "
-                f"and {label(layer.native.proto)} before it gives {outputs}"
-            )
 
 
 def _names_read(scope: Scope) -> set[str]:
