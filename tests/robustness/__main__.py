@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from robustness.cases import run_onnx_case
+from robustness.judge import runs
 from robustness.worker import Worker
 
 
@@ -22,6 +23,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kind", choices=("onnx", "other"), default="onnx")
     parser.add_argument("--keep", type=Path, help="a folder for the files of failed cases")
+    parser.add_argument(
+        "--refusals", action="store_true", help="print what is refused although onnxruntime runs it"
+    )
     given = parser.parse_args()
     run_case = run_onnx_case
     if given.kind == "other":
@@ -32,6 +36,8 @@ def main() -> int:
             place = Path(scratch) / "case"
             verdict = run_case(number, given.seed, place, worker)
             codes[str(verdict.code)] += 1
+            if given.refusals and verdict.code == 2 and runs(place / "model.onnx"):
+                print(number, *verdict.arguments, "| refused:", verdict.err.strip(), flush=True)
             if verdict.faults:
                 failed += 1
                 print(number, *verdict.arguments, "|", *verdict.faults, flush=True)

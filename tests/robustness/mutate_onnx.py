@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -97,12 +98,12 @@ def _other_version(model: onnx.ModelProto, rng: random.Random) -> None:
 
 
 def _other_statistic(model: onnx.ModelProto, rng: random.Random) -> None:
-    """Numbers, not structure: the first float of a tensor."""
+    """Numbers, not structure: the a float of a tensor."""
     for tensor in rng.sample(list(model.graph.initializer), min(2, len(model.graph.initializer))):
         if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.raw_data) >= 4:
-            array = onnx.numpy_helper.to_array(tensor).copy()
-            array.reshape(-1)[rng.randrange(array.size)] = rng.choice(_FLOATS)
-            tensor.raw_data = array.tobytes()
+            at = 4 * rng.randrange(len(tensor.raw_data) // 4)
+            number = struct.pack("<f", rng.choice(_FLOATS))
+            tensor.raw_data = tensor.raw_data[:at] + number + tensor.raw_data[at + 4 :]
 
 
 def _go_outside(model: onnx.ModelProto, rng: random.Random) -> None:
