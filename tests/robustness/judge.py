@@ -106,7 +106,9 @@ def _agree(a: np.ndarray, b: np.ndarray) -> bool:
     if not finite.any():
         return True
     scale = np.abs(a[finite]).max()
-    return bool(np.abs(np.where(finite, a, 0) - np.where(finite, b, 0)).max() <= 1e-3 * scale + 1e-30)
+    return bool(
+        np.abs(np.where(finite, a, 0) - np.where(finite, b, 0)).max() <= 1e-3 * scale + 1e-30
+    )
 
 
 def session(path: Path) -> ort.InferenceSession:
@@ -124,11 +126,15 @@ def generated(before: ort.InferenceSession) -> dict[str, np.ndarray] | None:
     for spec in before.get_inputs():
         dtype = {"tensor(float)": "f4", "tensor(double)": "f8", "tensor(float16)": "f2",
                  "tensor(int64)": "i8", "tensor(int32)": "i4", "tensor(bool)": "?"}.get(spec.type)  # fmt: skip
-        shape = [n if isinstance(n, int) else (2 if i == 0 else 64) for i, n in enumerate(spec.shape)]
+        shape = [
+            n if isinstance(n, int) else (2 if i == 0 else 64) for i, n in enumerate(spec.shape)
+        ]
         if dtype is None or any(n < 0 for n in shape) or np.prod(shape, dtype=float) > 1e6:
             return None
         numbers = rng.standard_normal(shape)
-        feeds[spec.name] = (numbers > 0).astype(dtype) if dtype[0] in "i?" else numbers.astype(dtype)
+        feeds[spec.name] = (
+            (numbers > 0).astype(dtype) if dtype[0] in "i?" else numbers.astype(dtype)
+        )
     return feeds
 
 

@@ -13,7 +13,16 @@ from google.protobuf.message import Message
 
 _INTEGERS = (0, 1, -1, 2, 3, 7, 99, 1 << 20, (1 << 31) - 1, -(1 << 31), 1 << 40, (1 << 63) - 1)
 _FLOATS = (0.0, -1.0, 1.0, 1e-45, 1e38, float("nan"), float("inf"), -float("inf"))
-_TEXTS = ("", "\x1b[31mred\x1b[0m", "a\nb", "::error::no", "../../etc/passwd", "x" * 300, "é\u202e", "\0")
+_TEXTS = (
+    "",
+    "\x1b[31mred\x1b[0m",
+    "a\nb",
+    "::error::no",
+    "../../etc/passwd",
+    "x" * 300,
+    "é\u202e",
+    "\0",
+)
 _OPERATORS = (
     "Relu Conv BatchNormalization Add Mul Transpose Reshape Concat Gemm MatMul Split Identity Shape "
     "Constant MaxPool AveragePool Flatten If Loop Resize Pad Cast Slice Gather Sum Dropout"
@@ -112,7 +121,17 @@ def _go_outside(model: onnx.ModelProto, rng: random.Random) -> None:
         return
     tensor = rng.choice(model.graph.initializer)
     tensor.data_location = onnx.TensorProto.EXTERNAL
-    places = ("m.onnx.data", "model.onnx", ".", "", "../x", "/etc/passwd", "\0", "missing", "a" * 5000)
+    places = (
+        "m.onnx.data",
+        "model.onnx",
+        ".",
+        "",
+        "../x",
+        "/etc/passwd",
+        "\0",
+        "missing",
+        "a" * 5000,
+    )
     numbers = ("0", "-1", "abc", "1e3", "4096", "", "9" * 30, " 4", "\u0664")
     choices = {"location": places, "offset": numbers, "length": numbers}
     for key, values in choices.items():

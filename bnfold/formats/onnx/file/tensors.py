@@ -41,6 +41,8 @@ class TensorStore:
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             return None
         entries = _entries(tensor)
+        offset = _number(tensor, entries.get("offset", "0"))
+        length = _number(tensor, entries.get("length", "0")) or bytes_due(tensor)
         location = entries.get("location", "")
         file = self.path if location == EMBEDDED else self._external(location)
         try:
@@ -51,8 +53,6 @@ class TensorStore:
             ) from None
         if not file.is_file():
             raise ModelError(f"the external data file {location!r} is no file; export it again")
-        offset = _number(tensor, entries.get("offset", "0"))
-        length = _number(tensor, entries.get("length", "0")) or bytes_due(tensor)
         if offset + length > size:
             raise ModelError(
                 f"the external data file {location!r} is too short for tensor {tensor.name!r}; "

@@ -9,6 +9,7 @@ Wire format: https://protobuf.dev/programming-guides/encoding (varint tags, leng
 from __future__ import annotations
 
 import mmap
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ import onnx
 
 from bnfold.errors import ModelError
 
-EMBEDDED = "*embedded*"  # the location of a payload that lies in the model file itself
+# The location of a payload that lies in the model file itself: a word that no file can know.
+EMBEDDED = f"*embedded {secrets.token_hex(16)}*"
 LARGE = 4096
 
 _MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7, 5, 9
