@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from robustness.cases import run_onnx_case
 from robustness.judge import runs
+from robustness.other import run_other_case
 from robustness.worker import Worker
 
 
@@ -27,9 +28,7 @@ def main() -> int:
         "--refusals", action="store_true", help="print what is refused although onnxruntime runs it"
     )
     given = parser.parse_args()
-    run_case = run_onnx_case
-    if given.kind == "other":
-        from robustness.other import run_other_case as run_case
+    run_case = run_onnx_case if given.kind == "onnx" else run_other_case
     worker, codes, failed = Worker(), Counter[str](), 0
     with tempfile.TemporaryDirectory() as scratch:
         for number in range(given.first, given.first + given.cases):

@@ -43,7 +43,7 @@ class Verdict:
 def run_onnx_case(number: int, seed: int, place: Path, worker: Worker) -> Verdict:
     """Damages a model, runs a command on it in the folder ``place``, and judges."""
     rng = random.Random(f"{seed}:{number}")
-    _empty(place)
+    empty(place)
     whole = onnx_seed(rng)
     (place / "whole.onnx").write_bytes(whole.SerializeToString())
     source = place / "model.onnx"
@@ -65,6 +65,7 @@ def judged(number: int, arguments: tuple[str, ...], source: Path, worker: Worker
     return Verdict(number, arguments, code, (*found, *(f"left {name}" for name in new)), err)
 
 
-def _empty(place: Path) -> None:
+def empty(place: Path) -> None:
+    """A folder with nothing in it but an empty one for outputs."""
     shutil.rmtree(place, ignore_errors=True)
     (place / "out").mkdir(parents=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -28,7 +29,7 @@ def sample_for(model: onnx.ModelProto, path: Path) -> None:
     """Data that fits the inputs of the model as it was before the damage."""
     rng = np.random.default_rng(0)
     given = {tensor.name for tensor in model.graph.initializer}
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for value in model.graph.input:
         if value.name in given:
             continue

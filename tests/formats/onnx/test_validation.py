@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import bnfold
 from bnfold.errors import ModelError
+from bnfold.formats.onnx import OnnxModel
 from situations.build import Net
 from situations.command import Command, files_in, is_one_sentence
 
@@ -44,7 +45,7 @@ SENTENCES = {
     "perm_short": "perm size: 2 does not match input rank: 4",
     "nonutf8_name": "b'co\\xffv', is no UTF-8 text",
     "conv_weight_rank1": "'Conv' 'conv' has a weight of shape (108,), without spatial axes",
-    "var_len3": "'BatchNormalization' 'bn' has a variance of 3 values beside 4 channels",
+    "var_len3": "'BatchNormalization' 'bn' has a variance of shape [3] beside others of [4]",
 }
 LEGAL = {"json_nan", "affine_perm"}
 
@@ -91,13 +92,14 @@ def model() -> onnx.ModelProto:
 
 
 def initializer(proto: onnx.ModelProto, name: str) -> onnx.TensorProto:
-    return next(t for t in proto.graph.initializer if t.name == name)
+    found: onnx.TensorProto = next(t for t in proto.graph.initializer if t.name == name)
+    return found
 
 
-def opened(proto: onnx.ModelProto, place: Path) -> bnfold.fold:  # type: ignore[valid-type]
+def opened(proto: onnx.ModelProto, place: Path) -> OnnxModel:
     path = place / "model.onnx"
     path.write_bytes(proto.SerializeToString())
-    return bnfold.load(path)
+    return OnnxModel(path)
 
 
 Change = Callable[[onnx.ModelProto], object]
