@@ -37,7 +37,6 @@ def _commands(name: str) -> list[tuple[str, ...]]:
             ("inspect", name, "--format", "json"),
             ("fold", name, "-o", "out/out" + end),
         ]
-    source = "images" if name.endswith(".png") else name
     if name.endswith(".png"):
         return [("inspect", "model.onnx", "--data", name)]
     return [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,16 +13,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from bnfold.errors import ModelError
+from bnfold.formats.onnx.file.sizes import PACKED, check_dimensions, check_elements, place_of
 from bnfold.formats.onnx.file.wire import EMBEDDED
-
-_TYPES = frozenset(onnx.TensorProto.DataType.values()) - {onnx.TensorProto.UNDEFINED}
-_PACKED = {  # bits of one element, where several share a byte
-    onnx.TensorProto.DataType.Value(name): bits
-    for name, bits in (("INT4", 4), ("UINT4", 4), ("FLOAT4E2M1", 4), ("INT2", 2), ("UINT2", 2))
-    if name in onnx.TensorProto.DataType.keys()  # noqa: SIM118
-}
-_COMPLEX = (onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128)
-_MOST_ELEMENTS = 1 << 60
 
 
 class TensorStore:
@@ -40,10 +31,7 @@ class TensorStore:
         """
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             return None
-        entries = _entries(tensor)
-        offset = _number(tensor, entries.get("offset", "0"))
-        length = _number(tensor, entries.get("length", "0")) or bytes_due(tensor)
-        location = entries.get("location", "")
+        location, offset, length = place_of(tensor)
         file = self.path if location == EMBEDDED else self._external(location)
         try:
             size = file.stat().st_size
@@ -61,29 +49,14 @@ class TensorStore:
         return file, offset, length
 
     def check(self, tensor: onnx.TensorProto) -> None:
-        """That a tensor has the elements that its dimensions say.
+        """That a tensor has the elements that its dimensions say, wherever they lie.
 
         Raises:
             ModelError: where it has not, is of no known type, or lies where nothing is read.
         """
-        name, dims = tensor.name, list(tensor.dims)
-        if tensor.data_type not in _TYPES:
-            raise ModelError(f"tensor {name!r} has the unknown data type {tensor.data_type}")
-        if any(n < 0 for n in dims):
-            raise ModelError(f"tensor {name!r} has negative dimensions, {dims}")
-        if math.prod(n or 1 for n in dims) > _MOST_ELEMENTS:
-            raise ModelError(f"tensor {name!r} has more elements than there can be, {dims}")
+        check_dimensions(tensor)
         place = self.place(tensor)
-        due = bytes_due(tensor)
-        if place is None and not tensor.HasField("raw_data"):
-            found, due, unit = _entries_inside(tensor), _entries_due(tensor), "numbers"
-        else:
-            found, unit = place[2] if place else len(tensor.raw_data), "bytes"
-        if found != due:
-            raise ModelError(
-                f"tensor {name!r} of dimensions {dims} holds {found} {unit} where {due} are due; "
-                "the file is damaged, export it again"
-            )
+        check_elements(tensor, None if place is None else place[2])
 
     def load(self, tensor: onnx.TensorProto) -> NDArray[Any]:
         """The elements, mapped from the file where they lie outside the skeleton."""
@@ -91,7 +64,7 @@ class TensorStore:
         if place is None:
             return np.asarray(numpy_helper.to_array(tensor))
         file, offset, length = place
-        if tensor.data_type in _PACKED:
+        if tensor.data_type in PACKED:
             return _unpacked(tensor, file, offset, length)
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
         shape = tuple(tensor.dims)
@@ -129,45 +102,6 @@ class TensorStore:
         if not any(file.resolve().is_relative_to(home) for home in homes):
             raise refusal
         return file
-
-
-def bytes_due(tensor: onnx.TensorProto) -> int:
-    """How many bytes the elements of a tensor take."""
-    elements: int = math.prod(tensor.dims)
-    if tensor.data_type in _PACKED:
-        return -(-elements * _PACKED[tensor.data_type] // 8)
-    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
-    return elements * int(dtype.itemsize)
-
-
-def _entries_due(tensor: onnx.TensorProto) -> int:
-    """How many entries the field for a tensor's type has, where it has no raw bytes."""
-    elements: int = math.prod(tensor.dims)
-    if tensor.data_type in _PACKED:
-        return bytes_due(tensor)
-    return elements * 2 if tensor.data_type in _COMPLEX else elements
-
-
-def _entries_inside(tensor: onnx.TensorProto) -> int:
-    field = onnx.helper.tensor_dtype_to_field(tensor.data_type)
-    return len(getattr(tensor, field))
-
-
-def _entries(tensor: onnx.TensorProto) -> dict[str, str]:
-    """Where external data lies, in the file's own words."""
-    found: dict[str, str] = {}
-    for entry in tensor.external_data:
-        if found.setdefault(entry.key, entry.value) != entry.value:
-            raise ModelError(f"tensor {tensor.name!r} says twice where its data lies")
-    return found
-
-
-def _number(tensor: onnx.TensorProto, text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise ModelError(
-            f"the external data of tensor {tensor.name!r} lies at {text!r}, which is no number"
-        )
-    return int(text)
 
 
 def _unpacked(tensor: onnx.TensorProto, file: Path, offset: int, length: int) -> NDArray[Any]:
