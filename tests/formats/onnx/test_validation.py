@@ -171,6 +171,11 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "numbers": (_numbers, "holds 3 numbers where 4 are due"),
     "opset 0": (lambda m: setattr(m.opset_import[0], "version", 0), "version 0, which does not"),
     "opset huge": (lambda m: setattr(m.opset_import[0], "version", 1 << 40), "does not exist"),
+    "IR huge": (lambda m: setattr(m, "ir_version", 1 << 40), "its format is of version"),
+    "own opset huge": (
+        lambda m: m.opset_import.append(helper.make_opsetid("own", 1 << 40)),
+        "does not exist",
+    ),
     "two opsets": (
         lambda m: m.opset_import.append(helper.make_opsetid("ai.onnx", 9)),
         "is imported at versions 17 and 9",

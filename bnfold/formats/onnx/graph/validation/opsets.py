@@ -1,4 +1,4 @@
-"""Operator sets: one version for each domain."""
+"""Versions: that of the file format, and one of each operator set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import onnx
 
 from bnfold.errors import ModelError
 
-_LARGEST = (1 << 31) - 1
+_LARGEST = (1 << 31) - 1  # what the libraries count with
 
 
 def validate_opsets(model: onnx.ModelProto) -> None:
@@ -15,11 +15,13 @@ def validate_opsets(model: onnx.ModelProto) -> None:
     Raises:
         ModelError: where one is no version, or two contradict each other.
     """
+    if model.ir_version > _LARGEST:
+        raise ModelError(f"its format is of version {model.ir_version}, which does not exist")
     versions: dict[str, int] = {}
     for opset in model.opset_import:
         domain = "" if opset.domain == "ai.onnx" else opset.domain
         said = f"operator set {opset.domain or 'ai.onnx'!r}"
-        if not domain and not 1 <= opset.version <= _LARGEST:
+        if not (-_LARGEST if domain else 1) <= opset.version <= _LARGEST:
             raise ModelError(f"{said} is imported at version {opset.version}, which does not exist")
         if versions.setdefault(domain, opset.version) != opset.version:
             raise ModelError(
