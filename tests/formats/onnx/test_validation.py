@@ -184,6 +184,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
         lambda m: setattr(m.opset_import[0], "domain", "custom"),
         "no version of the standard operator set",
     ),
+    "type of a value": (
+        lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 99),
+        "value 'x' has the unknown data type 99",
+    ),
     "strides": (
         lambda m: m.graph.node[0].attribute.append(helper.make_attribute("strides", [1])),
         "has 1 strides where 2 are due",

@@ -9,7 +9,7 @@ import onnx
 
 from bnfold.errors import ModelError
 
-_TYPES = frozenset(onnx.TensorProto.DataType.values()) - {onnx.TensorProto.UNDEFINED}
+DATA_TYPES = frozenset(onnx.TensorProto.DataType.values()) - {onnx.TensorProto.UNDEFINED}
 PACKED = {  # bits of one element, where several share a byte
     onnx.TensorProto.DataType.Value(name): bits
     for name, bits in (("INT4", 4), ("UINT4", 4), ("FLOAT4E2M1", 4), ("INT2", 2), ("UINT2", 2))
@@ -26,7 +26,7 @@ def check_dimensions(tensor: onnx.TensorProto) -> None:
         ModelError: where they are not.
     """
     name, dims = tensor.name, list(tensor.dims)
-    if tensor.data_type not in _TYPES:
+    if tensor.data_type not in DATA_TYPES:
         raise ModelError(f"tensor {name!r} has the unknown data type {tensor.data_type}")
     if any(n < 0 for n in dims):
         raise ModelError(f"tensor {name!r} has negative dimensions, {dims}")

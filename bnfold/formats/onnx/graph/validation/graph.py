@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import onnx
 
+from bnfold.errors import ModelError
+from bnfold.formats.onnx.file.sizes import DATA_TYPES
 from bnfold.formats.onnx.graph.scopes import bodies_of
 from bnfold.formats.onnx.graph.validation.names import validate_names
 from bnfold.formats.onnx.graph.validation.nodes import validate_node
@@ -19,10 +21,20 @@ def validate_graph(model: onnx.ModelProto) -> None:
         ModelError: with the name or node that is wrong.
     """
     validate_names(model.graph)
+    _check_types(model.graph)
     put_in_order(model.graph)
     version = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
     for node in _nodes(model.graph):
         validate_node(node, version)
+        for body in bodies_of(node):
+            _check_types(body)
+
+
+def _check_types(graph: onnx.GraphProto) -> None:
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        code = value.type.tensor_type.elem_type
+        if code not in DATA_TYPES and code != onnx.TensorProto.UNDEFINED:
+            raise ModelError(f"value {value.name!r} has the unknown data type {code}")
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
