@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import onnx
+from google.protobuf.message import DecodeError
 
 from bnfold.errors import ModelError
 
@@ -50,9 +51,7 @@ def read_skeleton(path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from None
     except _Damaged as error:
         raise ModelError(f"{path} is no intact ONNX model ({error}); export it again") from None
-    except Exception as error:
-        if type(error).__name__ != "DecodeError":
-            raise
+    except DecodeError:
         raise ModelError(f"{path} is no intact ONNX model; export it again") from None
     if not model.HasField("graph") or not model.opset_import:
         raise ModelError(f"{path} is no ONNX model: it holds no graph with an operator set")

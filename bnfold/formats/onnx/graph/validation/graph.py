@@ -32,9 +32,18 @@ def validate_graph(model: onnx.ModelProto) -> None:
 
 def _check_types(graph: onnx.GraphProto) -> None:
     for value in (*graph.input, *graph.output, *graph.value_info):
-        code = value.type.tensor_type.elem_type
-        if code not in DATA_TYPES and code != onnx.TensorProto.UNDEFINED:
-            raise ModelError(f"value {value.name!r} has the unknown data type {code}")
+        for code in _codes(value.type):
+            if code not in DATA_TYPES and code != onnx.TensorProto.UNDEFINED:
+                raise ModelError(f"value {value.name!r} has the unknown data type {code}")
+
+
+def _codes(declared: onnx.TypeProto) -> Iterator[int]:
+    """The element types in a type, which may be one of sequences."""
+    yield declared.tensor_type.elem_type
+    yield declared.sparse_tensor_type.elem_type
+    for name in ("sequence_type", "optional_type"):
+        if declared.HasField(name):
+            yield from _codes(getattr(declared, name).elem_type)
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

@@ -11,6 +11,7 @@ import onnx
 from onnx import defs
 
 from bnfold.errors import ModelError
+from bnfold.formats.onnx.file.sizes import DATA_TYPES
 from bnfold.formats.onnx.graph.scopes import label
 
 
@@ -96,8 +97,14 @@ def _are_steps(attribute: onnx.AttributeProto) -> bool:
     return all(step > 0 for step in attribute.ints)
 
 
+def _is_type(attribute: onnx.AttributeProto) -> bool:
+    """The first operator sets spelled it out."""
+    return attribute.type == onnx.AttributeProto.STRING or attribute.i in DATA_TYPES
+
+
 _SETTINGS: dict[tuple[str, str], Callable[[onnx.AttributeProto], bool]] = {
     ("Transpose", "perm"): _is_permutation,
+    ("Cast", "to"): _is_type,
     **{(op, "group"): _is_count for op in ("Conv", "ConvTranspose")},
     **{
         (op, name): _are_steps
