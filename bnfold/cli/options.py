@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
@@ -129,12 +129,47 @@ class SampleFlags:
 
 
 @dataclass(frozen=True)
+class MaskFlags:
+    """Which frames of a padded sample count."""
+
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="An array of --data (attention_mask, say): frames where it is 0 do not count; "
+            "may be repeated, for layers at another rate.",
+            rich_help_panel=_SAMPLE,
+        ),
+    ] = None
+    padding: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="The opposite: frames where it is not 0 do not count.",
+            rich_help_panel=_SAMPLE,
+        ),
+    ] = None
+
+    def on(self, sampling: SampleOptions) -> SampleOptions:
+        """``sampling`` with these masks."""
+        return replace(sampling, mask=tuple(self.mask or ()), padding=tuple(self.padding or ()))
+
+
+@dataclass(frozen=True)
 class ModelFlags:
     """How a MODEL argument is opened."""
 
     weights: Annotated[
         Path | None,
         typer.Option(help="A checkpoint for the module of a factory.", rich_help_panel=_TORCH),
+    ] = None
+    weights_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Which network of a checkpoint, where it holds several (model, model_ema).",
+            rich_help_panel=_TORCH,
+        ),
     ] = None
     input: Annotated[
         list[str] | None,
@@ -172,6 +207,7 @@ class ModelFlags:
             model,
             freeze_initializers=self.freeze_initializers,
             weights=self.weights,
+            weights_key=self.weights_key,
             inputs=tuple(self.input or ()),
             data=data,
             sampling=sampling,

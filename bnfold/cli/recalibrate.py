@@ -14,6 +14,7 @@ from bnfold.cli.groups import grouped
 from bnfold.cli.options import (
     DATA_KINDS,
     ForceOption,
+    MaskFlags,
     ModelArgument,
     ModelFlags,
     OutputFlags,
@@ -173,6 +174,7 @@ def recalibrate(
     how: MethodFlags,
     score: EvaluationFlags,
     sample: SampleFlags,
+    masks: MaskFlags,
     source: ModelFlags,
     runtime: RuntimeFlags,
     shown: OutputFlags,
@@ -184,7 +186,7 @@ def recalibrate(
     from bnfold.jobs.recalibration_result import DEFAULT_SAMPLES
 
     check_page(shown.report)
-    sampling = sample.options(DEFAULT_SAMPLES)
+    sampling = masks.on(sample.options(DEFAULT_SAMPLES))
     options = how.options(max_drop=score.max_drop, runtime=runtime.options(), force=force)
     evaluate = score.function()
     opened = source.open(model, data, sampling)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bnfold.data import SampleOptions
+from bnfold.data import Data, SampleOptions
 from bnfold.errors import RuntimeUnavailableError, UsageError
 from bnfold.files import file_sha256
 from bnfold.formats import Edited, Model
@@ -88,7 +88,7 @@ def fold(
     model: Model,
     target: Path | None,
     *,
-    data: str | Path | None = None,
+    data: Data | None = None,
     sampling: SampleOptions | None = None,
     verified: bool = True,
     strict: bool = False,
@@ -160,7 +160,7 @@ class _Outcome:
 
 
 def _inputs(
-    model: Model, data: str | Path | None, sampling: SampleOptions | None
+    model: Model, data: Data | None, sampling: SampleOptions | None
 ) -> tuple[Sequence[Arrays], str]:
     try:
         return comparison_inputs(model, data, sampling)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from bnfold.data import InputSpec, SampleOptions
+from bnfold.data import Data, InputSpec, SampleOptions
 from bnfold.errors import UsageError
 from bnfold.formats import Model
 from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, comparison_inputs, scratch_folder
@@ -40,7 +39,7 @@ def verify(
     reference: Model,
     candidate: Model,
     *,
-    data: str | Path | None = None,
+    data: Data | None = None,
     sampling: SampleOptions | None = None,
 ) -> VerifyResult:
     """Compares two models on the same inputs, the reference's own rounding as the yardstick.

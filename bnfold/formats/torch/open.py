@@ -7,34 +7,35 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.export import ExportedProgram
 
-from bnfold.data import InputSpec
+from bnfold.data import InputSpec, Sample
 from bnfold.errors import ModelError, UsageError
 from bnfold.formats.torch.checkpoint import TorchCheckpoint
 from bnfold.formats.torch.factory import build, is_factory
-from bnfold.formats.torch.inputs import bind, from_arrays, parse_inputs, wanted_inputs
+from bnfold.formats.torch.inputs import ExampleInputs, bind, from_sample, parse_inputs
 from bnfold.formats.torch.model import TorchModel
 from bnfold.formats.torch.source import Source, source_of
 from bnfold.formats.torch.state import (
-    find_tensors,
-    left_out,
+    chosen,
     load_into,
     load_object,
+    networks_in,
+    networks_of,
     read_tensors,
 )
 from bnfold.formats.torch.trace import first_line, quietly, trace
 
-# Reads a few samples of data for inputs of these names.
-Examples = Callable[[Sequence[InputSpec]], Mapping[str, NDArray[Any]]]
+# The first samples of some data for inputs of these names; for all that it holds, without names.
+Examples = Callable[[Sequence[InputSpec]], Sample]
 
 
 def open_torch(
     source: str | Path,
     *,
     weights: Path | None = None,
+    weights_key: str | None = None,
     inputs: Sequence[str] = (),
     examples: Examples | None = None,
     allow_pickle: bool = False,
@@ -44,6 +45,7 @@ def open_torch(
     Args:
         source: a file, or ``package.module:factory``, or ``path/to/file.py:factory``.
         weights: a checkpoint for the module of a factory.
+        weights_key: which network of a checkpoint, where it holds several.
         inputs: shapes of example inputs, for sources that have to be traced.
         examples: gives example inputs themselves, where ``inputs`` has none.
         allow_pickle: load files that hold Python objects, which runs code from them.
@@ -55,19 +57,22 @@ def open_torch(
     if is_factory(str(source)):
         module = build(str(source))
         if weights is not None:
-            load_into(module, read_tensors(weights, allow_pickle=allow_pickle), weights)
+            found = networks_in(weights, allow_pickle=allow_pickle)
+            load_into(module, chosen(found, weights_key, weights, module), weights)
         return _traced(module, Path(str(source)), weights, inputs, examples)
     path = Path(source)
     if weights is not None:
         raise UsageError(f"--weights goes with a factory, and {path} is a file of its own")
     kind = source_of(path)
+    if weights_key is not None and kind is not Source.CHECKPOINT:
+        raise UsageError(f"--weights-key is for checkpoints, and {path} is {kind.value}")
     if kind is Source.PROGRAM:
         return TorchModel(_program(path), path, file=path)
     if kind is Source.TORCHSCRIPT:
         return _converted(path, inputs, examples)
     if kind is Source.SAFETENSORS:
         return TorchCheckpoint(read_tensors(path), path)
-    return _checkpoint(path, inputs, examples, allow_pickle)
+    return _checkpoint(path, weights_key, inputs, examples, allow_pickle)
 
 
 def open_module(
@@ -94,14 +99,17 @@ def _traced(
     inputs: Sequence[str],
     examples: Examples | None,
 ) -> TorchModel:
-    args, kwargs = bind(module, *_example_inputs(module, path, inputs, examples))
-    return open_module(module, args, kwargs, path=path, file=file)
+    found = _example_inputs(module, path, inputs, examples)
+    args, kwargs = bind(module, found.positional, found.named)
+    model = open_module(module, args, kwargs, path=path, file=file)
+    model.notes += found.notes
+    return model
 
 
 def _example_inputs(
     module: nn.Module, path: Path, inputs: Sequence[str], examples: Examples | None
-) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
-    """Positional and named tensors to trace ``module`` on."""
+) -> ExampleInputs:
+    """What to trace ``module`` on."""
     if inputs:
         return parse_inputs(inputs)
     if examples is None:
@@ -109,8 +117,7 @@ def _example_inputs(
             f"{path} has to be traced and needs an example of its input: "
             "add --input 1x3x224x224, or --data"
         )
-    # By position, as most callers of the written program will give them.
-    return from_arrays(examples(wanted_inputs(module)), module), {}
+    return from_sample(examples, module)
 
 
 def _program(path: Path) -> ExportedProgram:
@@ -130,8 +137,8 @@ def _converted(path: Path, inputs: Sequence[str], examples: Examples | None) -> 
         script = quietly(lambda: load(str(path), map_location="cpu")).eval()
     except Exception as error:  # the loader raises whatever a damaged archive makes it raise
         raise ModelError(f"{path} is a damaged TorchScript archive ({first_line(error)})") from None
-    positional, named = _example_inputs(script, path, inputs, examples)
-    args = (*positional, *named.values())
+    found = _example_inputs(script, path, inputs, examples)
+    args = (*found.positional, *found.named.values())
     note = "TorchScript was converted to an exported program; its sizes are static"
     try:
         from torch._export.converter import TS2EPConverter
@@ -147,16 +154,24 @@ def _converted(path: Path, inputs: Sequence[str], examples: Examples | None) -> 
 
 
 def _checkpoint(
-    path: Path, inputs: Sequence[str], examples: Examples | None, allow_pickle: bool
+    path: Path,
+    weights_key: str | None,
+    inputs: Sequence[str],
+    examples: Examples | None,
+    allow_pickle: bool,
 ) -> TorchModel | TorchCheckpoint:
     found = load_object(path, allow_pickle=allow_pickle)
-    module = _module_in(found)
+    module = _module_in(found if weights_key is None else {"": _of_key(found, weights_key)})
     if module is not None and (inputs or examples is not None):
         return _traced(module, path, path, inputs, examples)
-    tensors = find_tensors(found)
-    if not tensors:
-        raise ModelError(f"{path} holds no state dict; save module.state_dict() in it")
-    return TorchCheckpoint(tensors, path, left_out(found, tensors))
+    networks = networks_of(found, path)
+    key = weights_key or next(iter(networks))
+    tensors = chosen(networks, key, path)
+    return TorchCheckpoint(tensors, path, [other for other in networks if other != key])
+
+
+def _of_key(found: Any, key: str) -> Any:
+    return found.get(key) if isinstance(found, Mapping) else None
 
 
 def _module_in(found: Any) -> nn.Module | None:

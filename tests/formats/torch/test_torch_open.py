@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from bnfold.data import InputSpec
+from bnfold.data import Given, InputSpec, Sample, first_rows
 from bnfold.errors import BnfoldError, ModelError, UsageError
 from bnfold.formats.torch import TorchCheckpoint, TorchModel, open_module, open_torch
 from bnfold.formats.torch.inputs import parse_inputs
@@ -194,9 +193,9 @@ def test_factory_with_named_inputs(factory: str) -> None:
 
 
 def test_factory_from_a_sample(factory: str) -> None:
-    def examples(wanted: Sequence[InputSpec]) -> dict[str, NDArray[Any]]:
+    def examples(wanted: Sequence[InputSpec]) -> Sample:
         assert [spec.name for spec in wanted] == ["input"]  # as nn.Sequential.forward has it
-        return {"input": np.zeros((4, 3, 9, 9))}
+        return first_rows(Given(np.zeros((4, 3, 9, 9))), wanted)
 
     model = open_torch(f"{factory}:net", examples=examples)
     assert model.inputs[0].shape == (None, 3, 9, 9)
@@ -280,11 +279,12 @@ def test_batch_that_cannot_be_dynamic_is_static_and_said() -> None:
 
 
 def test_input_specs() -> None:
-    positional, named = parse_inputs(["1x3x8x8", "ids=2x5:int64", "x=scalar"])
+    found = parse_inputs(["1x3x8x8", "ids=2x5:int64", "x=scalar"])
+    positional, named = found.positional, found.named
     assert positional[0].shape == (1, 3, 8, 8) and positional[0].any()
     assert named["ids"].dtype is torch.int64 and named["ids"].shape == (2, 5)
     assert named["x"].shape == ()
-    again = parse_inputs(["1x3x8x8"])[0][0]
+    again = parse_inputs(["1x3x8x8"]).positional[0]
     assert torch.equal(positional[0], again)
     with pytest.raises(UsageError, match="behind named ones"):
         parse_inputs(["a=1x2", "1x2"])
