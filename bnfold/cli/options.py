@@ -180,6 +180,16 @@ class ModelFlags:
             show_default="the first samples of --data",
         ),
     ] = None
+    dynamic: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:AXES",
+            help="Axes that stay free when a module is traced, such as x:0,2,3, or auto: as many as "
+            "can be; may be repeated.",
+            rich_help_panel=_TORCH,
+            show_default="the batch",
+        ),
+    ] = None
     allow_pickle: Annotated[
         bool,
         typer.Option(
@@ -211,8 +221,18 @@ class ModelFlags:
             inputs=tuple(self.input or ()),
             data=data,
             sampling=sampling,
+            dynamic=self._dynamic(),
             allow_pickle=self.allow_pickle,
         )
+
+    def _dynamic(self) -> Any:
+        if not self.dynamic:
+            return None
+        if find_spec("torch") is None:
+            raise MissingExtraError("--dynamic", "torch")
+        from bnfold.formats.torch import parse_dynamic
+
+        return parse_dynamic(self.dynamic)
 
 
 @dataclass(frozen=True)

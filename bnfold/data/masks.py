@@ -52,7 +52,8 @@ def with_masks(inputs: Sequence[InputSpec], masks: Sequence[Mask]) -> tuple[Inpu
 
 def looks_like_a_mask(spec: InputSpec) -> bool:
     """Whether an input is most likely a padding mask: by its name, as nothing else tells."""
-    return "mask" in spec.name.lower()
+    per_frame = spec.shape is None or len(spec.shape) > 1
+    return per_frame and "mask" in spec.name.lower()
 
 
 def padded(flags: Flags, rows: int) -> Flags:

@@ -46,7 +46,13 @@ class Model(Protocol):
 
 
 class Edited(Protocol):
-    """An edited copy. ``key_map``: which names of a state dict changed, None where there is none."""
+    """An edited copy.
+
+    ``plan`` is what could be carried out of the plan that was asked for; ``key_map``: which names
+    of a state dict changed, None where there is none.
+    """
+
+    plan: Plan
 
     @property
     def node_count(self) -> int: ...
@@ -120,8 +126,10 @@ def open_model(
     weights: Path | None = None,
     weights_key: str | None = None,
     inputs: Sequence[str] = (),
+    given: tuple[tuple[Any, ...], Mapping[str, Any]] | None = None,
     data: Data | None = None,
     sampling: SampleOptions | None = None,
+    dynamic: Any = None,
     allow_pickle: bool = False,
 ) -> Model:
     """Opens a model, told apart by content, or builds one from a factory.
@@ -132,8 +140,11 @@ def open_model(
         weights: a checkpoint for the module of a factory.
         weights_key: which network of a checkpoint, where it holds several.
         inputs: example inputs for a module that has to be traced, as ``1x3x224x224:float32``.
+        given: example inputs themselves, by position and by name.
         data: a sample whose first rows are such inputs where ``inputs`` names none.
         sampling: how to read images of it.
+        dynamic: which axes of these inputs are free where the batch alone is not enough: ``auto``,
+            or what torch.export takes as ``dynamic_shapes``.
         allow_pickle: load files that hold Python objects, which runs code from them.
 
     Raises:
@@ -143,10 +154,10 @@ def open_model(
         DataError: where ``data`` is needed and cannot be read.
     """
     if is_onnx(source):
-        if weights or weights_key or inputs or allow_pickle:
+        if weights or weights_key or inputs or given or dynamic or allow_pickle:
             raise UsageError(
-                f"{source} is an ONNX model; --weights, --weights-key, --input and --allow-pickle "
-                "are for PyTorch"
+                f"{source} is an ONNX model; --weights, --weights-key, --input, --dynamic and "
+                "--allow-pickle are for PyTorch"
             )
         from bnfold.formats.onnx import OnnxModel
 
@@ -161,6 +172,8 @@ def open_model(
         weights_key=weights_key,
         inputs=inputs,
         examples=examples_in(data, sampling),
+        given=given,
+        dynamic=dynamic,
         allow_pickle=allow_pickle,
     )
 

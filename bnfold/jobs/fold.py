@@ -118,6 +118,7 @@ def fold(
         check_target(target, model.path, force=force)
     plan = make_plan(model.graph, reparameterize=reparameterize)
     edited = format_of(model).edit(model, plan, keep_modules=keep_modules)
+    plan = edited.plan
     outcome = _Outcome(model, plan, edited)
     if target is None or (strict and plan.kept):
         return outcome.result(refused_by_strict=strict and plan.kept > 0)

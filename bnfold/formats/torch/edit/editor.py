@@ -7,6 +7,7 @@ or, where another call uses the old one, under a new name. The original program 
 from __future__ import annotations
 
 import operator
+from dataclasses import replace
 from functools import singledispatchmethod
 from typing import Any
 
@@ -50,6 +51,7 @@ class Editor:
     def __init__(self, model: TorchModel) -> None:
         self.draft = WorkingCopy(model.program)
         self._calls = model.oracle.calls
+        self._is_known = model.constants.is_known
 
     def apply(self, plan: Plan) -> ExportedProgram:
         """Makes all edits and returns the new program."""
@@ -108,8 +110,27 @@ class Editor:
         kind = edit.node.kind
         assert isinstance(kind, Norm)
         call = self._call(edit.node)
+        if edit.node.native.frozen is not None:
+            self._renorm_frozen(edit.node, kind, edit)
+            return
         for name, array in (("weight", edit.scale), ("bias", edit.shift)):
             self._give(call, name, cast(array, kind.dtype), self._hint(call, name, name))
+
+    def _renorm_frozen(self, node: Node, kind: Norm, edit: Renorm) -> None:
+        """New constants for the product and the sum that a frozen norm is written out as."""
+        changed = replace(kind, scale=edit.scale, shift=edit.shift)
+        native: Native = node.native
+        assert native.frozen is not None
+        for call, array in zip(
+            (native.frozen.scaling, native.call), changed.vectors(), strict=True
+        ):
+            arguments = arguments_of(call)
+            operand = next(
+                n for n, v in arguments.items() if isinstance(v, Call) and self._is_known(v)
+            )
+            shape = tuple(arguments[operand].meta["val"].shape)
+            fitted = cast(array, kind.dtype).reshape(shape)
+            self._set_operand(self.draft.copies[call], operand, fitted)
 
     @edit.register
     def _revalue(self, edit: Revalue) -> None:

@@ -55,10 +55,14 @@ class WorkingCopy:
         spec, given = self._spec(node), self.bodies.origin(node)
         if spec is None or spec.target is None or self.bodies.readers(given) != [reader]:
             return False
+        tensor = _in_format_of(self._old(spec.target), tensor)
         self._store(spec, tensor)
         given.meta["val"] = node.meta["val"] = self._fake(tensor)
         self.changed.add(spec.target)
         return True
+
+    def _old(self, target: str) -> Any:
+        return self.tensors.get(target, self.constants.get(target))
 
     def target(self, node: Call) -> str | None:
         """The full name of the parameter or buffer that ``node`` is, or is handed on from."""
@@ -283,6 +287,15 @@ class WorkingCopy:
             outputs = [s.arg for s in signature.output_specs if s.kind.name == "USER_OUTPUT"]
             entries[0] = replace(root, signature=replace(root.signature, outputs=outputs))
         return entries
+
+
+def _in_format_of(old: Any, tensor: torch.Tensor) -> torch.Tensor:
+    """``tensor`` in the memory format of what it replaces."""
+    last: Any = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.ndim)
+    if last is None or not isinstance(old, torch.Tensor) or old.shape != tensor.shape:
+        return tensor
+    plain = old.is_contiguous() or not old.is_contiguous(memory_format=last)
+    return tensor if plain else tensor.contiguous(memory_format=last)
 
 
 def _is_returned(node: Call | None) -> bool:

@@ -33,8 +33,8 @@ _SHORT = {
 class ExampleInputs:
     """What a module is called with when it is traced, and notes on how that was chosen."""
 
-    positional: list[torch.Tensor]
-    named: dict[str, torch.Tensor]
+    positional: Sequence[Any]
+    named: Mapping[str, Any]
     notes: tuple[str, ...] = ()
 
 

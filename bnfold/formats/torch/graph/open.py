@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from bnfold.formats.torch.graph.model import TorchModel
 from bnfold.formats.torch.graph.trace import trace
 
 # The first samples of some data for inputs of these names; for all that it holds, without names.
+Given = tuple[tuple[Any, ...], Mapping[str, Any]]
 Examples = Callable[[Sequence[InputSpec]], Sample]
 
 
@@ -39,6 +41,8 @@ def open_torch(
     weights_key: str | None = None,
     inputs: Sequence[str] = (),
     examples: Examples | None = None,
+    given: Given | None = None,
+    dynamic: Any = None,
     allow_pickle: bool = False,
 ) -> TorchModel | TorchCheckpoint:
     """Opens whatever ``source`` is.
@@ -49,31 +53,98 @@ def open_torch(
         weights_key: which network of a checkpoint, where it holds several.
         inputs: shapes of example inputs, for sources that have to be traced.
         examples: gives example inputs themselves, where ``inputs`` has none.
+        given: example inputs themselves.
+        dynamic: which of their axes are free, see `trace`.
         allow_pickle: load files that hold Python objects, which runs code from them.
 
     Raises:
         ModelError: where the source is missing, damaged, or cannot be traced.
         UsageError: where options are missing or do not go together.
     """
+    tracing = Tracing.of(inputs, examples, given, dynamic)
     if is_factory(str(source)):
         module = build(str(source))
         if weights is not None:
             found = networks_in(weights, allow_pickle=allow_pickle)
             load_into(module, chosen(found, weights_key, weights, module), weights)
-        return _traced(module, Path(str(source)), weights, inputs, examples)
+        return _traced(module, Path(str(source)), weights, tracing)
     path = Path(source)
     if weights is not None:
         raise UsageError(f"--weights goes with a factory, and {path} is a file of its own")
     kind = source_of(path)
     if weights_key is not None and kind is not Source.CHECKPOINT:
         raise UsageError(f"--weights-key is for checkpoints, and {path} is {kind.value}")
+    if dynamic is not None and kind is not Source.CHECKPOINT:
+        raise UsageError(f"--dynamic is for what has to be traced, and {path} is {kind.value}")
     if kind is Source.PROGRAM:
         return TorchModel(_program(path), path, file=path)
     if kind is Source.TORCHSCRIPT:
-        return _converted(path, inputs, examples)
+        return _converted(path, tracing)
     if kind is Source.SAFETENSORS:
         return TorchCheckpoint(read_tensors(path), path)
-    return _checkpoint(path, weights_key, inputs, examples, allow_pickle)
+    return _checkpoint(path, weights_key, tracing, allow_pickle)
+
+
+@dataclass(frozen=True)
+class Tracing:
+    """What a module is traced on, one of three, and which axes are free."""
+
+    inputs: Sequence[str] = ()
+    examples: Examples | None = None
+    given: ExampleInputs | None = None
+    dynamic: Any = None
+
+    @classmethod
+    def of(
+        cls, inputs: Sequence[str], examples: Examples | None, given: Given | None, dynamic: Any
+    ) -> Tracing:
+        return cls(inputs, examples, None if given is None else ExampleInputs(*given), dynamic)
+
+    @property
+    def possible(self) -> bool:
+        return bool(self.inputs) or self.examples is not None or self.given is not None
+
+    def on(self, module: nn.Module, path: Path) -> ExampleInputs:
+        """Example inputs for ``module``.
+
+        Raises:
+            UsageError: where there are none.
+        """
+        if self.given is not None:
+            return self.given
+        if self.inputs:
+            return parse_inputs(self.inputs)
+        if self.examples is None:
+            raise UsageError(
+                f"{path} has to be traced and needs an example of its input: "
+                "add --input 1x3x224x224, or --data (in Python example_inputs=(x,), or data=)"
+            )
+        return from_sample(self.examples, module)
+
+
+def open_network(
+    network: nn.Module | ExportedProgram,
+    *,
+    inputs: Sequence[str] = (),
+    given: Given | None = None,
+    examples: Examples | None = None,
+    dynamic: Any = None,
+) -> TorchModel:
+    """A module or a program in memory. Arguments as for `open_torch`.
+
+    Raises:
+        ModelError: where torch.export cannot trace it.
+        UsageError: where options are missing or do not go together.
+    """
+    tracing = Tracing.of(inputs, examples, given, dynamic)
+    path = Path(type(network).__name__)
+    if isinstance(network, nn.Module):
+        return _traced(network, path, None, tracing)
+    if given is not None or inputs or dynamic is not None:
+        raise UsageError(
+            "an ExportedProgram is traced already; example inputs and dynamic shapes go with its module"
+        )
+    return TorchModel(network, path)
 
 
 def open_module(
@@ -83,42 +154,23 @@ def open_module(
     *,
     path: Path | None = None,
     file: Path | None = None,
+    dynamic: Any = None,
 ) -> TorchModel:
-    """A module in memory, traced on example inputs.
+    """A module in memory, traced on example inputs; ``dynamic`` as for `trace`.
 
     Raises:
         ModelError: where torch.export cannot trace it.
     """
-    program, notes = trace(module, args, kwargs)
+    program, notes = trace(module, args, kwargs, dynamic)
     return TorchModel(program, path or Path(type(module).__name__), notes, file)
 
 
-def _traced(
-    module: nn.Module,
-    path: Path,
-    file: Path | None,
-    inputs: Sequence[str],
-    examples: Examples | None,
-) -> TorchModel:
-    found = _example_inputs(module, path, inputs, examples)
+def _traced(module: nn.Module, path: Path, file: Path | None, tracing: Tracing) -> TorchModel:
+    found = tracing.on(module, path)
     args, kwargs = bind(module, found.positional, found.named)
-    model = open_module(module, args, kwargs, path=path, file=file)
+    model = open_module(module, args, kwargs, path=path, file=file, dynamic=tracing.dynamic)
     model.notes += found.notes
     return model
-
-
-def _example_inputs(
-    module: nn.Module, path: Path, inputs: Sequence[str], examples: Examples | None
-) -> ExampleInputs:
-    """What to trace ``module`` on."""
-    if inputs:
-        return parse_inputs(inputs)
-    if examples is None:
-        raise UsageError(
-            f"{path} has to be traced and needs an example of its input: "
-            "add --input 1x3x224x224, or --data"
-        )
-    return from_sample(examples, module)
 
 
 def _program(path: Path) -> ExportedProgram:
@@ -131,14 +183,14 @@ def _program(path: Path) -> ExportedProgram:
         ) from None
 
 
-def _converted(path: Path, inputs: Sequence[str], examples: Examples | None) -> TorchModel:
+def _converted(path: Path, tracing: Tracing) -> TorchModel:
     """TorchScript, through the converter that newer versions of torch bring."""
     try:
         load: Any = torch.jit.load
         script = quietly(lambda: load(str(path), map_location="cpu")).eval()
     except Exception as error:  # the loader raises whatever a damaged archive makes it raise
         raise ModelError(f"{path} is a damaged TorchScript archive ({first_line(error)})") from None
-    found = _example_inputs(script, path, inputs, examples)
+    found = tracing.on(script, path)
     args = (*found.positional, *found.named.values())
     note = "TorchScript was converted to an exported program; its sizes are static"
     try:
@@ -157,14 +209,15 @@ def _converted(path: Path, inputs: Sequence[str], examples: Examples | None) -> 
 def _checkpoint(
     path: Path,
     weights_key: str | None,
-    inputs: Sequence[str],
-    examples: Examples | None,
+    tracing: Tracing,
     allow_pickle: bool,
 ) -> TorchModel | TorchCheckpoint:
     found = load_object(path, allow_pickle=allow_pickle)
     module = _module_in(found if weights_key is None else {"": _of_key(found, weights_key)})
-    if module is not None and (inputs or examples is not None):
-        return _traced(module, path, path, inputs, examples)
+    if module is not None and tracing.possible:
+        return _traced(module, path, path, tracing)
+    if tracing.dynamic is not None:
+        raise UsageError(f"--dynamic is for what has to be traced, and {path} holds no network")
     networks = networks_of(found, path)
     key = weights_key or next(iter(networks))
     tensors = chosen(networks, key, path)

@@ -126,7 +126,7 @@ def parameters_of(nodes: Iterable[Node], constants: Constants) -> dict[str, NDAr
     for node in nodes:
         if not isinstance(node.kind, Norm | Linear | Affine):
             continue
-        calls: list[Call] = [c for c in (node.native.call, node.native.bias_add) if c is not None]
+        calls: list[Call] = node.native.calls
         for call in calls:
             for read in nodes_in((call.args, call.kwargs)):
                 constant, given = constants.find(read), constants.bodies.origin(read)

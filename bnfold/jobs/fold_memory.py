@@ -1,0 +1,62 @@
+"""Fold a module or an exported program in memory: plan, edit, prove, return."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bnfold.data import Data, SampleOptions
+from bnfold.jobs.common import ModelInfo, comparison_inputs
+from bnfold.jobs.fold import FoldResult
+from bnfold.planning import make_plan
+
+
+def fold_in_memory(
+    model: Any,
+    network: Any,
+    *,
+    data: Data | None = None,
+    sampling: SampleOptions | None = None,
+    verified: bool = True,
+    strict: bool = False,
+    reparameterize: bool = False,
+    keep_modules: bool = False,
+) -> tuple[FoldResult, Any]:
+    """Folds every BatchNorm of ``network`` that can go exactly.
+
+    Args:
+        model: what was traced of it.
+        network: what the caller gave, which is not changed.
+        data: as for `jobs.fold`, as are the others.
+
+    Returns:
+        What was done, and the folded network; None where ``strict`` refused it.
+
+    Raises:
+        UsageError: where a program has no modules to keep.
+        DataError: where ``data`` does not fit.
+        RuntimeUnavailableError: where it does not run.
+    """
+    from bnfold.formats import format_of
+    from bnfold.formats.torch import FoldInMemory
+
+    plan = make_plan(model.graph, reparameterize=reparameterize)
+    edited: Any = format_of(model).edit(model, plan, keep_modules=keep_modules)
+    refused = strict and edited.plan.kept > 0
+    verification = made = None
+    if not refused:
+        outcome = FoldInMemory(network, edited)
+        made = outcome.result
+        if verified:
+            feeds, inputs = comparison_inputs(model, data, sampling)
+            verification = outcome.verified(feeds, inputs)
+    report = FoldResult(
+        ModelInfo.of(model),
+        edited.plan,
+        verification,
+        None,
+        edited.batch_norm_count,
+        model.node_count,
+        edited.node_count,
+        refused,
+    )
+    return report, made
