@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from bnfold import errors
 from bnfold.api import fold, inspect, load, recalibrate, verify
+from bnfold.version import __version__
 
 if TYPE_CHECKING:
     from bnfold.api.results import Folded, Inspected, Recalibrated, Verified
     from bnfold.data import SampleOptions
-
-__version__ = "0.1.0"
 
 # What is loaded when it is asked for, so that `import bnfold` stays quick.
 _LATER = {
@@ -46,6 +45,7 @@ __all__ = [
     "Recalibrated",
     "SampleOptions",
     "Verified",
+    "__version__",
     "errors",
     "fold",
     "inspect",

@@ -130,14 +130,17 @@ def _fold(subject: Subject, target: Path | None, how: _How) -> Folded[Any]:
         return _fold_network(subject, target, how)
     if target is None and not subject.in_memory:
         return Folded(how.to(subject.model, None), _planned_only)
+    if target is not None:
+        report = how.to(subject.model, target)
+        shown = replace(report, model=subject.shown(report.model))
+        return Folded(shown, lambda: subject.returned(target))
     from bnfold.jobs.common import scratch_folder
 
-    with scratch_folder(target) as folder:
-        written = target or folder / "folded.onnx"
+    with scratch_folder() as folder:
+        written = folder / "folded.onnx"
         report = how.to(subject.model, written)
         made = subject.returned(written) if report.output is not None else None
-    report = replace(report, model=subject.shown(report.model))
-    return Folded(report if target else replace(report, output=None), lambda: made)
+    return Folded(replace(report, model=subject.shown(report.model), output=None), lambda: made)
 
 
 def _fold_network(subject: Subject, target: Path | None, how: _How) -> Folded[Any]:
@@ -311,15 +314,14 @@ def _recalibrate(
         if target is None:
             raise UsageError(f"name the file to write with output=; {subject.model.path} is a file")
         report = run(target, evaluate)
-        made = None if report is None or not report.ok else subject.returned(target)
-        return Recalibrated(report, made)
+        return Recalibrated(report, lambda: subject.returned(target))
     if target is not None:
         check_target(target, subject.model.path, force=options.force)
     with scratch_folder(target) as folder:
         name = f"recalibrated{_suffix(subject)}" if target is None else target.name
         report = run(folder / name, None)
         if report is None:
-            return Recalibrated(None, None)
+            return Recalibrated(None, lambda: None)
         made = _made(subject, folder / name) if report.ok else None
         if evaluate is not None and report.ok:
             report = _evaluated(report, subject.given, made, evaluate, options.max_drop)
@@ -328,7 +330,7 @@ def _recalibrate(
             publish([*others, folder / name], target)
             report = replace(report, output=replace(report.output, path=str(target)))
     report = replace(report, model=subject.shown(report.model))
-    return Recalibrated(report, made if report.ok else None)
+    return Recalibrated(report, lambda: made)
 
 
 def _evaluated(
@@ -351,9 +353,9 @@ def _in_eval_mode(model: Any) -> Any:
     """A copy of a module for the user's function, which may do with it what it likes."""
     if not _is_module(model):
         return model
-    import copy
+    from bnfold.formats.torch import copied
 
-    return copy.deepcopy(model).eval()
+    return copied(model).eval()
 
 
 def _made(subject: Subject, written: Path) -> Any:

@@ -181,8 +181,9 @@ class Recalibrated(Result, Generic[M]):
 
     report: RecalibrationResult | None
 
-    def __init__(self, report: RecalibrationResult | None, model: M | None) -> None:
-        self.report, self._model = report, model
+    def __init__(self, report: RecalibrationResult | None, model: Callable[[], M]) -> None:
+        self.report, self._made = report, model
+        self._model: M | None = None
 
     @property
     def _own(self) -> RecalibrationResult:
@@ -205,8 +206,10 @@ class Recalibrated(Result, Generic[M]):
         Raises:
             VerificationError: where nothing was written, with the reason.
         """
-        if self._own.refusal is not None or self._model is None:
+        if self._own.refusal is not None:
             raise VerificationError(f"nothing was recalibrated: {self._own.refusal}")
+        if self._model is None:
+            self._model = self._made()
         return self._model
 
     @property

@@ -47,7 +47,7 @@ def with_masks(inputs: Sequence[InputSpec], masks: Sequence[Mask]) -> tuple[Inpu
     """The inputs, and behind them the masks that are none of them."""
     names = {spec.name for spec in inputs}
     extra = (m.name for m in masks if m.name not in names)
-    return (*inputs, *(InputSpec(name, None, None) for name in dict.fromkeys(extra)))
+    return (*inputs, *(InputSpec(name, None, None, True) for name in dict.fromkeys(extra)))
 
 
 def looks_like_a_mask(spec: InputSpec) -> bool:

@@ -164,6 +164,8 @@ class Sample:
         """
         specs, whole = row_specs(self.inputs), takes_whole_calls(self.inputs)
         found = named(self.source.read(self.rows[start:stop]), specs, self.name)
+        if not specs:
+            return {name: np.ascontiguousarray(array) for name, array in found.items()}
         known = [spec for spec in specs if spec.name in found]
         for spec in known:
             check(spec, found[spec.name], self.name, _WHOLE_CALL if whole else "")

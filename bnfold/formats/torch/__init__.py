@@ -10,13 +10,14 @@ from bnfold.formats.torch.graph.axes import parse_dynamic
 from bnfold.formats.torch.graph.checkpoint import TorchCheckpoint
 from bnfold.formats.torch.graph.model import TorchModel
 from bnfold.formats.torch.graph.open import open_module, open_network, open_torch
-from bnfold.formats.torch.modules import FoldInMemory, with_statistics_of
+from bnfold.formats.torch.modules import FoldInMemory, copied, with_statistics_of
 
 __all__ = [
     "FoldInMemory",
     "TorchCheckpoint",
     "TorchEdited",
     "TorchModel",
+    "copied",
     "open_module",
     "open_network",
     "open_torch",

@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 
 from bnfold.errors import UsageError
 from bnfold.formats.torch.edit.edited import TorchEdited
+from bnfold.formats.torch.file.quiet import quietly
 from bnfold.formats.torch.file.state import read_tensors
 from bnfold.formats.torch.graph.model import TorchModel
 from bnfold.formats.torch.graph.trace import unwrapped
@@ -91,9 +92,15 @@ def with_statistics_of(network: Network, written: Path) -> Network:
     return with_tensors(network, changed)
 
 
+def copied(network: nn.Module) -> nn.Module:
+    """A copy of ``network``, without what torch says of its own code on that occasion."""
+    found: nn.Module = quietly(lambda: copy.deepcopy(network))
+    return found
+
+
 def with_tensors(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
     """A copy of ``network`` of its own class, with other elements in some parameters and buffers."""
-    result = copy.deepcopy(network)
+    result = copied(network)
     inner = unwrapped(result)
     own: dict[str, torch.Tensor] = dict(inner.named_parameters(remove_duplicate=False))
     own |= dict(inner.named_buffers(remove_duplicate=False))

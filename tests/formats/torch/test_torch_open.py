@@ -520,3 +520,48 @@ def test_statistics_that_are_one_number_for_all_channels() -> None:
     model = open_module(module, (x,))
     with torch.no_grad():
         torch.testing.assert_close(TORCH.edit(model, make_plan(model.graph)).module()(x), module(x))
+
+
+def two_networks(path: Path, **others: Any) -> Path:
+    """A checkpoint as training scripts with an average of the weights write it."""
+    own, average = weights(), {f"module.{n}": t + 1 for n, t in weights().items()}
+    average["n_averaged"] = torch.tensor(7)
+    torch.save({"model": own, "model_ema": average, "epoch": 3, **others}, path)
+    return path
+
+
+def test_several_networks_are_asked_about(factory: str, tmp_path: Path) -> None:
+    path = two_networks(tmp_path / "both.pth")
+    with pytest.raises(UsageError, match=r"several networks \(model, model_ema\).*--weights-key"):
+        open_torch(f"{factory}:net", weights=path, inputs=["1x3x9x9"])
+    for key, more in (("model", 0), ("model_ema", 1)):
+        model = open_torch(f"{factory}:net", weights=path, weights_key=key, inputs=["1x3x9x9"])
+        assert isinstance(model, TorchModel)
+        loaded = model.program.state_dict["0.weight"].detach()
+        assert torch.equal(loaded, weights()["0.weight"] + more)
+        alone: Any = open_torch(path, weights_key=key)
+        mean = alone.graph.norms[0].kind.mean
+        assert np.array_equal(mean, (weights()["1.running_mean"] + more).double().numpy())
+    assert any("model_ema" in note and "--weights-key" in note for note in open_torch(path).notes)
+    with pytest.raises(UsageError, match="no network nothing"):
+        open_torch(f"{factory}:net", weights=path, weights_key="nothing", inputs=["1x3x9x9"])
+
+
+def test_of_several_networks_the_only_one_that_fits_is_taken(factory: str, tmp_path: Path) -> None:
+    path = tmp_path / "gan.pth"
+    torch.save({"generator": randomised(bn(3)).state_dict(), "discriminator": weights()}, path)
+    model = open_torch(f"{factory}:net", weights=path, inputs=["1x3x9x9"])
+    assert isinstance(model, TorchModel)
+    assert torch.equal(model.program.state_dict["0.weight"].detach(), weights()["0.weight"])
+
+
+def test_the_file_of_an_averaged_model_fits(factory: str, tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    module.load_state_dict(weights())
+    averaged = torch.optim.swa_utils.AveragedModel(module, use_buffers=True)
+    averaged.update_parameters(module)
+    path = tmp_path / "averaged.pth"
+    torch.save(averaged.state_dict(), path)
+    model = open_torch(f"{factory}:net", weights=path, inputs=["1x3x9x9"])
+    assert isinstance(model, TorchModel) and make_plan(model.graph).foldable == 1
+    assert torch.equal(model.program.state_dict["0.weight"].detach(), weights()["0.weight"])

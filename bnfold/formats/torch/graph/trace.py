@@ -140,7 +140,7 @@ def _fresh(module: nn.Module) -> nn.Module:
     """A copy that shares the parameters of ``module``, for one run: that may leave its traces in
     buffers and Python attributes, which the next would go on from."""
     shared = {id(parameter): parameter for parameter in module.parameters()}
-    return copy.deepcopy(module, shared)
+    return quietly(lambda: copy.deepcopy(module, shared))
 
 
 def _check_batches(module: nn.Module, program: ExportedProgram, own: Inputs) -> None:
@@ -156,7 +156,7 @@ def _check_batches(module: nn.Module, program: ExportedProgram, own: Inputs) -> 
 
 def _copied(module: nn.Module, name: str) -> nn.Module:
     try:
-        return copy.deepcopy(module)
+        return quietly(lambda: copy.deepcopy(module))
     except Exception as error:  # a tensor that is the outcome of a computation, say
         raise ModelError(
             f"{name} cannot be copied ({first_line(error)}); call remove_weight_norm, "
