@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from bnfold.api.calls import AnyData, AnyPath, Progress, sampled
 from bnfold.api.models import TORCH, Opening, Subject, data_of
 from bnfold.api.results import Folded, Recalibrated, told
-from bnfold.errors import UsageError
+from bnfold.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from bnfold.data import Data, SampleOptions
@@ -39,6 +39,7 @@ def fold(
     force: bool = False,
     reparameterize: bool = False,
     keep_modules: bool = False,
+    submodule: str | Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Folded[M]:
     """Folds every BatchNorm that can go exactly, and proves that nothing changed.
@@ -64,7 +65,9 @@ def fold(
         force: allow ``output`` to be the model's own file.
         reparameterize: merge parallel linear branches into one.
         keep_modules: a module of the unchanged class (or a state dict for it); folds that need
-            another structure are left out.
+            another structure are left out. Where torch.export cannot trace the whole, what it can
+            trace inside is folded.
+        submodule: fold these submodules alone; for a module, with ``keep_modules``.
         progress: called with the stage, and how much of how much is done.
 
     Returns:
@@ -84,10 +87,22 @@ def fold(
     tell("opening", 0, 1)
     in_memory = output is None and not isinstance(model, str | PathLike)
     free = "auto" if dynamic_shapes is None and in_memory and _is_module(model) else dynamic_shapes
-    subject = Opening(example_inputs, kwargs, free, source, chosen).subject(model)
-    tell("folding", 0, 1)
+    opening = Opening(example_inputs, kwargs, free, source, chosen)
     how = _How(source, chosen, verify, strict, reparameterize, keep_modules, force)
-    found = _fold(subject, None if output is None else Path(output), how)
+    by_parts = in_memory and keep_modules and _is_module(model)
+    if submodule and not by_parts:
+        raise UsageError("submodule= goes with a module in memory and keep_modules=True")
+    found = _fold_parts(model, opening, how, _globs(submodule)) if submodule else None
+    if found is None:
+        try:
+            subject = opening.subject(model)
+        except ModelError:
+            if not by_parts:
+                raise
+            found = _fold_parts(model, opening, how, ())
+        else:
+            tell("folding", 0, 1)
+            found = _fold(subject, None if output is None else Path(output), how)
     tell("done", 1, 1)
     return cast("Folded[M]", told(found))
 
@@ -163,6 +178,22 @@ def _fold_network(subject: Subject, target: Path | None, how: _How) -> Folded[An
     return Folded(
         replace(report, output=None if written is None else written.output), lambda: network
     )
+
+
+def _fold_parts(model: Any, opening: Opening, how: _How, only: tuple[str, ...]) -> Folded[Any]:
+    """The submodules that trace, where the whole does not."""
+    from bnfold.formats.torch import Parts
+    from bnfold.jobs.fold_memory import fold_parts
+
+    args, kwargs = opening.examples_for(model)
+    report, network = fold_parts(
+        Parts.of(model, args, kwargs, only),
+        sampling=how.sampling,
+        verified=how.verify,
+        strict=how.strict,
+        reparameterize=how.reparameterize,
+    )
+    return Folded(report, lambda: network)
 
 
 def _planned_only() -> Any:

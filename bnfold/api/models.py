@@ -137,6 +137,15 @@ class Opening:
             given = (given,)
         return tuple(given), self.kwargs or {}
 
+    def examples_for(self, module: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """What ``module`` is called with when it is traced."""
+        from bnfold.formats import examples_in
+        from bnfold.formats.torch import example_inputs_for
+
+        return example_inputs_for(
+            module, self.inputs, self._examples(), examples_in(self.data, self.sampling)
+        )
+
     def _refuse_tracing(self, what: str) -> None:
         given = {
             "example_inputs": self.example_inputs is not None,

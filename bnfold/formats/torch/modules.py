@@ -54,8 +54,13 @@ class FoldInMemory:
             return self.edited.program
         if not self.edited.keep_modules:
             return self.edited.module()
+        return with_tensors(self.network, self.changed)
+
+    @property
+    def changed(self) -> dict[str, torch.Tensor]:
+        """What is new in the unchanged class, by name."""
         kept = self.edited.kept
-        return with_tensors(self.network, {name: kept.tensors[name] for name in kept.changed})
+        return {name: kept.tensors[name] for name in kept.changed}
 
     def verified(self, feeds: Sequence[Arrays], inputs: str) -> Verification:
         """The original beside what will be returned.

@@ -147,6 +147,19 @@ def open_network(
     return TorchModel(network, path)
 
 
+def example_inputs_for(
+    module: nn.Module, inputs: Sequence[str], given: Given | None, examples: Examples | None
+) -> Given:
+    """What ``module`` is called with when it is traced, by position and by name.
+
+    Raises:
+        UsageError: where there is nothing to call it with.
+    """
+    tracing = Tracing.of(inputs, examples, given, None)
+    found = tracing.on(module, Path(type(module).__name__))
+    return bind(module, found.positional, found.named)
+
+
 def open_module(
     module: nn.Module,
     args: Sequence[Any],

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import copy
+import io
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from typing import Any
 
 import torch
 from torch import nn
 from torch.export import ExportedProgram
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from bnfold.errors import ModelError, UsageError
 from bnfold.formats.torch.file.quiet import first_line, quietly
-from bnfold.formats.torch.graph.arguments import mutates
+from bnfold.formats.torch.graph.arguments import base_name, mutates
 from bnfold.formats.torch.graph.axes import (
     AUTO,
     BATCH,
@@ -166,12 +167,19 @@ def _copied(module: nn.Module, name: str) -> nn.Module:
 
 
 def functional(program: ExportedProgram) -> ExportedProgram:
-    """The same program without operators that write into their inputs."""
+    """The same program without operators that write into their inputs, and without autocast regions.
+
+    What autocast converts on the way stands as a conversion then.
+    """
     graphs = [m.graph for m in program.graph_module.modules() if isinstance(m, GraphModule)]
-    if any(mutates(node) for graph in graphs for node in graph.nodes):
+    if any(mutates(node) or _casts(node) for graph in graphs for node in graph.nodes):
         pure: ExportedProgram = quietly(lambda: program.run_decompositions({}))
         return pure
     return program
+
+
+def _casts(node: Node) -> bool:
+    return node.op == "call_function" and base_name(node) == "wrap_with_autocast"
 
 
 def _static(module: nn.Module, own: Inputs, name: str) -> ExportedProgram:
@@ -189,7 +197,7 @@ def _static(module: nn.Module, own: Inputs, name: str) -> ExportedProgram:
 
 def _why_not(module: nn.Module, own: Inputs, name: str, error: Exception) -> str:
     try:
-        _outputs(_fresh(module), own)
+        outputs_of(_fresh(module), own)
     except Exception as failure:  # the user's own code may raise anything
         return (
             f"{name} does not run on the example inputs ({first_line(failure)}); "
@@ -197,7 +205,8 @@ def _why_not(module: nn.Module, own: Inputs, name: str, error: Exception) -> str
         )
     return (
         f"torch.export cannot trace {name} ({first_line(error)}); try other example inputs, "
-        "rewrite the branch that depends on data, or export to ONNX and fold that"
+        "rewrite the branch that depends on data, fold the submodules that trace with "
+        "bnfold.fold(module, ..., keep_modules=True), or export to ONNX and fold that"
     )
 
 
@@ -206,12 +215,18 @@ def computes_the_same(module: nn.Module, program: ExportedProgram, inputs: Input
 
     A tracer follows one way through Python code, and not every condition on it becomes a guard.
     """
-    own = _outputs(_fresh(module), inputs)
-    traced = _outputs(quietly(lambda: program.module()), inputs)
-    return len(own) == len(traced) and all(map(_equal, own, traced))
+    own = outputs_of(_fresh(module), inputs)
+    traced = outputs_of(quietly(lambda: program.module()), inputs)
+    return same_outputs(own, traced, _TRACED)
 
 
-def _outputs(run: nn.Module, inputs: Inputs) -> list[Any]:
+def same_outputs(own: Sequence[Any], others: Sequence[Any], within: float) -> bool:
+    """Whether all leaves are equal, tensors to ``within`` of their range."""
+    pairs = zip(own, others, strict=False)
+    return len(own) == len(others) and all(_equal(a, b, within) for a, b in pairs)
+
+
+def outputs_of(run: nn.Module, inputs: Inputs) -> list[Any]:
     """The leaves of what ``run`` returns; its buffers are afterwards as before."""
     buffers = [(buffer, buffer.clone()) for buffer in run.buffers()]
     try:
@@ -227,7 +242,7 @@ def _outputs(run: nn.Module, inputs: Inputs) -> list[Any]:
                     buffer.copy_(before)
 
 
-def _equal(a: Any, b: Any) -> bool:
+def _equal(a: Any, b: Any, within: float) -> bool:
     if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
         return bool(a == b)
     if a.shape != b.shape or a.dtype != b.dtype:
@@ -235,7 +250,7 @@ def _equal(a: Any, b: Any) -> bool:
     if not a.is_floating_point():
         return bool((a == b).all())
     range_of = a[a.isfinite()].abs().max() if a.isfinite().any() else 0.0
-    return torch.allclose(a, b, rtol=0.0, atol=_TRACED * float(range_of), equal_nan=True)
+    return torch.allclose(a, b, rtol=0.0, atol=within * float(range_of), equal_nan=True)
 
 
 def _export(module: nn.Module, inputs: Inputs, free: Any) -> ExportedProgram:
@@ -243,7 +258,8 @@ def _export(module: nn.Module, inputs: Inputs, free: Any) -> ExportedProgram:
     shapes = shapes_for(module, inputs, free)
 
     def export() -> ExportedProgram:
-        with torch.no_grad():
+        # torch prints the graph there that it could not finish.
+        with torch.no_grad(), redirect_stderr(io.StringIO()):
             return torch.export.export(module, args, kwargs or None, dynamic_shapes=shapes)
 
     return quietly(export)
