@@ -109,7 +109,7 @@ def fold_parts(
         )
         changed = outcome.changed
         if parts.is_shared(name, list(changed)):
-            parts.notes.append(f"{name} is left as it is: it shares a tensor with another module")
+            parts.notes.append(f"{name} is not taken: it shares a tensor with another module")
             continue
         tensors |= {f"{name}.{leaf}": tensor for leaf, tensor in changed.items()}
         reports.append(replace(report, plan=_prefixed(report.plan, name)))

@@ -79,10 +79,8 @@ class Parts:
                 return
             except ModelError as error:
                 why = str(error)
-        children = list(module.named_children())
-        if not children:
-            self.notes.append(f"{name} is left as it is: {why}")
-        for leaf, child in children:
+        self.notes.append(f"{name} is not taken as one: {why}")
+        for leaf, child in module.named_children():
             self._open(f"{name}.{leaf}", child, watch)
 
     def is_shared(self, name: str, changed: Sequence[str]) -> bool:
