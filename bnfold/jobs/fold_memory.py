@@ -11,6 +11,8 @@ from bnfold.errors import ModelError, VerificationError
 from bnfold.jobs.common import ModelInfo, comparison_inputs
 from bnfold.jobs.fold import FoldResult
 from bnfold.planning import Decision, Plan, make_plan
+from bnfold.proof.congruence import Congruence
+from bnfold.proof.verification import Verification
 
 
 def fold_in_memory(
@@ -137,9 +139,11 @@ def _together(parts: Any, reports: Sequence[FoldResult]) -> FoldResult:
     if proofs:
         verification = replace(
             proofs[0],
-            passed=all(proof.passed for proof in proofs),
-            outputs=tuple(output for proof in proofs for output in proof.outputs),
             inputs=f"{proofs[0].inputs}, each submodule by itself",
+            outputs=tuple(output for proof in proofs for output in proof.outputs),
+            congruence=_congruence(proofs),
+            pieces=tuple(piece for proof in proofs for piece in proof.pieces or ()),
+            problem=next((proof.problem for proof in proofs if proof.problem), None),
         )
     names = ", ".join(parts.models)
     note = f"torch.export cannot trace the whole network; what traces was folded: {names}"
@@ -159,6 +163,16 @@ def _together(parts: Any, reports: Sequence[FoldResult]) -> FoldResult:
         )
     )
     return FoldResult(info, plan, verification, None, left, before, after)
+
+
+def _congruence(proofs: Sequence[Verification]) -> Congruence:
+    parts = [proof.congruence for proof in proofs if proof.congruence is not None]
+    return Congruence(
+        sum(part.calls for part in parts),
+        sum(part.tensors for part in parts),
+        sum(part.changed_tensors for part in parts),
+        tuple(difference for part in parts for difference in part.differences),
+    )
 
 
 def _prefixed(plan: Plan, name: str) -> Plan:

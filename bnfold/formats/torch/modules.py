@@ -20,11 +20,9 @@ from bnfold.formats.torch.file.quiet import quietly
 from bnfold.formats.torch.file.state import read_tensors
 from bnfold.formats.torch.graph.model import TorchModel
 from bnfold.formats.torch.graph.trace import unwrapped
-from bnfold.formats.torch.run.bench import TorchBench, fold_pieces, parameters_of
-from bnfold.formats.torch.run.calling import caller
-from bnfold.formats.torch.run.runner import Runner
-from bnfold.proof.regions import touched_nodes
-from bnfold.proof.verification import Verification, verify
+from bnfold.formats.torch.run.calling import ModuleRuns
+from bnfold.formats.torch.run.fold import TorchFold
+from bnfold.proof.verification import Verification, prove
 
 Arrays = Mapping[str, NDArray[Any]]
 Network = nn.Module | ExportedProgram
@@ -73,14 +71,12 @@ class FoldInMemory:
             RuntimeUnavailableError: where one of them does not run.
         """
         model, plan, result = self.edited.model, self.edited.plan, self.result
-        parameters = parameters_of(touched_nodes(plan), model.constants)
-        local = (lambda: fold_pieces(self.edited)) if plan.edits else None
         if isinstance(result, ExportedProgram):
-            bench = TorchBench(model.program, parameters, Runner(result).outputs)
-            return verify(bench, feeds, local, inputs)
+            return prove(TorchFold(self.edited, None), model.graph, plan, feeds, inputs)
+        fold = TorchFold(self.edited, None, dict(unwrapped(result).state_dict()))
+        fold.candidate = ModuleRuns(result, model.program)
         with in_eval_mode(result):
-            bench = TorchBench(model.program, parameters, caller(result, model.program))
-            return verify(bench, feeds, local, inputs)
+            return prove(fold, model.graph, plan, feeds, inputs)
 
 
 def with_statistics_of(network: Network, written: Path) -> Network:

@@ -7,7 +7,6 @@ or, where another call uses the old one, under a new name. The original program 
 from __future__ import annotations
 
 import operator
-from dataclasses import replace
 from functools import singledispatchmethod
 from typing import Any
 
@@ -51,7 +50,6 @@ class Editor:
     def __init__(self, model: TorchModel) -> None:
         self.draft = WorkingCopy(model.program)
         self._calls = model.oracle.calls
-        self._is_known = model.constants.is_known
 
     def apply(self, plan: Plan) -> ExportedProgram:
         """Makes all edits and returns the new program."""
@@ -111,26 +109,25 @@ class Editor:
         assert isinstance(kind, Norm)
         call = self._call(edit.node)
         if edit.node.native.frozen is not None:
-            self._renorm_frozen(edit.node, kind, edit)
+            self._renorm_frozen(edit.node, edit, kind.dtype)
             return
         for name, array in (("weight", edit.scale), ("bias", edit.shift)):
             self._give(call, name, cast(array, kind.dtype), self._hint(call, name, name))
 
-    def _renorm_frozen(self, node: Node, kind: Norm, edit: Renorm) -> None:
-        """New constants for the product and the sum that a frozen norm is written out as."""
-        changed = replace(kind, scale=edit.scale, shift=edit.shift)
+    def _renorm_frozen(self, node: Node, edit: Renorm, dtype: Any) -> None:
+        """New elements for the buffers that scale and shift are computed from."""
         native: Native = node.native
         assert native.frozen is not None
-        for call, array in zip(
-            (native.frozen.scaling, native.call), changed.vectors(), strict=True
-        ):
-            arguments = arguments_of(call)
-            operand = next(
-                n for n, v in arguments.items() if isinstance(v, Call) and self._is_known(v)
-            )
-            shape = tuple(arguments[operand].meta["val"].shape)
-            fitted = cast(array, kind.dtype).reshape(shape)
-            self._set_operand(self.draft.copies[call], operand, fitted)
+        for name, array in (("weight", edit.scale), ("bias", edit.shift)):
+            old = self.draft.copies[native.frozen.buffers[name]]
+            tensor = to_torch(cast(array, dtype))
+            readers = [self.draft.copies[call] for call in native.frozen.computing]
+            readers = [reader for reader in readers if old in reader.all_input_nodes]
+            if len(readers) == 1 and self.draft.replace_data(old, readers[0], tensor):
+                continue
+            hint = f"{node.name}.{name}"
+            for reader in readers:
+                reader.replace_input_with(old, self.draft.parameter(tensor, hint, reader))
 
     @edit.register
     def _revalue(self, edit: Revalue) -> None:

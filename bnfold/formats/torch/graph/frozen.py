@@ -29,11 +29,13 @@ _ROUNDINGS = 16
 class Frozen:
     """What a frozen norm is made of: the call that scales, and the nodes of its buffers.
 
-    ``calls``: how often its module is called, each time with a scale and a shift of its own.
+    ``computing`` are the calls that make scale and shift of the buffers; ``calls``: how often its
+    module is called, each time with a scale and a shift of its own.
     """
 
     scaling: Call
     buffers: dict[str, Call]
+    computing: tuple[Call, ...]
     calls: int = 1
 
 
@@ -47,7 +49,9 @@ def join_frozen_norms(nodes: Sequence[Node], constants: Constants) -> list[Node]
         kind = None if shift is None else _norm(node, shift, constants)
         if shift is None or kind is None:
             continue
-        frozen = Frozen(node.native.call, _buffers(shift, constants))
+        computing = (*_ancestors(node, constants), *_ancestors(shift, constants))
+        own = tuple(dict.fromkeys(call for call in computing if call.op == "call_function"))
+        frozen = Frozen(node.native.call, _buffers(shift, constants), own)
         node.kind, node.op = kind, "batch_norm"
         node.name = unused(module_path(node.native.call) or node.name, taken)
         node.native.frozen, node.native.call = frozen, shift.native.call
