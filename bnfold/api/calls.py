@@ -7,7 +7,7 @@ from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Union
 
-from bnfold.api.models import Opening, data_of, is_torch
+from bnfold.api.models import Opening, data_of, is_module
 from bnfold.api.results import Inspected, Verified, told
 
 if TYPE_CHECKING:
@@ -206,8 +206,7 @@ def _for(model: Any, opening: Opening) -> Opening:
     """Example inputs are for the one of both models that has to be traced."""
     from bnfold.formats import is_onnx
 
-    traced = is_torch(model) and hasattr(model, "forward")
-    if traced or (isinstance(model, str | PathLike) and not is_onnx(str(model))):
+    if is_module(model) or (isinstance(model, str | PathLike) and not is_onnx(str(model))):
         return opening
     return replace(opening, example_inputs=None, kwargs=None, dynamic_shapes=None)
 
@@ -226,10 +225,15 @@ def sampled(
     return replace(
         chosen,
         samples=samples or chosen.samples or default,
-        mask=_names(mask) or chosen.mask,
-        padding=_names(padding) or chosen.padding,
+        mask=names_of(mask) or chosen.mask,
+        padding=names_of(padding) or chosen.padding,
     )
 
 
-def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+def silent(stage: str, done: int, total: int) -> None:
+    """The default of a progress callback: nobody watches."""
+
+
+def names_of(given: str | Sequence[str]) -> tuple[str, ...]:
+    """One name or several."""
     return (given,) if isinstance(given, str) else tuple(given)

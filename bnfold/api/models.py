@@ -171,6 +171,11 @@ def is_torch(model: object) -> bool:
     return export is not None and isinstance(model, export.ExportedProgram)
 
 
+def is_module(model: object) -> bool:
+    """Whether it is a module, which has to be traced."""
+    return is_torch(model) and hasattr(model, "forward")
+
+
 def _onnx(model: Any, freeze_initializers: bool) -> Model:
     """A model in memory as a file, which all else works on; gone with the model."""
     import onnx

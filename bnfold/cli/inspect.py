@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnfold.cli.groups import grouped
+from bnfold.cli.model_options import MaskFlags, ModelFlags
 from bnfold.cli.options import (
     DATA_KINDS,
-    MaskFlags,
     ModelArgument,
-    ModelFlags,
     ReparameterizeOption,
     ReportOption,
     RuntimeFlags,

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnfold.cli.groups import grouped
+from bnfold.cli.model_options import MaskFlags, ModelFlags
 from bnfold.cli.options import (
     DATA_KINDS,
     ForceOption,
-    MaskFlags,
     ModelArgument,
-    ModelFlags,
     OutputFlags,
     RuntimeFlags,
     SampleFlags,

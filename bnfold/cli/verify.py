@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from bnfold.cli.groups import grouped
-from bnfold.cli.options import Format, FormatOption, InputData, ModelFlags, OutputFlags, SampleFlags
+from bnfold.cli.model_options import ModelFlags
+from bnfold.cli.options import Format, FormatOption, InputData, OutputFlags, SampleFlags
 
 
 @grouped

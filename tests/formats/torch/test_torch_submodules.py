@@ -31,7 +31,8 @@ class Detector(nn.Module):
             again: Any = self.backbone[3]
             y = again(y)
         if self.reach == "a weight":
-            y = y * self.backbone[0].weight.mean()
+            first: Any = self.backbone[0]
+            y = y * first.weight.mean()
         found = [self.head(y[i : i + 1]) for i in (y.mean((1, 2, 3)) > -9).nonzero()[:, 0].tolist()]
         return {"found": found}
 

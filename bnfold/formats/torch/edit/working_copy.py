@@ -19,7 +19,7 @@ from torch.export.graph_signature import (
 from torch.fx import GraphModule
 from torch.fx import Node as Call
 
-from bnfold.formats.torch.file.tensors import same_memory
+from bnfold.formats.torch.file.tensors import in_format_of, same_memory
 from bnfold.formats.torch.graph.arguments import arguments_of, set_argument
 from bnfold.formats.torch.graph.bodies import Bodies, copied_graph
 
@@ -55,7 +55,7 @@ class WorkingCopy:
         spec, given = self._spec(node), self.bodies.origin(node)
         if spec is None or spec.target is None or self.bodies.readers(given) != [reader]:
             return False
-        tensor = _in_format_of(self._old(spec.target), tensor)
+        tensor = in_format_of(self._old(spec.target), tensor)
         self._store(spec, tensor)
         given.meta["val"] = node.meta["val"] = self._fake(tensor)
         self.changed.add(spec.target)
@@ -287,15 +287,6 @@ class WorkingCopy:
             outputs = [s.arg for s in signature.output_specs if s.kind.name == "USER_OUTPUT"]
             entries[0] = replace(root, signature=replace(root.signature, outputs=outputs))
         return entries
-
-
-def _in_format_of(old: Any, tensor: torch.Tensor) -> torch.Tensor:
-    """``tensor`` in the memory format of what it replaces."""
-    last: Any = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.ndim)
-    if last is None or not isinstance(old, torch.Tensor) or old.shape != tensor.shape:
-        return tensor
-    plain = old.is_contiguous() or not old.is_contiguous(memory_format=last)
-    return tensor if plain else tensor.contiguous(memory_format=last)
 
 
 def _is_returned(node: Call | None) -> bool:

@@ -30,13 +30,23 @@ def _no_log() -> Iterator[None]:
         return
     names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "torch"]
     silenced = [logger for logger in map(logging.getLogger, names) if not logger.disabled]
+    # Loggers that torch makes meanwhile come to the handlers of those that are there.
+    handlers = [handler for logger in silenced for handler in logger.handlers]
     for logger in silenced:
         logger.disabled = True
+    for handler in handlers:
+        handler.addFilter(_nothing)
     try:
         yield
     finally:
         for logger in silenced:
             logger.disabled = False
+        for handler in handlers:
+            handler.removeFilter(_nothing)
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False
 
 
 def first_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.export import ExportedProgram
 from torch.fx import Node as Fx
 
-from bnfold.errors import ModelError
+from bnfold.errors import ModelError, RuntimeUnavailableError
 from bnfold.formats.torch.edit.edited import ONNX, PROGRAM, TorchEdited
 from bnfold.formats.torch.file.quiet import first_line, quietly
 from bnfold.formats.torch.file.state import read_tensors
@@ -204,8 +204,23 @@ class TorchPiece:
         return {key: found[name] for key, name in there.items()}
 
     def in_double(self, leaving: Leaving, feeds: Arrays, draws: int) -> PreciseRun | None:
-        """Eager kernels accumulate in a way that has not needed a second opinion."""
-        return None
+        reference, folded = self._fold.reference, self._fold.folded
+        there = self._names.get(leaving.key, leaving.key)
+        given = {self._names.get(name, name): array for name, array in feeds.items()}
+        dtype = reference.runner.dtype_of(leaving.key)
+        if dtype is None:
+            return None
+        exact = Runner(reference.runner.program, double=True)
+        theirs = Runner(folded.runner.program, double=True)
+        try:
+            plain, *moved = (
+                exact.each(feeds, [leaving.key], reference.moved(draw))[leaving.key]
+                for draw in (None, *range(draws))
+            )
+            candidate = theirs.each(given, [there], folded.tensors)[there]
+        except RuntimeUnavailableError:  # an operator that is told to compute in another type
+            return None
+        return PreciseRun(plain, candidate, moved, dtype)
 
 
 def reference_of(model: TorchModel) -> TorchReference:
