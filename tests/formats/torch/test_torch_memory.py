@@ -331,6 +331,53 @@ def test_one_sentence(call: Callable[[Any], Any], words: str, net: Any) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_the_free_axes_of_a_file_have_names(net: Any, tmp_path: Path) -> None:
+    import onnx
+
+    x = images(2, 3, 16, 16)
+    bnfold.fold(net, (x,), output=tmp_path / "o.onnx", dynamic_shapes="auto")
+    graph = onnx.load(tmp_path / "o.onnx").graph
+    dims = [d.dim_param or d.dim_value for d in graph.input[0].type.tensor_type.shape.dim]
+    assert dims == ["batch", 3, "x_2", "x_3"]
+    dims = [d.dim_param or d.dim_value for d in graph.output[0].type.tensor_type.shape.dim]
+    assert dims == ["batch", 4]
+
+
+def test_sync_batch_norm_with_a_last_batch_of_one() -> None:
+    module = nn.Sequential(conv(), nn.SyncBatchNorm(8), nn.ReLU(), conv(8), nn.SyncBatchNorm(8))
+    data = images(9, 3, 12, 12)
+    parts = [data[:4], data[4:8], data[8:]]
+    new: Any = bnfold.recalibrate(module, parts, batch_size=4).model
+    wide = copy.deepcopy(module).double().eval()
+    for layer in (1, 4):
+        with torch.no_grad():
+            seen = wide[:layer](data.double()).transpose(0, 1).flatten(1)
+        wide[layer].running_mean, wide[layer].running_var = seen.mean(1), seen.var(1)
+        torch.testing.assert_close(new[layer].running_mean.double(), wide[layer].running_mean)
+        torch.testing.assert_close(new[layer].running_var.double(), wide[layer].running_var)
+
+
+def test_a_frozen_norm_that_stays_takes_what_is_before_it() -> None:
+    """Merged with a norm before it, whose convolution somebody else reads."""
+
+    def forward(m: Any, x: torch.Tensor) -> Any:
+        y = m.c(x)
+        return m.f(m.b(y)), y
+
+    module: Any = randomised(Lambda(forward, c=conv(), b=bn(), f=FrozenBatchNorm2d(8)))
+    with torch.no_grad():
+        for tensor in module.f.state_dict().values():
+            tensor.uniform_(0.5, 2.0)
+    x = images(2, 3, 9, 9)
+    result: Any = bnfold.fold(module, (x,))
+    assert result.ok and result.plan.foldable == 1 and result.batch_norms_left == 1
+    with torch.no_grad():
+        torch.testing.assert_close(result.model(x), module.eval()(x), rtol=1e-4, atol=1e-4)
+    kept: Any = bnfold.fold(module, (x,), keep_modules=True)
+    with torch.no_grad():
+        torch.testing.assert_close(kept.model(x), module.eval()(x), rtol=1e-4, atol=1e-4)
+
+
 def test_axes_are_free_as_asked(net: Any) -> None:
     from torch.export import Dim
 

@@ -565,3 +565,46 @@ def test_the_file_of_an_averaged_model_fits(factory: str, tmp_path: Path) -> Non
     model = open_torch(f"{factory}:net", weights=path, inputs=["1x3x9x9"])
     assert isinstance(model, TorchModel) and make_plan(model.graph).foldable == 1
     assert torch.equal(model.program.state_dict["0.weight"].detach(), weights()["0.weight"])
+
+
+OUTPUTS = """
+from collections import OrderedDict
+import torch.utils._pytree as pytree
+class Out(OrderedDict): pass
+pytree.register_pytree_node(
+    Out, lambda d: (list(d.values()), list(d.keys())), lambda v, c: Out(zip(c, v)),
+    serialized_type_name="output_types_of_a_test.Out",
+)
+"""
+SAVE = """
+import torch, output_types_of_a_test
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.c, self.b = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)
+    def forward(self, x):
+        return output_types_of_a_test.Out(y=self.b(self.c(x)))
+torch.export.save(torch.export.export(Net().eval(), (torch.randn(2, 3, 8, 8),)), "p.pt2")
+"""
+
+
+def test_types_of_outputs_are_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an installed package they are imported; a file beside the model is not."""
+    import subprocess
+    import sys
+
+    home = tmp_path / "installed"
+    home.mkdir()
+    (home / "output_types_of_a_test.py").write_text(OUTPUTS)
+    environment = {"PYTHONPATH": str(home), "PATH": ""}
+    command = [sys.executable, "-W", "ignore", "-c", SAVE]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    monkeypatch.syspath_prepend(str(home))
+    with pytest.raises(ModelError, match="install the package output_types_of_a_test"):
+        open_torch(tmp_path / "p.pt2")
+    assert "output_types_of_a_test" not in sys.modules
+    info = home / "output_types_of_a_test-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: output-types-of-a-test\n")
+    (info / "top_level.txt").write_text("output_types_of_a_test\n")
+    assert names(open_torch(tmp_path / "p.pt2")) == ["b"]

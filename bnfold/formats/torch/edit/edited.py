@@ -15,6 +15,7 @@ from torch.fx import GraphModule
 
 from bnfold.errors import ModelError, OutputError
 from bnfold.formats.torch.edit.as_module import as_module
+from bnfold.formats.torch.edit.axis_names import name_axes
 from bnfold.formats.torch.edit.editor import Editor
 from bnfold.formats.torch.edit.keep_modules import Kept, keep_modules
 from bnfold.formats.torch.file.quiet import first_line, quietly
@@ -144,6 +145,7 @@ class TorchEdited:
         )
         optimizer.fold_constants(exported.model)
         optimizer.remove_unused_nodes(exported.model)
+        name_axes(exported.model, self.program)
         return exported
 
     def _returns_an_input(self) -> bool:

@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 from bnfold.data import InputSpec, Sample
 from bnfold.errors import ModelError, UsageError
 from bnfold.formats.torch.file.factory import build, is_factory
+from bnfold.formats.torch.file.output_types import import_homes, unknown_types
 from bnfold.formats.torch.file.quiet import first_line, quietly
 from bnfold.formats.torch.file.source import Source, source_of
 from bnfold.formats.torch.file.state import (
@@ -186,10 +187,18 @@ def _traced(module: nn.Module, path: Path, file: Path | None, tracing: Tracing) 
     return model
 
 
-def _program(path: Path) -> ExportedProgram:
+def _program(path: Path, again: bool = True) -> ExportedProgram:
     try:
         return quietly(lambda: torch.export.load(path))
     except Exception as error:  # the loader raises whatever a damaged archive makes it raise
+        types = unknown_types(path)
+        if types and again and import_homes(types):
+            return _program(path, again=False)
+        if types:
+            raise ModelError(
+                f"{path} holds values of the type {types[0]}, which torch does not know here; "
+                f"install the package {types[0].partition('.')[0]} that the program was made with"
+            ) from None
         raise ModelError(
             f"{path} is an exported program that this torch ({torch.__version__}) cannot load "
             f"({first_line(error)}); export it again with this version"
