@@ -55,7 +55,7 @@ for _command in (
 
 def _version(value: bool) -> None:
     if value:
-        from bnfold import __version__
+        from bnfold.version import __version__
 
         typer.echo(f"bnfold {__version__}")
         raise typer.Exit

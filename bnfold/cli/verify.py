@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnfold.cli.groups import grouped
-from bnfold.cli.options import Format, FormatOption, InputData, ModelFlags, OutputFlags, SampleFlags
+from bnfold.cli.model_options import ModelFlags
+from bnfold.cli.options import Format, FormatOption, InputData, OutputFlags, SampleFlags
 from bnfold.errors import UsageError
 
 if TYPE_CHECKING:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from bnfold.data import InputSpec, SampleOptions
+from bnfold.data import Data, InputSpec, SampleOptions
 from bnfold.errors import UsageError
 from bnfold.formats import Model, format_of
 from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, comparison_inputs
@@ -43,7 +42,7 @@ def verify(
     reference: Model,
     candidate: Model,
     *,
-    data: str | Path | None = None,
+    data: Data | None = None,
     sampling: SampleOptions | None = None,
     bounds: Bounds | None = None,
 ) -> VerifyResult:

@@ -33,7 +33,7 @@ def render(result: Inspection) -> str:
 
 def document(result: Inspection) -> dict[str, Any]:
     """The same as data."""
-    from bnfold import __version__
+    from bnfold.version import __version__
 
     driver = {"name": "bnfold", "version": __version__, "rules": [_rule(r) for r in RULES]}
     place = artifact_location(artifact_of(result.model))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
@@ -26,6 +27,13 @@ def render(result: Any, *, verbose: bool = False) -> None:
     """Prints ``result`` to stdout."""
     console = Console(highlight=False, soft_wrap=False)
     _render(result, console, verbose)
+
+
+def rendered(result: Any, width: int = 110) -> str:
+    """What `render` prints, as plain text."""
+    page = io.StringIO()
+    _render(result, Console(file=page, width=width, highlight=False, color_system=None), False)
+    return page.getvalue()
 
 
 @singledispatch

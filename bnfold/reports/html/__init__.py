@@ -48,7 +48,7 @@ def page(result: Any) -> str:
         raise UsageError(f"there is no page for {data['command']}; use --format json")
     environment = _environment()
     context = _CONTEXTS[data["command"]](result)
-    from bnfold import __version__
+    from bnfold.version import __version__
 
     return environment.get_template(template).render(
         **context,
