@@ -116,7 +116,7 @@ def fold(
     """
     if target is not None:
         check_target(target, model.path, force=force)
-    plan = make_plan(model.graph, reparameterize=reparameterize)
+    plan = make_plan(model.graph, reparameterize=reparameterize, gauges=not keep_modules)
     edited = model.edit(plan, keep_modules=keep_modules)
     outcome = _Outcome(model, plan, edited)
     if target is None or (strict and plan.kept):

@@ -23,6 +23,7 @@ from bnfold.planning.decision import (
     Refusal,
 )
 from bnfold.planning.edits import edits_of
+from bnfold.planning.gauges import fold_with_gauges
 from bnfold.planning.kinds import norm
 from bnfold.planning.ledger import Ledger
 from bnfold.planning.reasons import Reason, Refused
@@ -30,15 +31,16 @@ from bnfold.planning.reparameterize import merge_branches
 from bnfold.planning.walk import Walk
 
 
-def make_plan(graph: Graph, *, reparameterize: bool = False) -> Plan:
+def make_plan(graph: Graph, *, reparameterize: bool = False, gauges: bool = True) -> Plan:
     """One decision for every BatchNorm of ``graph``, one for every affine that can go, and the edits.
 
     Args:
         graph: what a format's reader made of a model.
         reparameterize: also merge parallel linear branches into one.
+        gauges: also fold by maps on many values at once, which may give biases to layers far off.
     """
     planner = _Planner(graph)
-    planner.run(reparameterize)
+    planner.run(reparameterize, gauges)
     edits = (*planner.merges.values(), *edits_of(planner.ledger, graph))
     return Plan(planner.decisions(), edits, tuple(planner.regions), tuple(graph.notes))
 
@@ -53,7 +55,7 @@ class _Planner:
         self.sources = [n for n in graph.nodes if _is_source(n)]
         self.merges: dict[Node, MergeBranches] = {}
 
-    def run(self, reparameterize: bool) -> None:
+    def run(self, reparameterize: bool, gauges: bool) -> None:
         self._fold()
         while reparameterize and self._merge_branches():
             self._fold()
@@ -62,10 +64,24 @@ class _Planner:
         ):
             pass
         self._fold()  # what stands in the way of a fold, now that merges are done, is the reason
+        if gauges:
+            self._choose_gauges()
 
     def _fold(self) -> None:
         while self._phase(Direction.BACKWARD) | self._phase(Direction.FORWARD):
             pass
+
+    def _choose_gauges(self) -> None:
+        """Folds what no single map can, by maps on many values at once."""
+        norms = [n for n in self.sources if isinstance(n.kind, Norm) and n not in self.made]
+        found = fold_with_gauges(self.graph, self.ledger, norms)
+        for node, into in found.gone.items():
+            names = tuple(n.name for n in into)
+            self.made[node] = Decision(
+                node.name, "batch_norm", Action.FOLD, Direction.BOTH, names
+            )
+        if found.region:
+            self.regions.append(found.region)
 
     def _merge_branches(self) -> bool:
         """Merges the branches of every sum that has such; norms among them are folded."""
@@ -185,7 +201,7 @@ def _source_map(node: Node, walk: Walk) -> AffineMap:
         amap = AffineMap.per_channel(scale, shift, kind.axis, rank)
     else:
         amap = kinds.affine.current_map(node, rank, walk.ledger)
-        kinds.affine.refuse_growth(node, amap, walk)
+        kinds.affine.refuse_growth(node, amap, walk.graph)
         assert isinstance(kind, Affine)
         if kind.constant is not None:
             kinds.affine.check_fixed(kind.constant)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bnfold.algebra.affine import AffineMap, Array
-from bnfold.graph import Affine, Constant, Node, Value
+from bnfold.graph import Affine, Constant, Graph, Node, Value
 from bnfold.planning.ledger import ConstantState, Ledger, check_vector
 from bnfold.planning.reasons import Reason, Refused
 
@@ -47,14 +47,14 @@ def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     kind = node.kind
     assert isinstance(kind, Affine)
     before = current_map(node, amap.rank, walk.ledger)
-    refuse_growth(node, before, walk)
+    refuse_growth(node, before, walk.graph)
     if kind.form == "-x":
         walk.pull(node.inputs[0], AffineMap(amap.scale, -amap.shift), node)
     elif kind.form in ("x*c", "x/c"):
         if not amap.has_no_shift:
             raise Refused(Reason.OPAQUE_PRODUCER, node.label)
         if walk.merging:
-            _put(node, before.then(amap), walk)
+            become(node, before.then(amap), walk)
         else:
             walk.pull(node.inputs[0], amap, node)
     else:  # the constant takes its part of scale and shift, the value takes the scale
@@ -62,18 +62,18 @@ def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
             raise Refused(Reason.OPAQUE_PRODUCER, node.label)
         walk.pull(node.inputs[0], amap.without_shift(), node)
         signed = AffineMap(before.scale, amap.scale * before.shift + amap.shift)
-        _put(node, signed, walk)
+        become(node, signed, walk)
 
 
 def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     kind = node.kind
     assert isinstance(kind, Affine)
     after = current_map(node, amap.rank, walk.ledger)
-    refuse_growth(node, after, walk)
+    refuse_growth(node, after, walk.graph)
     scales = kind.form in ("x*c", "x/c")
     fits = amap.has_no_shift if scales else kind.constant is not None and amap.has_unit_scale
     if walk.merging and fits:
-        _put(node, amap.then(after), walk)
+        become(node, amap.then(after), walk)
     else:
         if kind.constant is not None and not (scales and amap.has_no_shift):
             check_fixed(kind.constant)
@@ -82,11 +82,11 @@ def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
         walk.push(node.outputs[0], AffineMap(amap.scale, shift))
 
 
-def refuse_growth(node: Node, own: AffineMap, walk: Walk) -> None:
+def refuse_growth(node: Node, own: AffineMap, graph: Graph) -> None:
     """A constant that broadcasts the value to a larger one is no map on that value."""
     if all(size == 1 for size in own.shape):
         return
-    shapes = walk.graph.shapes(node.inputs[0])
+    shapes = graph.shapes(node.inputs[0])
     if shapes is None:
         raise Refused(Reason.UNKNOWN_SHAPE, node.inputs[0].name)
     for shape in shapes:
@@ -94,8 +94,12 @@ def refuse_growth(node: Node, own: AffineMap, walk: Walk) -> None:
             raise Refused(Reason.BROADCAST, node.label)
 
 
-def _put(node: Node, new: AffineMap, walk: Walk) -> None:
-    """Gives the node the constant with which it computes ``new``."""
+def become(node: Node, new: AffineMap, walk: Walk) -> None:
+    """Gives the node the constant with which it computes ``new``.
+
+    Raises:
+        Refused: where that constant must not change, or does not survive in its number type.
+    """
     kind = node.kind
     assert isinstance(kind, Affine) and kind.constant is not None
     check_fixed(kind.constant)
