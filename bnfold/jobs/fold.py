@@ -11,7 +11,7 @@ from typing import Any
 from bnfold.data import SampleOptions
 from bnfold.errors import RuntimeUnavailableError, UsageError
 from bnfold.files import file_sha256
-from bnfold.formats import Edited, Model
+from bnfold.formats import Edited, Format, Model, format_of
 from bnfold.jobs.common import (
     FORMAT_VERSION,
     Arrays,
@@ -23,7 +23,7 @@ from bnfold.jobs.common import (
     scratch_folder,
 )
 from bnfold.planning import Plan, make_plan
-from bnfold.verification import Verification, verify
+from bnfold.proof.verification import Verification, verify
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def fold(
     if target is not None:
         check_target(target, model.path, force=force)
     plan = make_plan(model.graph, reparameterize=reparameterize, gauges=not keep_modules)
-    edited = model.edit(plan, keep_modules=keep_modules)
+    edited = format_of(model).edit(model, plan, keep_modules=keep_modules)
     outcome = _Outcome(model, plan, edited)
     if target is None or (strict and plan.kept):
         return outcome.result(refused_by_strict=strict and plan.kept > 0)
@@ -126,7 +126,9 @@ def fold(
         verification = None
         if verified:
             feeds, inputs = _inputs(model, data, sampling)
-            verification = _verified(edited, bool(plan.edits), files[-1], feeds, inputs)
+            verification = _verified(
+                format_of(model), edited, bool(plan.edits), files[-1], feeds, inputs
+            )
         if verification is not None and not verification.passed:
             return outcome.result(verification)
         publish(files, target)
@@ -173,9 +175,14 @@ def _inputs(
 
 
 def _verified(
-    edited: Edited, changed: bool, written: Path, feeds: Sequence[Arrays], inputs: str
+    format: Format,
+    edited: Edited,
+    changed: bool,
+    written: Path,
+    feeds: Sequence[Arrays],
+    inputs: str,
 ) -> Verification:
     with scratch_folder() as scratch:
-        bench = edited.bench(written, scratch)
-        local = partial(edited.local_bench, feeds[0], scratch) if changed else None
+        bench = format.bench(edited, written, scratch)
+        local = partial(format.local_bench, edited, feeds[0], scratch) if changed else None
         return verify(bench, feeds, local, inputs)

@@ -14,10 +14,10 @@ from bnfold.algebra.comparison import OutputComparison
 from bnfold.jobs import FoldResult, Inspection, VerifyResult
 from bnfold.jobs.recalibration_result import RecalibrationResult
 from bnfold.planning import Action, Decision, Plan
+from bnfold.proof.verification import Verification
 from bnfold.reports.fates import ARROWS, WAYS
 from bnfold.reports.findings import findings_summary, layer_table, print_findings
 from bnfold.reports.recalibration import print_recalibration
-from bnfold.verification import Verification
 
 _MANY = 12
 
