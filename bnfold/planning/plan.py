@@ -23,7 +23,7 @@ from bnfold.planning.decision import (
     Refusal,
 )
 from bnfold.planning.edits import edits_of
-from bnfold.planning.gauges import fold_with_gauges
+from bnfold.planning.gauges import GaugeFold, fold_with_gauges
 from bnfold.planning.kinds import norm
 from bnfold.planning.ledger import Ledger
 from bnfold.planning.reasons import Reason, Refused
@@ -54,6 +54,7 @@ class _Planner:
         self.refusals: dict[tuple[Node, Direction], Refused] = {}
         self.sources = [n for n in graph.nodes if _is_source(n)]
         self.merges: dict[Node, MergeBranches] = {}
+        self.gauges = GaugeFold()
 
     def run(self, reparameterize: bool, gauges: bool) -> None:
         self._fold()
@@ -74,7 +75,7 @@ class _Planner:
     def _choose_gauges(self) -> None:
         """Folds what no single map can, by maps on many values at once."""
         norms = [n for n in self.sources if isinstance(n.kind, Norm) and n not in self.made]
-        found = fold_with_gauges(self.graph, self.ledger, norms)
+        found = self.gauges = fold_with_gauges(self.graph, self.ledger, norms)
         for node, into in found.gone.items():
             names = tuple(n.name for n in into)
             self.made[node] = Decision(
@@ -154,12 +155,24 @@ class _Planner:
             return Refusal(back.reason, back.culprit, str(back))
         first = ahead if back.reason in _SAYS_LITTLE else back
         message = f"{back}; and {ahead}"
-        if {back.reason, ahead.reason} <= _STRUCTURAL:
+        wider = self.gauges.refusals.get(node)
+        if node in self.gauges.impossible and {back.reason, ahead.reason} <= _STRUCTURAL:
             message = f"no exact fold exists: {message}"
+        if wider is not None and wider.reason in _SAYS_MORE:
+            first = wider
+            message = f"{message}; folded together with what is around it: {wider}"
         return Refusal(first.reason, first.culprit, message)
 
 
 _SAYS_LITTLE = {Reason.NONLINEAR_PRODUCER, Reason.GRAPH_INPUT}
+_SAYS_MORE = {
+    Reason.NEGATIVE_SCALES,
+    Reason.FAR_OFFSET,
+    Reason.CONSTANT_CHANNELS,
+    Reason.SCALE_RANGE,
+    Reason.OVERFLOW,
+    Reason.UNDERFLOW,
+}
 _STRUCTURAL = {
     Reason.NONLINEAR_PRODUCER,
     Reason.OPAQUE_PRODUCER,

@@ -78,6 +78,17 @@ class Reason(Enum):
         "{culprit} changes the number type, and values that the wider type holds would not survive "
         "in the narrower one"
     )
+    # Where maps on many values at once are asked for (`planning.gauges`)
+    NEGATIVE_SCALES = "{detail}, and {culprit} passes only positive ones"
+    OTHER_SCALE = "{culprit} leaves these values another scale"
+    OTHER_SHIFT = "{culprit} leaves these values another shift"
+    CONSTANT_CHANNELS = (
+        "{detail}: these hold a constant that {culprit} behind it would still have to be given"
+    )
+    FAR_OFFSET = (
+        "{detail}: moved along the trunk, shifts that large would cost the values there their digits"
+    )
+    SCALE_RANGE = "the scales that {culprit} ties together lie too far apart for the number type"
     SHARED_CONSTANT = "the constant in {culprit} cannot take over this map"
     PROBE_FAILED = "{culprit} could not be tried out on a small tensor"
     # The cast
@@ -91,14 +102,14 @@ class Reason(Enum):
     def code(self) -> str:
         return self.name.lower()
 
-    def sentence(self, culprit: str | None) -> str:
-        return self.value.format(culprit=culprit or "the graph")
+    def sentence(self, culprit: str | None, detail: str = "") -> str:
+        return self.value.format(culprit=culprit or "the graph", detail=detail)
 
 
 class Refused(Exception):
     """Raised inside the planner where a walk meets something that it cannot pass."""
 
-    def __init__(self, reason: Reason, culprit: str | None = None) -> None:
-        super().__init__(reason.sentence(culprit))
+    def __init__(self, reason: Reason, culprit: str | None = None, detail: str = "") -> None:
+        super().__init__(reason.sentence(culprit, detail))
         self.reason = reason
         self.culprit = culprit

@@ -26,6 +26,7 @@ class Piece:
     law: Law
     blocks: tuple[int, ...]
     span: slice | NDArray[np.int64]
+    length: int
 
 
 class Blocks:
@@ -69,7 +70,8 @@ class Blocks:
             for begin, end in zip(inner, [*inner[1:], length], strict=True):
                 blocks = tuple(int(self._block_at[start + begin]) for start in starts)
                 span = slice(place + begin, place + end)
-                yield Piece(law, blocks, span if order is None else order[span])
+                found = span if order is None else order[span]
+                yield Piece(law, blocks, found, int(end - begin))
 
     def _spread(self) -> None:
         """Where one side of a law is cut, the other side is, until nothing moves."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum, auto
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +19,22 @@ class Clash(Enum):
     SIGN = auto()  # a negative scale where only a positive one passes
     RANGE = auto()  # scales that lie too far apart for the number type
     SHIFT = auto()  # two different shifts for one value
+    CONSTANT = auto()  # a channel without a scale, whose readers do not all take it for zero
 
 
 class Conflict(Exception):
-    """Raised where a law contradicts those that hold: which, in which channels, and because of whom."""
+    """Raised where a law contradicts those that hold: which, where, and because of whom.
 
-    def __init__(
-        self, clash: Clash, where: NDArray[np.bool_], nodes: tuple[Node, ...] = ()
-    ) -> None:
+    ``where`` is a mask over the law's elements, or, for all laws of a norm, a list of its channels.
+    """
+
+    def __init__(self, clash: Clash, where: NDArray[Any], nodes: tuple[Node, ...] = ()) -> None:
         super().__init__(clash.name)
         self.clash = clash
         self.where = where
         self.nodes = nodes
+
+    def together(self, several: Sequence[Conflict]) -> Conflict:
+        """All channels of one kind of clash in one."""
+        where = np.unique(np.concatenate([c.where for c in several]))
+        return Conflict(self.clash, where, self.nodes)

@@ -17,16 +17,21 @@ from bnfold.algebra.affine import Array
 from bnfold.graph import Node
 
 Cells = NDArray[np.int64]
+Places = NDArray[np.int64]
 IDENTITY = 0
 
 
 @dataclass(frozen=True, eq=False)
 class ScaleLaw:
-    """``σ[a] = ratio * σ[b]`` for ``cells = (a, b)``; ``σ[a] = ratio`` for ``cells = (a,)``."""
+    """``σ[a] = ratio * σ[b]`` for ``cells = (a, b)``; ``σ[a] = ratio`` for ``cells = (a,)``.
+
+    ``places`` tells which element of what the law was made from each of its elements is.
+    """
 
     cells: tuple[Cells, ...]
     ratio: Array
     node: Node
+    places: Places
 
     @property
     def vectors(self) -> tuple[Array, ...]:
@@ -53,6 +58,7 @@ class ShiftLaw:
     factors: tuple[Array, ...]
     offset: Array
     node: Node
+    places: Places
 
     @property
     def vectors(self) -> tuple[Array, ...]:
@@ -64,10 +70,15 @@ Law = ScaleLaw | SignLaw | ShiftLaw
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A norm that could go, and the laws under which it computes nothing."""
+    """A norm that could go, and the laws under which it computes nothing.
+
+    ``dead`` are the cells of its output that hold a constant which ends as 0 at every reader: these may
+    store anything, and every reader takes them times 0.
+    """
 
     node: Node
-    laws: tuple[Law, ...]
+    laws: tuple[ScaleLaw | ShiftLaw, ...]
+    dead: Cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +140,10 @@ class Laws:
         self.laws += shift_laws([(a[differ], 1.0), (b[differ], -1.0)], 0.0, node)
 
 
-def scale_laws(a: Cells, b: Cells, ratio: Array | float, node: Node) -> list[Law]:
+def scale_laws(a: Cells, b: Cells, ratio: Array | float, node: Node) -> list[ScaleLaw]:
     """``σ[a] = ratio * σ[b]``, element by element."""
     (a, b), (ratio,) = _flat([a, b], [ratio])
-    found: list[Law] = []
+    found: list[ScaleLaw] = []
     for mask, cells, turned in (
         ((a != IDENTITY) & (b != IDENTITY) & ((a != b) | (ratio != 1)), (a, b), False),
         ((b == IDENTITY) & ((a != IDENTITY) | (ratio != 1)), (a,), False),
@@ -140,18 +151,19 @@ def scale_laws(a: Cells, b: Cells, ratio: Array | float, node: Node) -> list[Law
     ):
         if mask.any():
             factor = (1 / ratio if turned else ratio)[mask]
-            found.append(ScaleLaw(tuple(c[mask] for c in cells), factor, node))
+            places = np.flatnonzero(mask)
+            found.append(ScaleLaw(tuple(c[mask] for c in cells), factor, node, places))
     return found
 
 
 def shift_laws(
     terms: Sequence[tuple[Cells, Array | float]], offset: Array | float, node: Node
-) -> list[Law]:
+) -> list[ShiftLaw]:
     """``sum(factor * δ[cells]) = offset``, element by element; the identity's shift is none."""
     cells, numbers = _flat([c for c, _ in terms], [*(f for _, f in terms), offset])
     *factors, offset = numbers
     speaks = np.array([c != IDENTITY for c in cells])
-    found: list[Law] = []
+    found: list[ShiftLaw] = []
     for pattern in np.unique(speaks, axis=1).T:
         mask = (speaks == pattern[:, None]).all(axis=0)
         kept = np.flatnonzero(pattern)
@@ -160,7 +172,8 @@ def shift_laws(
         kept = kept if kept.size else np.array([0])  # a contradiction, which is a law too
         law_cells = tuple(cells[i][mask] for i in kept)
         law_factors = tuple(factors[i][mask] for i in kept)
-        found.append(ShiftLaw(law_cells, law_factors, offset[mask], node))
+        places = np.flatnonzero(mask)
+        found.append(ShiftLaw(law_cells, law_factors, offset[mask], node, places))
     return found
 
 

@@ -66,6 +66,7 @@ class Network:
         self.aliases: dict[Value, list[Value]] = {}
         for value, origin in self.origins.items():
             self.aliases.setdefault(origin, []).append(value)
+        self._own = set(self.norms)
         self._standing = {
             node
             for node in self.graph.nodes
@@ -92,6 +93,12 @@ class Network:
         for value in self._all(origin):
             found |= dict.fromkeys((*value.readers, *value.shape_readers))
         return found
+
+    def value_readers(self, value: Value) -> list[Node]:
+        """Who reads the elements of a value, and still stands."""
+        origin = self.origin(value)
+        found = (r for v in self._all(origin) for r in v.readers)
+        return [r for r in dict.fromkeys(found) if not self.ledger.is_bypassed(r)]
 
     def _reach(self) -> dict[Value, None]:
         """The values that share a gauge, or a law, with one side of a norm."""
@@ -191,11 +198,12 @@ class Network:
         self.read[node] = cells = self._along(self.field(node.inputs[0]), axis, size, node)
         self._writes(node, axis, size)
         scale, shift = norm.vectors(node, self.ledger)
-        if node in self.norms:
-            after = self.written[node]
-            laws = scale_laws(after, cells, scale, node)
-            laws += shift_laws([(after, 1.0), (cells, -scale)], shift, node)
-            self.laws.candidates.append(Candidate(node, tuple(laws)))
+        if node in self._own:
+            live, after = scale != 0, self.written[node]
+            scales = scale_laws(after[live], cells[live], scale[live], node)
+            terms = [(after[live], 1.0), (cells[live], -scale[live])]
+            shifts = shift_laws(terms, shift[live], node) if live.any() else []
+            self.laws.candidates.append(Candidate(node, (*scales, *shifts), after[~live]))
 
     def _affine(self, node: Node) -> None:
         kind = node.kind

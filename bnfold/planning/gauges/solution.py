@@ -10,7 +10,7 @@ import numpy as np
 from bnfold.algebra.affine import Array
 from bnfold.graph import Node
 from bnfold.planning.gauges.blocks import Blocks, Piece
-from bnfold.planning.gauges.conflicts import Conflict
+from bnfold.planning.gauges.conflicts import Clash, Conflict
 from bnfold.planning.gauges.laws import (
     IDENTITY,
     Candidate,
@@ -57,6 +57,11 @@ class Solver:
         self._pieces = {law: list(self.blocks.pieces(law)) for law in every}
         lengths = self.blocks.ends - self.blocks.starts
         self._lengths: list[int] = lengths.tolist()
+        self._tied = np.zeros(laws.count, bool)
+        for law in laws.laws:
+            if isinstance(law, ScaleLaw):
+                for cells in law.cells:
+                    self._tied[cells] = True
         self._weights = [0] * len(lengths)
         for law in laws.laws:
             for piece in self._pieces[law]:
@@ -72,8 +77,10 @@ class Solver:
         nobody = self.laws.candidates[0].node
         self._scales.pin(identity, np.ones(1), nobody)
         self._shifts.add({identity: np.ones(1)}, np.zeros(1), nobody)
+        self._dead = np.zeros(self.laws.count, bool)
         for law in self.laws.laws:
-            self._enter(law)
+            for piece in self._pieces[law]:
+                self._enter(law, piece)
 
     def accept(self, candidate: Candidate) -> None:
         """Adds the laws of a norm.
@@ -81,31 +88,62 @@ class Solver:
         Raises:
             Conflict: where they contradict what holds, which is unchanged then.
         """
-        marks = self._scales.mark(), self._shifts.mark()
-        try:
-            for law in candidate.laws:
-                self._enter(law)
-        except Conflict:
-            self._scales.back_to(marks[0])
-            self._shifts.back_to(marks[1])
-            raise
+        mark = self.mark()
+        found = self._clashes(candidate)
+        if found:
+            self.back_to(mark)
+            raise found[0].together([c for c in found if c.clash is found[0].clash])
+        self._dead[candidate.dead] = True
+
+    def mark(self) -> tuple[int, int, Cells]:
+        return self._scales.mark(), self._shifts.mark(), np.flatnonzero(self._dead)
+
+    def back_to(self, mark: tuple[int, int, Cells]) -> None:
+        self._scales.back_to(mark[0])
+        self._shifts.back_to(mark[1])
+        self._dead[:] = False
+        self._dead[mark[2]] = True
+
+    def _clashes(self, candidate: Candidate) -> list[Conflict]:
+        """Enters the laws of a norm; in which channels, for what reason, some of them cannot hold."""
+        found = []
+        if self._tied[candidate.dead].any():
+            found.append(Conflict(Clash.CONSTANT, np.flatnonzero(candidate.dead >= 0)))
+        for law in candidate.laws:
+            if any(self._dead[cells].any() for cells in law.cells):
+                found.append(Conflict(Clash.CONSTANT, law.places))
+            for piece in self._pieces[law]:
+                try:
+                    self._enter(law, piece)
+                except Conflict as conflict:
+                    places = law.places[piece.span][np.broadcast_to(conflict.where, piece.length)]
+                    found.append(Conflict(conflict.clash, places, conflict.nodes))
+        return found
+
+    def shares_a_class(self, candidate: Candidate, cells: Cells) -> bool:
+        """Whether the scales around a norm hang together with those of some cells."""
+        own = [c for law in candidate.laws if isinstance(law, ScaleLaw) for c in law.cells]
+        return bool(own) and bool(self._roots(np.concatenate(own)) & self._roots(cells))
+
+    def _roots(self, cells: Cells) -> set[int]:
+        return {self._scales.find(int(block))[0] for block in self.blocks.of(cells)}
 
     def gauges(self) -> Gauges:
         """What the accepted norms need; the identity wherever they need nothing."""
         scale = np.concatenate(self._scales.values())
         shift = np.concatenate(self._shifts.values())
-        return Gauges(np.where(np.abs(scale - 1) < _EQUAL, 1.0, scale), shift)
+        scale = np.where(np.abs(scale - 1) < _EQUAL, 1.0, scale)
+        return Gauges(np.where(self._dead, 0.0, scale), np.where(self._dead, 0.0, shift))
 
-    def _enter(self, law: Law) -> None:
-        for piece in self._pieces[law]:
-            if isinstance(law, ShiftLaw):
-                self._enter_shift(law, piece)
-            elif not isinstance(law, ScaleLaw):
-                self._scales.positive(piece.blocks[0], law.node)
-            elif len(piece.blocks) == 1:
-                self._scales.pin(piece.blocks[0], law.ratio[piece.span], law.node)
-            else:
-                self._scales.relate(*piece.blocks, law.ratio[piece.span], law.node)
+    def _enter(self, law: Law, piece: Piece) -> None:
+        if isinstance(law, ShiftLaw):
+            self._enter_shift(law, piece)
+        elif not isinstance(law, ScaleLaw):
+            self._scales.positive(piece.blocks[0], law.node)
+        elif len(piece.blocks) == 1:
+            self._scales.pin(piece.blocks[0], law.ratio[piece.span], law.node)
+        else:
+            self._scales.relate(*piece.blocks, law.ratio[piece.span], law.node)
 
     def _enter_shift(self, law: ShiftLaw, piece: Piece) -> None:
         terms: dict[int, Array] = {}
@@ -144,12 +182,12 @@ def alone(solver: Solver, nodes: Iterable[Node]) -> dict[Node, Conflict]:
     wanted = set(nodes)
     found: dict[Node, Conflict] = {}
     solver.reset()
+    nothing = solver.mark()
     for candidate in solver.laws.candidates:
         if candidate.node in wanted:
             try:
                 solver.accept(candidate)
             except Conflict as conflict:
                 found[candidate.node] = conflict
-            else:
-                solver.reset()
+            solver.back_to(nothing)
     return found
