@@ -7,7 +7,7 @@ last, and all of them again until nothing moves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -41,6 +41,8 @@ def make_plan(graph: Graph, *, reparameterize: bool = False, gauges: bool = True
     """
     planner = _Planner(graph)
     planner.run(reparameterize, gauges)
+    if not reparameterize and planner.kept:
+        planner.with_branches = _freed_by_merges(graph, planner.kept, gauges)
     edits = (*planner.merges.values(), *edits_of(planner.ledger, graph))
     return Plan(planner.decisions(), edits, tuple(planner.regions), tuple(graph.notes))
 
@@ -55,6 +57,11 @@ class _Planner:
         self.sources = [n for n in graph.nodes if _is_source(n)]
         self.merges: dict[Node, MergeBranches] = {}
         self.gauges = GaugeFold()
+        self.with_branches: frozenset[Node] = frozenset()
+
+    @property
+    def kept(self) -> list[Node]:
+        return [n for n in self.sources if isinstance(n.kind, Norm) and n not in self.made]
 
     def run(self, reparameterize: bool, gauges: bool) -> None:
         self._fold()
@@ -74,8 +81,7 @@ class _Planner:
 
     def _choose_gauges(self) -> None:
         """Folds what no single map can, by maps on many values at once."""
-        norms = [n for n in self.sources if isinstance(n.kind, Norm) and n not in self.made]
-        found = self.gauges = fold_with_gauges(self.graph, self.ledger, norms)
+        found = self.gauges = fold_with_gauges(self.graph, self.ledger, self.kept)
         for node, into in found.gone.items():
             names = tuple(n.name for n in into)
             self.made[node] = Decision(
@@ -155,18 +161,31 @@ class _Planner:
             return Refusal(back.reason, back.culprit, str(back))
         first = ahead if back.reason in _SAYS_LITTLE else back
         message = f"{back}; and {ahead}"
+        if not {back.reason, ahead.reason} <= _STRUCTURAL:
+            return Refusal(first.reason, first.culprit, message)
+        if node in self.with_branches:
+            return Refusal(first.reason, first.culprit, f"{message}; it goes with --reparameterize")
         wider = self.gauges.refusals.get(node)
-        if node in self.gauges.impossible and {back.reason, ahead.reason} <= _STRUCTURAL:
+        impossible = node in self.gauges.impossible
+        if impossible:
             message = f"no exact fold exists: {message}"
-        if wider is not None and wider.reason in _SAYS_MORE:
-            first = wider
-            message = f"{message}; folded together with what is around it: {wider}"
+        named = wider is None or wider.culprit in (back.culprit, ahead.culprit)
+        if wider is not None and (wider.reason in _SAYS_MORE or not named):
+            message = f"{message}; changed together with what is around it: {wider}"
+            first = wider if wider.reason in _SAYS_MORE else first
         return Refusal(first.reason, first.culprit, message)
+
+
+def _freed_by_merges(graph: Graph, kept: Sequence[Node], gauges: bool) -> frozenset[Node]:
+    """Which norms stay only because parallel branches are not merged: found by merging them."""
+    other = _Planner(graph)
+    other.run(True, gauges)
+    return frozenset(kept) - frozenset(other.kept) if other.merges else frozenset()
 
 
 _SAYS_LITTLE = {Reason.NONLINEAR_PRODUCER, Reason.GRAPH_INPUT}
 _SAYS_MORE = {
-    Reason.NEGATIVE_SCALES,
+    Reason.NEGATIVE_SCALE,
     Reason.FAR_OFFSET,
     Reason.CONSTANT_CHANNELS,
     Reason.SCALE_RANGE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 
@@ -70,7 +71,7 @@ class Reason(Enum):
     AXIS_MISMATCH = "its channels do not line up with the channels of {culprit}"
     MIXED_CHANNELS = "{culprit} puts elements that need different maps into one"
     SHIFT_BLOCKED = "{culprit} mixes in constants (zero padding), where a shift may not pass"
-    NEGATIVE_SCALE = "{culprit} takes maxima, which a negative scale would turn into minima"
+    NEGATIVE_SCALE = "{detail}, and {culprit} passes only positive ones"
     UNEQUAL_BRANCHES = "{culprit} adds a branch that cannot take the same scale"
     BROADCAST = "{culprit} broadcasts a smaller value, which cannot take a per-channel map"
     ACROSS_REGIONS = "{culprit} is read twice in one sum"
@@ -79,9 +80,8 @@ class Reason(Enum):
         "in the narrower one"
     )
     # Where maps on many values at once are asked for (`planning.gauges`)
-    NEGATIVE_SCALES = "{detail}, and {culprit} passes only positive ones"
-    OTHER_SCALE = "{culprit} leaves these values another scale"
-    OTHER_SHIFT = "{culprit} leaves these values another shift"
+    OTHER_SCALE = "{culprit} needs another scale of the same values, or none"
+    OTHER_SHIFT = "{culprit} needs another shift of the same values, or none"
     CONSTANT_CHANNELS = (
         "{detail}: these hold a constant that {culprit} behind it would still have to be given"
     )
@@ -113,3 +113,15 @@ class Refused(Exception):
         super().__init__(reason.sentence(culprit, detail))
         self.reason = reason
         self.culprit = culprit
+
+
+_NAMED = 8
+
+
+def channels(where: Sequence[int], count: int, what: str) -> str:
+    """``3 of 64 scales are negative (channels 5, 17, 40)``; ``what`` is ``scales are negative`` there."""
+    shown = ", ".join(map(str, where[:_NAMED])) + (", …" if len(where) > _NAMED else "")
+    one = len(where) == 1
+    word = "channel" if one else "channels"
+    verb = what.replace("scales are", "scales is", 1) if one else what
+    return f"{len(where)} of {count} {verb} ({word} {shown})"

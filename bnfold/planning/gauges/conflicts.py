@@ -13,13 +13,13 @@ from bnfold.graph import Node
 
 
 class Clash(Enum):
-    """Which law fails."""
+    """Which law fails, those first that no other numbers in the file would mend."""
 
     SCALE = auto()  # two different scales for one value
-    SIGN = auto()  # a negative scale where only a positive one passes
-    RANGE = auto()  # scales that lie too far apart for the number type
     SHIFT = auto()  # two different shifts for one value
     CONSTANT = auto()  # a channel without a scale, whose readers do not all take it for zero
+    RANGE = auto()  # scales that lie too far apart for the number type
+    SIGN = auto()  # a negative scale where only a positive one passes
 
 
 class Conflict(Exception):

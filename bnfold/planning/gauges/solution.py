@@ -92,7 +92,9 @@ class Solver:
         found = self._clashes(candidate)
         if found:
             self.back_to(mark)
-            raise found[0].together([c for c in found if c.clash is found[0].clash])
+            gravest = min((c.clash for c in found), key=lambda clash: clash.value)
+            same = [c for c in found if c.clash is gravest]
+            raise same[0].together(same)
         self._dead[candidate.dead] = True
 
     def mark(self) -> tuple[int, int, Cells]:

@@ -111,5 +111,5 @@ def _to_blame(
 
 def _span(norms: list[Node]) -> float:
     kinds = [n.kind for n in norms if isinstance(n.kind, Norm)]
-    narrow = any(is_half(k.dtype) and float_info(k.dtype).max < 1e6 for k in kinds)
+    narrow = any(is_half(k.dtype) and float(float_info(k.dtype).max) < 1e6 for k in kinds)
     return _HALF_SPAN if narrow else _SPAN
