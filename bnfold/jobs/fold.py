@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bnfold.data import SampleOptions
 from bnfold.errors import RuntimeUnavailableError, UsageError
 from bnfold.files import file_sha256
-from bnfold.formats import Edited, Format, Model, format_of
+from bnfold.formats import Edited, Model, format_of
 from bnfold.jobs.common import (
     FORMAT_VERSION,
     Arrays,
@@ -23,7 +22,7 @@ from bnfold.jobs.common import (
     scratch_folder,
 )
 from bnfold.planning import Plan, make_plan
-from bnfold.proof.verification import Verification, verify
+from bnfold.proof.verification import Verification, prove
 
 
 @dataclass(frozen=True)
@@ -126,9 +125,8 @@ def fold(
         verification = None
         if verified:
             feeds, inputs = _inputs(model, data, sampling)
-            verification = _verified(
-                format_of(model), edited, bool(plan.edits), files[-1], feeds, inputs
-            )
+            subject = format_of(model).fold(edited, files[-1])
+            verification = prove(subject, model.graph, plan, feeds, inputs)
         if verification is not None and not verification.passed:
             return outcome.result(verification)
         publish(files, target)
@@ -172,17 +170,3 @@ def _inputs(
             f"on inputs made from its signature ({error}); give inputs with --data, or write it unproven "
             "with --no-verify"
         ) from None
-
-
-def _verified(
-    format: Format,
-    edited: Edited,
-    changed: bool,
-    written: Path,
-    feeds: Sequence[Arrays],
-    inputs: str,
-) -> Verification:
-    with scratch_folder() as scratch:
-        bench = format.bench(edited, written, scratch)
-        local = partial(format.local_bench, edited, feeds[0], scratch) if changed else None
-        return verify(bench, feeds, local, inputs)
