@@ -20,7 +20,7 @@ from bnfold.planning import Plan
 from bnfold.recalibration.batches import Batches
 
 FORMAT_VERSION = "1.0"
-DEFAULT_SAMPLES, _BATCH = 64, 16
+DEFAULT_SAMPLES, _BATCH, _FEW = 64, 16, 2
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -88,7 +88,9 @@ def comparison_inputs(
         return format_of(model).generated_inputs(model), "generated from the input signature"
     sample = open_sample(data, model.inputs, sampling or SampleOptions(samples=DEFAULT_SAMPLES))
     batches = Batches(sample, _BATCH)
-    feeds = [batches[index].feeds for index in range(len(batches))]
+    feeds: list[Arrays] = [batches[index].feeds for index in range(len(batches))]
+    if batches.fixed is None and sample.count > _FEW:
+        feeds.insert(0, sample.read(0, _FEW))  # for what is compared piece by piece
     left_out = ", ".join(sample.source.left_out)
     return feeds, f"{data}, {sample.count} samples" + (
         f" ({left_out} left out)" if left_out else ""

@@ -92,6 +92,9 @@ class Piece(Protocol):
     def written(self, feeds: Arrays) -> Arrays:
         """The written model's values by key."""
 
+    def moved(self, leaving: Leaving, feeds: Arrays, draws: int) -> list[NDArray[Any]]:
+        """One of the original's values, its parameters moved in several draws."""
+
     def in_double(self, leaving: Leaving, feeds: Arrays, draws: int) -> PreciseRun | None:
         """One value in float64, None where that cannot be had."""
 

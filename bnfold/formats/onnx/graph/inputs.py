@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from bnfold.data import InputSpec
 from bnfold.errors import DataError
 
-_SETS = 2
+SETS = 2
 _MOST_ELEMENTS = 1 << 28  # 2 GiB of random numbers
 
 
@@ -54,7 +54,7 @@ def make_inputs(
     rng = np.random.default_rng(seed)
     return [
         {spec.name: _array(spec, batch, other, rng, image=bool(k)) for spec in inputs}
-        for k in range(_SETS)
+        for k in range(SETS)
     ]
 
 

@@ -279,5 +279,11 @@ def is_static(graph: onnx.GraphProto) -> bool:
     return all(_is_known(dim) for shape in shapes for dim in shape.dim)
 
 
+def only_first_axes_are_dynamic(graph: onnx.GraphProto) -> bool:
+    """Whether all axes of all inputs but the first have fixed sizes."""
+    shapes = [i.type.tensor_type.shape for i in graph.input if i.type.HasField("tensor_type")]
+    return all(_is_known(dim) for shape in shapes for dim in shape.dim[1:])
+
+
 def _is_known(dim: onnx.TensorShapeProto.Dimension) -> bool:
     return bool(dim.HasField("dim_value")) and dim.dim_value > 0

@@ -21,6 +21,8 @@ SIZES: tuple[Sizes, ...] = (
 )
 # Comparisons try an odd size as well, where the model takes one: what depends on divisibility shows.
 INPUT_SIZES = (SIZES[0], (3, 77), *SIZES[1:])
+# Where nothing but the batch is dynamic, few samples are enough.
+BATCH_SIZES = (SIZES[0], (1, 64), *SIZES[1:])
 
 
 class Assigned(Protocol):

@@ -8,6 +8,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import helper
 
 from bnfold.errors import RuntimeUnavailableError
@@ -195,9 +196,23 @@ class OnnxPiece:
             self._sessions[which] = Session(_cut_out(fed, cuts, feeds))
         return self._sessions[which]
 
-    def in_double(self, leaving: Leaving, feeds: Arrays, draws: int) -> PreciseRun | None:
+    def moved(self, leaving: Leaving, feeds: Arrays, draws: int) -> list[NDArray[Any]]:
+        fed, mine = self._fold.reference.fed, self._place(leaving)[0]
+        session = Session(_cut_out(fed, [mine], feeds))
+        known = _known(session, feeds)
+        runs = (session.run({**known, **fed.feeds(session.inputs, d)}) for d in range(draws))
+        return [run[leaving.key] for run in runs]
+
+    def _place(self, leaving: Leaving) -> tuple[Cut, Cut]:
+        """The part of a region that one value needs, in both files."""
         place = next(i for i, cut in enumerate(self._original) if leaving.key in cut.outputs)
-        mine, theirs = (cuts[place].only(leaving.key) for cuts in (self._original, self._written))
+        return (
+            self._original[place].only(leaving.key),
+            self._written[place].only(leaving.key),
+        )
+
+    def in_double(self, leaving: Leaving, feeds: Arrays, draws: int) -> PreciseRun | None:
+        mine, theirs = self._place(leaving)
         reference, written = self._fold.reference.fed, self._fold.fed_written
         try:
             exact = run_in_double(_cut_out(reference, [mine], feeds), reference, feeds)

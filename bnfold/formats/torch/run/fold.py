@@ -217,6 +217,11 @@ class TorchPiece:
         found = folded.runner.each(given, list(dict.fromkeys(there.values())), folded.tensors)
         return {key: found[name] for key, name in there.items()}
 
+    def moved(self, leaving: Leaving, feeds: Arrays, draws: int) -> list[NDArray[Any]]:
+        reference, key = self._fold.reference, leaving.key
+        runs = (reference.runner.each(feeds, [key], reference.moved(d)) for d in range(draws))
+        return [run[key] for run in runs]
+
     def in_double(self, leaving: Leaving, feeds: Arrays, draws: int) -> PreciseRun | None:
         reference, folded = self._fold.reference, self._fold.folded
         there = self._names.get(leaving.key, leaving.key)
