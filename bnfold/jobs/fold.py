@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from bnfold.files import file_sha256
 from bnfold.formats import Edited, Model, format_of
 from bnfold.jobs.common import (
     FORMAT_VERSION,
-    Arrays,
     ModelInfo,
     check_target,
     comparison_inputs,
@@ -22,6 +20,7 @@ from bnfold.jobs.common import (
     scratch_folder,
 )
 from bnfold.planning import Plan, make_plan
+from bnfold.proof.subject import Fold
 from bnfold.proof.verification import Verification, prove
 
 
@@ -125,9 +124,8 @@ def fold(
         files = edited.write(scratch / target.name)
         verification = None
         if verified:
-            feeds, inputs = _inputs(model, data, sampling)
             subject = format_of(model).fold(edited, files[-1])
-            verification = prove(subject, model.graph, plan, feeds, inputs)
+            verification = _proved(model, plan, subject, data, sampling)
         if verification is not None and not verification.passed:
             return outcome.result(verification)
         publish(files, target)
@@ -160,11 +158,12 @@ class _Outcome:
         )
 
 
-def _inputs(
-    model: Model, data: Data | None, sampling: SampleOptions | None
-) -> tuple[Sequence[Arrays], str]:
+def _proved(
+    model: Model, plan: Plan, subject: Fold, data: Data | None, sampling: SampleOptions | None
+) -> Verification:
     try:
-        return comparison_inputs(model, data, sampling)
+        feeds, inputs = comparison_inputs(model, data, sampling)
+        return prove(subject, model.graph, plan, feeds, inputs)
     except RuntimeUnavailableError as error:
         raise UsageError(
             f"the fold of {model.path} cannot be verified, because the model itself does not run "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from bnfold.proof.channels import PieceComparison, compare_channels
+from bnfold.proof.channels import PieceComparison, compare_channels, movement
 from bnfold.proof.comparison import is_float
 from bnfold.proof.subject import Arrays
 
@@ -50,7 +50,14 @@ def _compared(
     ours, theirs = reference.values(feeds, names), candidate.values(feeds, names)
     moved = [reference.values(feeds, names, draw) for draw in range(2)]
     return [
-        compare_channels(name, ours[name], theirs[name], [m[name] for m in moved], 1, "activations")
+        compare_channels(
+            name,
+            ours[name],
+            theirs[name],
+            movement(ours[name], [m[name] for m in moved], 1),
+            1,
+            "activations",
+        )
         for name in names
         if is_float(ours[name]) and is_float(theirs[name])
     ]

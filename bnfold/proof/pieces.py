@@ -6,14 +6,14 @@ least a share of the whole tensor's deviation, so that a dead or saturated neigh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bnfold.proof.channels import PieceComparison, compare_channels
+from bnfold.proof.channels import PieceComparison, compare_channels, movement
 from bnfold.proof.comparison import is_float
 from bnfold.proof.subject import Arrays, Fed, Fold, Leaving, Piece
 
@@ -54,14 +54,15 @@ def _compared(
     rng = np.random.default_rng(0)
     observed = {f.key: values[f.value] for f in piece.inputs if f.value is not None}
     excited = {f.key: _excited(f, observed.get(f.key), rng) for f in piece.inputs}
-    found: dict[str, list[PieceComparison]] = {o.key: [] for o in piece.outputs}
+    random, moved = _on_random_values(piece, excited)
+    activations: dict[str, PieceComparison] = {}
     if len(observed) == len(excited):
         own = {o.key: values[o.value] for o in piece.outputs if o.value is not None}
-        _compare_on(piece, observed, own, ACTIVATIONS, found)
-    _compare_on(piece, excited, None, RANDOM, found)
+        activations = _on_activations(piece, observed, own, moved)
     for leaving in piece.outputs:
-        each = _summary(found[leaving.key])
-        yield replace(each, passed=False, ratio=np.inf, error=np.inf) if misread else each
+        found = [each[leaving.key] for each in (random, activations) if each]
+        summary = _summary(found)
+        yield replace(summary, passed=False, ratio=np.inf, error=np.inf) if misread else summary
 
 
 def _not_run(leaving: Leaving) -> PieceComparison:
@@ -69,31 +70,42 @@ def _not_run(leaving: Leaving) -> PieceComparison:
     return PieceComparison(leaving.shown, 0, 0.0, 0.0, 0.0, NOTHING, False, True)
 
 
-def _compare_on(
+def _on_random_values(
+    piece: Piece, feeds: Arrays
+) -> tuple[dict[str, PieceComparison], dict[str, NDArray[Any]]]:
+    """Both models on random values; and how far moved parameters move each value there."""
+    whole, candidate = piece.original(feeds), piece.written(feeds)
+    drawn = piece.original(feeds, 0)
+    moved = {o.key: movement(whole[o.key], [drawn[o.key]], o.axis) for o in piece.outputs}
+    return _compared_values(piece, feeds, whole, candidate, moved, RANDOM), moved
+
+
+def _on_activations(
+    piece: Piece, feeds: Arrays, whole: Arrays, moved: Mapping[str, NDArray[Any]]
+) -> dict[str, PieceComparison]:
+    """The written piece on what the original feeds to it, beside what the original as a whole makes
+    of that. Random values like these have shown how far moved parameters move them."""
+    return _compared_values(piece, feeds, whole, piece.written(feeds), moved, ACTIVATIONS)
+
+
+def _compared_values(
     piece: Piece,
     feeds: Arrays,
-    reference: Arrays | None,
+    whole: Arrays,
+    candidate: Arrays,
+    moved: Mapping[str, NDArray[Any]],
     excitation: str,
-    found: dict[str, list[PieceComparison]],
-) -> None:
-    """Compares all values that leave a piece.
-
-    ``reference`` are the values that they have in the original as a whole, where they are known: the
-    piece alone has to compute nearly the same with moved parameters, or it would be no piece of it.
-    """
-    whole = piece.original(feeds) if reference is None else reference
-    candidate = piece.written(feeds)
-    moved = piece.original(feeds, 0)
+) -> dict[str, PieceComparison]:
+    found = {}
     for leaving in piece.outputs:
         key = leaving.key
         each = compare_channels(
-            leaving.shown, whole[key], candidate[key], [moved[key]], leaving.axis, excitation
+            leaving.shown, whole[key], candidate[key], moved[key], leaving.axis, excitation
         )
-        if not _alike(whole[key], moved[key]):
-            each = replace(each, passed=False, error=np.inf, ratio=np.inf)
-        elif not each.passed:
+        if not each.passed:
             each = _again(piece, leaving, feeds, whole[key], candidate[key], each)
-        found[key].append(each)
+        found[key] = each
+    return found
 
 
 def _again(
@@ -106,19 +118,15 @@ def _again(
 ) -> PieceComparison:
     """A second look at a value that seemed to differ: where few elements make a channel, one draw
     may leave its floor too low; and in float64 nothing is rounded but the parameters."""
-    moved = piece.moved(leaving, feeds, MORE_DRAWS)
-    each = compare_channels(leaving.shown, whole, candidate, moved, leaving.axis, first.excitation)
+    where = (leaving.axis, first.excitation)
+    moved = movement(whole, piece.moved(leaving, feeds, MORE_DRAWS), leaving.axis)
+    each = compare_channels(leaving.shown, whole, candidate, moved, *where)
     run = None if each.passed else piece.in_double(leaving, feeds, MORE_DRAWS)
     if run is None:
         return each
+    moved = movement(run.reference, run.perturbed, leaving.axis)
     return compare_channels(
-        leaving.shown,
-        run.reference,
-        run.candidate,
-        run.perturbed,
-        leaving.axis,
-        first.excitation,
-        dtype=run.dtype,
+        leaving.shown, run.reference, run.candidate, moved, *where, dtype=run.dtype
     )
 
 

@@ -182,7 +182,11 @@ def _end_to_end(
             f"{', '.join(candidates[0])}; {missing[0]} is missing); "
             "only models with the same signature can be compared"
         )
-    perturbed = [[reference.perturbed(f, draw) for draw in range(DRAWS)] for f in feeds]
+    draws = [DRAWS] + [1] * (len(feeds) - 1)
+    perturbed = [
+        [reference.perturbed(f, draw) for draw in range(count)]
+        for f, count in zip(feeds, draws, strict=True)
+    ]
     return tuple(
         compare(
             name,

@@ -13,18 +13,16 @@ from bnfold.formats.onnx.run.session import Arrays, Session
 
 
 def generated_inputs(model: OnnxModel) -> Sequence[Arrays]:
-    """Inputs of the first sizes for which onnxruntime runs the model.
+    """Inputs of the first sizes for which onnxruntime runs the model; of its own, where all are fixed.
 
     Raises:
         DataError: where an input has a type that cannot be made up.
         RuntimeUnavailableError: where onnxruntime does not run the model.
     """
-    session = Session(model.path)
     graph = model.proto.graph
-    if is_static(graph):
-        feeds = make_inputs(model.inputs, *INPUT_SIZES[0])
-        session.run(feeds[0])
-        return feeds
+    if is_static(graph):  # there is no other size to try
+        return make_inputs(model.inputs, *INPUT_SIZES[0])[:1]
+    session = Session(model.path)
     sizes = BATCH_SIZES if only_first_axes_are_dynamic(graph) else INPUT_SIZES
     found: list[Arrays] = []
     problem: RuntimeUnavailableError | None = None
