@@ -89,9 +89,7 @@ class Reason(Enum):
     CONSTANT_CHANNELS = (
         "{detail}: these hold a constant that {culprit} behind it would still have to be given"
     )
-    FAR_OFFSET = (
-        "{detail}: moved along the trunk, shifts that large would cost the values there their digits"
-    )
+    FAR_OFFSET = "{detail}: moved along the trunk, shifts that large would cost the values there their digits"
     SCALE_RANGE = "the scales that {culprit} ties together lie too far apart for the number type"
     SHARED_CONSTANT = "the constant in {culprit} cannot take over this map"
     PROBE_FAILED = "{culprit} could not be tried out on a small tensor"
