@@ -61,6 +61,10 @@ class Value:
     is_output: bool = False
     constant: Constant | None = None
 
+    def __repr__(self) -> str:
+        """By name alone: a value leads to the whole graph."""
+        return f"Value({self.name!r})"
+
 
 @dataclass(frozen=True, eq=False)
 class Norm:
@@ -225,6 +229,10 @@ class Node:
     outputs: list[Value]
     scope: int = 0
     native: Any = None
+
+    def __repr__(self) -> str:
+        """By name alone: a node leads to the whole graph."""
+        return f"Node({self.name!r}, {type(self.kind).__name__})"
 
     @property
     def label(self) -> str:

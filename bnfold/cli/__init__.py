@@ -55,7 +55,7 @@ for _command in (
 
 def _version(value: bool) -> None:
     if value:
-        from bnfold import __version__
+        from bnfold.version import __version__
 
         typer.echo(f"bnfold {__version__}")
         raise typer.Exit
@@ -79,6 +79,10 @@ def main() -> None:
         if debug:
             raise
         sys.exit(_complain(str(error)))
+    except MemoryError as error:
+        if debug:
+            raise
+        sys.exit(_complain(f"there is not enough memory for this ({error})"))
     except BrokenPipeError:  # the reader of stdout has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

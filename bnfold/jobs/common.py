@@ -13,7 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bnfold.data import SampleOptions, open_sample
+from bnfold.data import Data, SampleOptions, open_sample
 from bnfold.errors import OutputError
 from bnfold.formats import Model, format_of
 from bnfold.planning import Plan
@@ -71,7 +71,7 @@ def notes_of(plan: Plan, format: str) -> tuple[str, ...]:
 
 
 def comparison_inputs(
-    model: Model, data: str | Path | None, sampling: SampleOptions | None = None
+    model: Model, data: Data | None, sampling: SampleOptions | None = None
 ) -> tuple[Sequence[Arrays], str]:
     """A few sets of inputs, and where they come from in words.
 
@@ -89,7 +89,10 @@ def comparison_inputs(
     sample = open_sample(data, model.inputs, sampling or SampleOptions(samples=DEFAULT_SAMPLES))
     batches = Batches(sample, _BATCH)
     feeds = [batches[index].feeds for index in range(len(batches))]
-    return feeds, f"{data}, {sample.count} samples"
+    left_out = ", ".join(sample.source.left_out)
+    return feeds, f"{data}, {sample.count} samples" + (
+        f" ({left_out} left out)" if left_out else ""
+    )
 
 
 def check_target(target: Path, source: Path, *, force: bool) -> None:

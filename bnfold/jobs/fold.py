@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnfold.data import SampleOptions
+from bnfold.data import Data, SampleOptions
 from bnfold.errors import RuntimeUnavailableError, UsageError
 from bnfold.files import file_sha256
 from bnfold.formats import Edited, Model, format_of
@@ -87,7 +87,7 @@ def fold(
     model: Model,
     target: Path | None,
     *,
-    data: str | Path | None = None,
+    data: Data | None = None,
     sampling: SampleOptions | None = None,
     verified: bool = True,
     strict: bool = False,
@@ -117,6 +117,7 @@ def fold(
         check_target(target, model.path, force=force)
     plan = make_plan(model.graph, reparameterize=reparameterize)
     edited = format_of(model).edit(model, plan, keep_modules=keep_modules)
+    plan = edited.plan
     outcome = _Outcome(model, plan, edited)
     if target is None or (strict and plan.kept):
         return outcome.result(refused_by_strict=strict and plan.kept > 0)
@@ -160,7 +161,7 @@ class _Outcome:
 
 
 def _inputs(
-    model: Model, data: str | Path | None, sampling: SampleOptions | None
+    model: Model, data: Data | None, sampling: SampleOptions | None
 ) -> tuple[Sequence[Arrays], str]:
     try:
         return comparison_inputs(model, data, sampling)

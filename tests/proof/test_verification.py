@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 import bnfold
-from bnfold.proof.comparison import compare
 from bnfold.algebra.rounding import cast
+from bnfold.proof.comparison import compare
 from situations import BY_NAME
 from situations.build import Net
 from situations.fold import save

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from bnfold.errors import ModelError, OutputError, RuntimeUnavailableError, UsageError
-from bnfold.formats.torch import TorchModel, fold_module, open_module, open_torch
+from bnfold.errors import ModelError, OutputError, RuntimeUnavailableError
+from bnfold.formats.torch import TorchModel, open_module, open_torch
 from bnfold.formats.torch.format import FORMAT as TORCH
 from bnfold.jobs import fold
 from bnfold.planning import Plan, make_plan
 from bnfold.proof.verification import verify
-from torch_cases import FOLDS, Lambda, bn, conv, randomised
+from torch_cases import FOLDS, Lambda, bn, conv, proved, randomised
 
 
 class Small(nn.Module):
@@ -53,14 +53,11 @@ def test_written_file_verifies(
     edited = TORCH.edit(model, plan)
     files = edited.write(tmp_path / f"folded{suffix}")
     assert files[-1].name == f"folded{suffix}"
-    feeds = TORCH.generated_inputs(model)
-    bench = TORCH.bench(edited, files[-1], tmp_path)
-    proof = verify(bench, feeds, lambda: TORCH.local_bench(edited, feeds[0], tmp_path), "generated")
+    proof = proved(edited, files[-1])
     assert proof.passed, proof.to_json()
     assert [o.name for o in proof.outputs] == ["low", "high.0", "high.1"]
-    pieces = TORCH.local_bench(edited, feeds[0], tmp_path)
-    assert pieces is not None
-    assert set(pieces.reference(pieces.inputs(feeds[0]))) == {"b", "e"}
+    assert proof.pieces is not None
+    assert {p.name for p in proof.pieces} == {"b", "e"}
 
 
 @pytest.mark.parametrize("suffix", [".pt2", ".safetensors", ".onnx"])
@@ -71,9 +68,10 @@ def test_spoilt_file_does_not_verify(
     edited = TORCH.edit(model, plan)
     edited.program.state_dict["d.weight"].data[1] *= 1.01
     files = edited.write(tmp_path / f"folded{suffix}")
-    feeds = TORCH.generated_inputs(model)
-    bench = TORCH.bench(edited, files[-1], tmp_path)
-    assert not verify(bench, feeds, lambda: None, "generated").passed
+    proof = proved(edited, files[-1])
+    assert not proof.passed
+    assert proof.congruence is not None
+    assert "d.weight" in str(proof.congruence.differences)
 
 
 def test_program_keeps_its_dynamic_batch_and_names(
@@ -148,9 +146,8 @@ def test_keep_modules_loads_strictly_into_the_unchanged_class(
     module, model, plan = small
     edited = TORCH.edit(model, plan, keep_modules=True)
     file = edited.write(tmp_path / f"kept{suffix}")[-1]
-    assert edited.kept.not_possible == []
-    feeds = TORCH.generated_inputs(model)
-    assert verify(TORCH.bench(edited, file, tmp_path), feeds, lambda: None, "").passed
+    assert edited.plan.decisions == plan.decisions
+    assert proved(edited, file).passed
     fresh = Small().eval()
     fresh.load_state_dict(edited.state_dict(), strict=True)
     x = torch.randn(3, 3, 10, 10)
@@ -172,7 +169,8 @@ def test_keep_modules_names_what_has_no_such_form() -> None:
     )  # fmt: skip
     model = open_module(module, (torch.randn(2, 3, 9, 9),))
     edited = TORCH.edit(model, make_plan(model.graph))
-    assert sorted(edited.kept.not_possible) == ["b", "f"]
+    stays = {d.name for d in edited.kept.plan.batch_norms if d.reason is not None}
+    assert stays == {"b", "f"}
     x = torch.randn(2, 3, 9, 9)
     with torch.no_grad():
         expected = module(x)
@@ -208,8 +206,8 @@ def test_comparison_of_two_models(
     _, model, plan = small
     edited = TORCH.edit(model, plan)
     program = open_torch(edited.write(tmp_path / "folded.pt2")[-1])
-    bench = TORCH.comparison(model, program, tmp_path)
-    assert verify(bench, TORCH.generated_inputs(model), lambda: None, "").passed
+    both = TORCH.runs(model), TORCH.runs(program)
+    assert verify(*both, TORCH.generated_inputs(model), "").passed
 
 
 def test_generated_inputs_fit_the_signature() -> None:
@@ -280,23 +278,25 @@ def test_keep_modules_does_not_carry_out_half_a_merge(tmp_path: Path) -> None:
     model = open_module(module, (torch.randn(2, 3, 9, 9),))
     plan = make_plan(model.graph, reparameterize=True)
     edited = TORCH.edit(model, plan, keep_modules=True)
-    assert edited.kept.not_possible == ["an", "bn"]
+    kept = {d.name: d.reason.reason.code if d.reason else None for d in edited.plan.batch_norms}
+    assert kept == {"an": "unchanged_class", "bn": "unchanged_class"}
+    assert edited.plan.edits == ()
     assert edited.key_map["changed"] == []
     result = fold(model, tmp_path / "kept.pth", reparameterize=True, keep_modules=True)
     assert result.ok
 
 
-def test_a_kept_state_dict_is_proved_by_its_own_tensors() -> None:
+def test_a_kept_state_dict_is_proved_by_its_own_tensors(tmp_path: Path) -> None:
     """Piece by piece as well: a wrong tensor among them is found."""
     module = written(lambda m, x: m.b(m.c(x)))
     model = open_module(module, (torch.randn(2, 3, 9, 9),))
     edited = TORCH.edit(model, make_plan(model.graph), keep_modules=True)
-    feeds = TORCH.generated_inputs(model)[0]
     for factor, passed in ((1.0, True), (1.001, False)):
         edited.kept.tensors["c.weight"] *= factor
-        local = TORCH.local_bench(edited, feeds, Path())
-        assert local is not None
-        assert verify(local, [local.inputs(feeds)], None, "").passed is passed
+        proof = proved(edited, edited.write(tmp_path / "kept.pth")[-1])
+        assert proof.congruence is not None and proof.congruence.passed
+        assert proof.pieces and all(p.passed is passed for p in proof.pieces)
+        assert proof.passed is passed
 
 
 @pytest.mark.parametrize(
@@ -370,9 +370,3 @@ def test_a_state_dict_holds_all_that_changed(tmp_path: Path) -> None:
     assert result.output is not None and result.output.key_map is not None
     assert result.output.key_map["added"] == ["token"]
     assert "token" in torch.load(tmp_path / "folded.pth")
-
-
-def test_example_inputs_are_a_tuple() -> None:
-    module = written(lambda m, x: m.b(m.c(x)))
-    with pytest.raises(UsageError, match=r"\(x,\)"):
-        fold_module(module, torch.randn(1, 3, 9, 9))  # type: ignore[arg-type]

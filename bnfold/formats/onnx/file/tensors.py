@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from bnfold.errors import ModelError
+from bnfold.formats.onnx.file.sizes import PACKED, check_dimensions, check_elements, place_of
 from bnfold.formats.onnx.file.wire import EMBEDDED
 
 
@@ -30,23 +31,32 @@ class TensorStore:
         """
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             return None
-        entries = {entry.key: entry.value for entry in tensor.external_data}
-        location = entries.get("location", "")
+        location, offset, length = place_of(tensor)
         file = self.path if location == EMBEDDED else self._external(location)
         try:
             size = file.stat().st_size
         except OSError:
             raise ModelError(
-                f"the external data file {location} is missing; keep it beside {self.path.name}"
+                f"the external data file {location!r} is missing; keep it beside {self.path.name}"
             ) from None
-        offset = int(entries.get("offset", 0))
-        length = int(entries.get("length", size - offset))
-        if offset < 0 or length < 0 or offset + length > size:
+        if not file.is_file():
+            raise ModelError(f"the external data file {location!r} is no file; export it again")
+        if offset + length > size:
             raise ModelError(
-                f"the external data file {location} is too short for tensor {tensor.name}; "
+                f"the external data file {location!r} is too short for tensor {tensor.name!r}; "
                 "copy it again"
             )
         return file, offset, length
+
+    def check(self, tensor: onnx.TensorProto) -> None:
+        """That a tensor has the elements that its dimensions say, wherever they lie.
+
+        Raises:
+            ModelError: where it has not, is of no known type, or lies where nothing is read.
+        """
+        check_dimensions(tensor)
+        place = self.place(tensor)
+        check_elements(tensor, None if place is None else place[2])
 
     def load(self, tensor: onnx.TensorProto) -> NDArray[Any]:
         """The elements, mapped from the file where they lie outside the skeleton."""
@@ -54,12 +64,11 @@ class TensorStore:
         if place is None:
             return np.asarray(numpy_helper.to_array(tensor))
         file, offset, length = place
+        if tensor.data_type in PACKED:
+            return _unpacked(tensor, file, offset, length)
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
         shape = tuple(tensor.dims)
-        wanted = int(np.prod(shape)) * dtype.itemsize
-        if wanted != length:
-            raise ModelError(f"tensor {tensor.name} has {length} bytes where {wanted} are due")
-        if not wanted:
+        if not length:
             return np.zeros(shape, dtype)
         return np.memmap(file, dtype=dtype, mode="r", offset=offset, shape=shape)
 
@@ -81,13 +90,27 @@ class TensorStore:
             f"put it beside {self.path.name}"
         )
         inside = os.path.normpath(location)
-        if not location or os.path.isabs(location) or inside.split(os.sep)[0] == os.pardir:
+        if (
+            not location
+            or "\0" in location
+            or os.path.isabs(location)
+            or inside.split(os.sep)[0] == os.pardir
+        ):
             raise refusal
         file = folder / inside
         homes = (folder.resolve(), self.path.resolve().parent)
         if not any(file.resolve().is_relative_to(home) for home in homes):
             raise refusal
         return file
+
+
+def _unpacked(tensor: onnx.TensorProto, file: Path, offset: int, length: int) -> NDArray[Any]:
+    """Elements of which several share a byte."""
+    whole = onnx.TensorProto(dims=tensor.dims, data_type=tensor.data_type)
+    with file.open("rb") as source:
+        source.seek(offset)
+        whole.raw_data = source.read(length)
+    return np.asarray(numpy_helper.to_array(whole))
 
 
 def tensor_of(array: NDArray[Any], name: str) -> onnx.TensorProto:
