@@ -1,4 +1,4 @@
-"""The neutral graph that the planner sees: values, nodes of eight kinds, and who uses what.
+"""The neutral graph that the planner sees: values, nodes of ten kinds, and who uses what.
 
 A format's reader puts each native operator into one of the kinds below; whatever it does not know
 is `Opaque` and stops every fold. Nothing here knows a file format, and nothing is changed after
@@ -201,6 +201,24 @@ class Monotone:
 
 
 @dataclass(frozen=True)
+class Homogeneous:
+    """``f(s * x) = s * f(x)`` for every ``s > 0``: rectifiers, magnitudes, norms over some axes.
+
+    ``axes`` as in `Average`; None where it works element by element. ``rectifies``: it is ``max(x, 0)``.
+    """
+
+    axes: tuple[int | None, ...] | None = None
+    rectifies: bool = False
+
+
+@dataclass(frozen=True)
+class Product:
+    """Multiplies two computed values, or (``divides``) divides the first by the second."""
+
+    divides: bool = False
+
+
+@dataclass(frozen=True)
 class Sum:
     """Adds its inputs, each with its sign."""
 
@@ -215,7 +233,7 @@ class Opaque:
     obstacle: Obstacle | None = None
 
 
-Kind = Norm | Affine | Linear | Movement | Average | Monotone | Sum | Opaque
+Kind = Norm | Affine | Linear | Movement | Average | Monotone | Homogeneous | Product | Sum | Opaque
 
 
 @dataclass(eq=False)

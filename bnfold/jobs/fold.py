@@ -115,7 +115,7 @@ def fold(
     """
     if target is not None:
         check_target(target, model.path, force=force)
-    plan = make_plan(model.graph, reparameterize=reparameterize)
+    plan = make_plan(model.graph, reparameterize=reparameterize, gauges=not keep_modules)
     edited = format_of(model).edit(model, plan, keep_modules=keep_modules)
     plan = edited.plan
     outcome = _Outcome(model, plan, edited)

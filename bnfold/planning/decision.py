@@ -21,8 +21,11 @@ class Action(str, Enum):
 
 
 class Direction(str, Enum):
+    """Where a map went: into what is before it, into what is behind it, or (a choice of gauges) both."""
+
     BACKWARD = "backward"
     FORWARD = "forward"
+    BOTH = "both"
 
 
 @dataclass(frozen=True)

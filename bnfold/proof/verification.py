@@ -108,7 +108,7 @@ def prove(
     try:
         if congruence.passed and plan.edits:
             cut = fold.pieces(regions_of(graph, plan), congruence.names)
-            pieces = compare_pieces(fold, cut, feeds[0])
+            pieces = compare_pieces(fold, cut, feeds[0], references[0])
         outputs = _end_to_end(references, fold.reference, fold.candidate, feeds)
         if pieces and all(p.passed and p.informs for p in pieces):
             outputs = tuple(map(_overruled, outputs))

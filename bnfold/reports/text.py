@@ -13,9 +13,10 @@ from rich.table import Table
 
 from bnfold.jobs import FoldResult, Inspection, VerifyResult
 from bnfold.jobs.recalibration_result import RecalibrationResult
-from bnfold.planning import Action, Decision, Direction, Plan
+from bnfold.planning import Action, Decision, Plan
 from bnfold.proof.comparison import OutputComparison
 from bnfold.proof.verification import Verification
+from bnfold.reports.fates import ARROWS, WAYS
 from bnfold.reports.findings import findings_summary, layer_table, print_findings
 from bnfold.reports.proof import proof_in_words, verdict_on
 from bnfold.reports.recalibration import print_recalibration
@@ -93,7 +94,7 @@ def _decision(decision: Decision) -> str:
     if decision.action is Action.KEEP:
         return "[yellow]stays[/]"
     into = ", ".join(decision.into[:2]) + (" …" if len(decision.into) > 2 else "")
-    arrow = {Direction.BACKWARD: "↑", Direction.FORWARD: "↓", None: "="}[decision.direction]
+    arrow = ARROWS[decision.direction]
     verb = "folds" if decision.action is Action.FOLD else "merges"
     return f"[green]{verb}[/] {arrow} {escape(into)}" if into else f"[green]{verb}[/] (identity)"
 
@@ -103,8 +104,7 @@ def _print_folded(plan: Plan, console: Console, verbose: bool) -> None:
     for decision in gone if verbose or len(gone) <= _MANY else ():
         console.print(f"  {escape(decision.name)} {_decision(decision)}")
     if len(gone) > _MANY and not verbose:
-        ways = {Direction.BACKWARD: "backward", Direction.FORWARD: "forward", None: "in parallel"}
-        counts = {name: sum(d.direction is way for d in gone) for way, name in ways.items()}
+        counts = {name: sum(d.direction is way for d in gone) for way, name in WAYS.items()}
         found = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         console.print(f"  {len(gone)} layers go: {found} (-v lists them)")
 

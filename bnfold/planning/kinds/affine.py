@@ -55,7 +55,7 @@ def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
         if not amap.has_no_shift:
             raise Refused(Reason.OPAQUE_PRODUCER, node.label)
         if walk.merging:
-            _put(node, before.then(amap), walk)
+            become(node, before.then(amap), walk)
         else:
             walk.pull(node.inputs[0], amap, node)
     else:  # the constant takes its part of scale and shift, the value takes the scale
@@ -63,7 +63,7 @@ def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
             raise Refused(Reason.OPAQUE_PRODUCER, node.label)
         walk.pull(node.inputs[0], amap.without_shift(), node)
         signed = AffineMap(before.scale, amap.scale * before.shift + amap.shift)
-        _put(node, signed, walk)
+        become(node, signed, walk)
 
 
 def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
@@ -75,7 +75,7 @@ def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     scales = kind.form in ("x*c", "x/c")
     fits = amap.has_no_shift if scales else kind.constant is not None and amap.has_unit_scale
     if walk.merging and fits:
-        _put(node, amap.then(after), walk)
+        become(node, amap.then(after), walk)
     else:
         if kind.constant is not None and not (scales and amap.has_no_shift):
             check_fixed(kind.constant)
@@ -116,8 +116,12 @@ def refuse_misfit(node: Node, amap: AffineMap, own: Shape) -> None:
         raise Refused(Reason.AXIS_MISMATCH, node.label)
 
 
-def _put(node: Node, new: AffineMap, walk: Walk) -> None:
-    """Gives the node the constant with which it computes ``new``."""
+def become(node: Node, new: AffineMap, walk: Walk) -> None:
+    """Gives the node the constant with which it computes ``new``.
+
+    Raises:
+        Refused: where that constant must not change, or does not survive in its number type.
+    """
     kind = node.kind
     assert isinstance(kind, Affine) and kind.constant is not None
     check_fixed(kind.constant)

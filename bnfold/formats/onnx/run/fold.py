@@ -88,6 +88,10 @@ class OnnxFold:
         self.reference = OnnxRuns(original, touched_nodes(plan))
         self.candidate = OnnxRuns(written)
 
+    @property
+    def named_outputs(self) -> list[str]:
+        return [output.name for output in self.original.proto.graph.output]
+
     def congruence(self) -> Congruence:
         frozen = self.original.freeze_initializers
         listings = listing_of(self.original, frozen=frozen), listing_of(self.written, frozen=frozen)

@@ -23,7 +23,7 @@ from bnfold.formats.torch.file.tensors import same_memory, to_torch
 from bnfold.formats.torch.graph.arguments import arguments_of
 from bnfold.formats.torch.graph.model import TorchModel
 from bnfold.graph import Affine, Linear, Node, Norm
-from bnfold.planning import Action, Plan
+from bnfold.planning import Action, Direction, Plan
 from bnfold.planning.decision import (
     Bypass,
     Decision,
@@ -98,7 +98,9 @@ def _components(plan: Plan) -> list[tuple[list[str], list[Edit]]]:
         for edit in plan.edits
         if isinstance(edit, MergeBranches)
     ]
-    folded = (d for d in plan.decisions if d.action is not Action.KEEP)
+    folded = [d for d in plan.decisions if d.action is not Action.KEEP]
+    if any(d.direction is Direction.BOTH for d in folded):  # all of these hold together only
+        parts.append(([], {edit.node.name for edit in plan.edits}))
     parts += [([d.name], {d.name, *d.into}) for d in folded]
     groups: list[tuple[list[str], set[str]]] = []
     for names, nodes in parts:

@@ -132,6 +132,11 @@ class TorchFold:
         self._stored = read_tensors(written)
         return TorchRuns(base, _by_node(base, self._stored))
 
+    @property
+    def named_outputs(self) -> tuple[str, ...]:
+        """None: the program that is run is the one that was read."""
+        return ()
+
     def congruence(self) -> Congruence:
         if self.edited.keep_modules:
             return self._same_class()
