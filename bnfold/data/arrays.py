@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -17,6 +19,11 @@ from bnfold.data.temporary import temporary_folder
 from bnfold.errors import DataError
 
 _IN_MEMORY = 1 << 26
+# What NumPy raises on a damaged header or archive: it takes the header for Python code.
+_DAMAGE = (
+    ValueError, OSError, EOFError, SyntaxError, TokenError, RuntimeError, NotImplementedError,
+    zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 class ArrayRows:
@@ -68,7 +75,7 @@ def open_npy(path: Path, inputs: Sequence[InputSpec], options: SampleOptions) ->
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except _DAMAGE as error:
         raise DataError(f"{path} is no readable .npy file ({error})") from None
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path} is an archive; call it .npz")
@@ -86,7 +93,7 @@ def open_npz(path: Path, inputs: Sequence[InputSpec], options: SampleOptions) ->
             members = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
             wanted = {spec.name for spec in inputs} & set(members) or set(members)
             arrays = {name: _member(archive, members[name]) for name in sorted(wanted)}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise DataError(f"{path} is no readable .npz file ({error})") from None
     rows = ArrayRows(arrays, inputs, path)
     rows.left_out = tuple(sorted(set(members) - wanted))

@@ -71,7 +71,9 @@ def test_an_evaluation_that_falls_writes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("method", ["population", "batch"])
-def test_non_finite_data_names_the_sample_and_the_input(bad: float, method: str, tmp_path: Path) -> None:
+def test_non_finite_data_names_the_sample_and_the_input(
+    bad: float, method: str, tmp_path: Path
+) -> None:
     images = digits(100)
     images[70, 0, 3, 3] = bad
     np.save(tmp_path / "x.npy", images)

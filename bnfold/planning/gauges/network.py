@@ -424,11 +424,11 @@ def _union(
     for found in fields:
         for axis, size in zip(found.axes, found.cells.shape, strict=True):
             if sizes.setdefault(axis, size) != size:
-                raise Refused(Reason.AXISReason.AXIS_MISMATCH)
+                raise Refused(Reason.AXIS_MISMATCH)
     for axis in own.varies_along if own else ():
         assert own is not None
         if sizes.setdefault(axis, own.shape[axis]) != own.shape[axis]:
-            raise Refused(Reason.AXISReason.AXIS_MISMATCH)
+            raise Refused(Reason.AXIS_MISMATCH)
     axes = tuple(sorted(sizes))
     if prod(sizes.values()) > _MOST_CELLS:
         raise Refused(Reason.MIXED_CHANNELS)

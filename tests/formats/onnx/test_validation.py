@@ -281,3 +281,14 @@ def test_packed_elements_are_counted_in_bits(code: int, tmp_path: Path) -> None:
     array = loaded.store.load(tensor)
     assert array.shape == (9999,)
     np.testing.assert_array_equal(array.astype(np.int64), values)
+
+
+def test_a_value_of_rank_1_is_one_channel(tmp_path: Path) -> None:
+    net = Net()
+    proto = net.model(net.bn(net.input(5), 1))
+    onnx.save(proto, tmp_path / "model.onnx")
+    assert bnfold.fold(tmp_path / "model.onnx", tmp_path / "out.onnx").plan.kept == 1
+    wide = Net()
+    onnx.save(wide.model(wide.bn(wide.input(4), 4)), tmp_path / "wide.onnx")
+    with pytest.raises(ModelError, match="has 4 channels, and 1 reach it"):
+        bnfold.load(tmp_path / "wide.onnx").graph  # noqa: B018

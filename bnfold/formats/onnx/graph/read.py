@@ -101,12 +101,15 @@ class _Reader:
             )
 
     def _channels(self, value: Value) -> int | None:
-        """The size of axis 1 of a value, None where it is unknown or depends on the input."""
+        """The size of axis 1 of a value, None where it is unknown or depends on the input.
+
+        A value of rank 1 is one channel.
+        """
         layer = value.producer
         if layer is not None and isinstance(layer.kind, Linear) and layer.kind.out_axis == 1:
             return layer.kind.layout.outputs
         shapes = [self.oracle.shape(value, round) for round in range(self.oracle.rounds)]
-        sizes = {shape[1] if shape and len(shape) > 1 else None for shape in shapes}
+        sizes = {None if shape is None else shape[1] if len(shape) > 1 else 1 for shape in shapes}
         return sizes.pop() if len(sizes) == 1 else None
 
     def _rank(self, value: Value) -> int | None:
