@@ -75,19 +75,44 @@ class Constants:
 
     def find(self, scope: Scope, name: str) -> Constant | None:
         """The constant that ``name`` means in ``scope``, None where it is computed at run time."""
-        key = self._key(scope, name)
-        known = self._known.type(key) if key else None
-        if key is None or known is None:
+        owner = scope.owner(name)
+        if owner is None:
             return None
+        key = key_of(owner, name)
         if key not in self._found:
-            shape, dtype = shape_in(known), dtype_in(known)
-            assert shape is not None
-
-            def load() -> Any:
-                return self._known.elements(key)
-
-            self._found[key] = Constant(name, shape, dtype, load, self._obstacles[key])
+            tensor = owner.initializers.get(name)
+            found = self._computed(key, name) if tensor is None else self._stored(owner, tensor)
+            if found is None:
+                return None
+            self._found[key] = found
         return self._found[key]
+
+    def _stored(self, owner: Scope, tensor: onnx.TensorProto) -> Constant | None:
+        """An initializer. Most are read by nodes that compute nothing ahead."""
+        if tensor.data_type == onnx.TensorProto.STRING:
+            return None
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+        obstacle = self._replaceable(owner, tensor.name)
+
+        def load() -> NDArray[Any]:
+            return self._store.load(tensor)
+
+        return Constant(tensor.name, tuple(tensor.dims), dtype, load, obstacle)
+
+    def _computed(self, key: str, name: str) -> Constant | None:
+        known = self._known.type(key)
+        shape = shape_in(known)
+        if known is None or shape is None:
+            return None
+
+        def load() -> NDArray[Any]:
+            return self._known.elements(key)
+
+        return Constant(name, shape, dtype_in(known), load, self._obstacles[key])
+
+    def _replaceable(self, owner: Scope, name: str) -> Obstacle | None:
+        replaceable = owner.parent is None and name in self._overridable
+        return Obstacle("OVERRIDABLE_INITIALIZER", name) if replaceable else None
 
     def settle(self) -> None:
         """Finds every constant that is computed; again, where more has become known."""
@@ -125,9 +150,7 @@ class Constants:
             return None
         key = key_of(owner, name)
         if key not in self._obstacles and name in owner.initializers:
-            replaceable = owner.parent is None and name in self._overridable
-            obstacle = Obstacle("OVERRIDABLE_INITIALIZER", name) if replaceable else None
-            self._note_tensor(key, owner.initializers[name], obstacle)
+            self._note_tensor(key, owner.initializers[name], self._replaceable(owner, name))
         return key
 
     def _note_tensor(self, key: str, tensor: onnx.TensorProto, obstacle: Obstacle | None) -> None:
@@ -144,15 +167,14 @@ class Constants:
         if cast is None:
             return
         nodes = scope.chain(cast)
-        keys = {name: self._input_key(scope, node, name) for name in inputs_of(nodes)}
-        if not keys or any(k is None or self._known.type(k) is None for k in keys.values()):
-            return
-
-        def key(name: str) -> str:
-            return keys.get(name) or key_of(scope, name)
-
-        if self._known.take(nodes, key):
-            obstacle = next((o for k in keys.values() if k and (o := self._obstacles[k])), None)
+        keys: dict[str, str] = {}
+        for name in inputs_of(nodes):
+            known = self._input_key(scope, node, name)
+            if known is None or self._known.type(known) is None:
+                return
+            keys[name] = known
+        if keys and self._known.take(nodes, lambda name: keys.get(name) or key_of(scope, name)):
+            obstacle = next((o for k in keys.values() if (o := self._obstacles[k])), None)
             if node.op_type == "DequantizeLinear":
                 obstacle = obstacle or Obstacle("QUANTIZED_WEIGHT", None)
             self._obstacles |= {key_of(scope, o): obstacle for o in node.output if o}
