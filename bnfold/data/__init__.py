@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bnfold.data.opening import open_sample
+from bnfold.data.opening import open_sample, sample_files
 from bnfold.data.signature import InputSpec
 from bnfold.data.source import Sample, SampleOptions, Source
 
-__all__ = ["InputSpec", "Sample", "SampleOptions", "Source", "open_sample"]
+__all__ = ["InputSpec", "Sample", "SampleOptions", "Source", "open_sample", "sample_files"]

@@ -11,6 +11,7 @@ from bnfold.data.concatenated import Concatenated
 from bnfold.data.signature import InputSpec, row_specs
 from bnfold.data.source import Sample, SampleOptions, Source, choose
 from bnfold.errors import DataError
+from bnfold.files import check_regular
 
 Opener = Callable[[Path, Sequence[InputSpec], SampleOptions], Source]
 _OPENERS: dict[str, Opener] = {
@@ -64,6 +65,7 @@ def _open(text: str, inputs: Sequence[InputSpec], options: SampleOptions) -> Sou
         files = sorted(f for f in path.rglob("*") if f.is_file() and _is_known(f))
         return _open_files(files, text, inputs, options)
     if path.exists():
+        check_regular(path, DataError)
         if not _is_known(path):
             raise DataError(f"{path} is no kind of data that bnfold reads; give {KINDS}")
         return _open_files([path], text, inputs, options)
@@ -73,6 +75,19 @@ def _open(text: str, inputs: Sequence[InputSpec], options: SampleOptions) -> Sou
         files = sorted(Path(f) for f in glob.glob(text, recursive=True))
         return _open_files([f for f in files if _is_known(f)], text, inputs, options)
     raise DataError(f"{text} does not exist; check the path given with --data")
+
+
+def sample_files(source: str | Path) -> list[Path]:
+    """The files that a sample is read from; none where it is made by code."""
+    path = Path(source)
+    if path.is_dir():
+        return [f for f in path.rglob("*") if f.is_file() and _is_known(f)]
+    if path.exists():
+        return [path]
+    where, _, _ = str(source).rpartition(":")
+    if where.endswith(".py"):
+        return [Path(where)]
+    return [Path(f) for f in glob.glob(str(source), recursive=True)]
 
 
 def _is_known(path: Path) -> bool:
@@ -92,5 +107,7 @@ def _open_files(
         )
     if pictures:
         return images.ImageFiles(pictures, inputs, options)
+    for file in files:
+        check_regular(file, DataError)
     opened = [_OPENERS[f.suffix.lower()](f, inputs, options) for f in files]
     return opened[0] if len(opened) == 1 else Concatenated(opened)

@@ -40,7 +40,8 @@ class SampleOptions:
     ``samples`` None: all of them. Without ``shuffle`` the rows are spread evenly over the data,
     as files are often sorted by class; with it they are drawn at random by ``seed``.
     ``layout``: ``NCHW`` or ``NHWC``, None as the model's input suggests. ``mean`` and ``std``
-    apply to colours between 0 and 1.
+    apply to colours between 0 and 1. ``size_limit``: refuse archives and images that unpack to far
+    more than they hold, and more than half of the free disk.
     """
 
     samples: int | None = None
@@ -51,6 +52,7 @@ class SampleOptions:
     std: tuple[float, ...] = ()
     layout: str | None = None
     color: str | None = None
+    size_limit: bool = True
 
 
 @dataclass(frozen=True, eq=False)

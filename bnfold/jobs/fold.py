@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from bnfold.data import SampleOptions
-from bnfold.errors import RuntimeUnavailableError, UsageError
-from bnfold.files import file_sha256
+from bnfold.errors import ModelNotLoadedError, RuntimeUnavailableError, UsageError
+from bnfold.files import file_sha256, publish, scratch_folder
 from bnfold.formats import Edited, Model
 from bnfold.jobs.common import (
     FORMAT_VERSION,
     Arrays,
     ModelInfo,
     check_target,
+    check_unchanged,
     comparison_inputs,
+    left_behind,
     notes_of,
-    publish,
-    scratch_folder,
 )
 from bnfold.planning import Plan, make_plan
 from bnfold.verification import Verification, verify
@@ -28,15 +28,17 @@ from bnfold.verification import Verification, verify
 
 @dataclass(frozen=True)
 class Output:
-    """The file that was written."""
+    """The file that was written. ``left``: data files that only the model before it used."""
 
     path: str
     sha256: str
     key_map: dict[str, list[str]] | None = None
+    left: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        found = {"path": self.path, "sha256": self.sha256}
-        return found if self.key_map is None else {**found, "key_map": self.key_map}
+        found: dict[str, Any] = {"path": self.path, "sha256": self.sha256}
+        found |= {} if self.key_map is None else {"key_map": self.key_map}
+        return found | ({"left": list(self.left)} if self.left else {})
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def fold(
         DataError: where ``data`` does not fit the model.
     """
     if target is not None:
-        check_target(target, model.path, force=force)
+        check_target(target, model, data, force=force)
     plan = make_plan(model.graph, reparameterize=reparameterize)
     edited = model.edit(plan, keep_modules=keep_modules)
     outcome = _Outcome(model, plan, edited)
@@ -124,14 +126,16 @@ def fold(
     with scratch_folder(target) as scratch:
         files = edited.write(scratch / target.name)
         verification = None
-        if verified:
+        # A copy needs no proof where the runtime does not load the model.
+        if verified and (plan.edits or model.loads()):
             feeds, inputs = _inputs(model, data, sampling)
             verification = _verified(edited, bool(plan.edits), files[-1], feeds, inputs)
         if verification is not None and not verification.passed:
             return outcome.result(verification)
+        info, left = check_unchanged(model), left_behind(model, target, files)
         publish(files, target)
-    written = Output(str(target), file_sha256(target), edited.key_map)
-    return outcome.result(verification, written)
+    written = Output(str(target), file_sha256(target), edited.key_map, left)
+    return outcome.result(verification, written, info=info)
 
 
 @dataclass(frozen=True)
@@ -146,9 +150,10 @@ class _Outcome:
         output: Output | None = None,
         *,
         refused_by_strict: bool = False,
+        info: ModelInfo | None = None,
     ) -> FoldResult:
         return FoldResult(
-            ModelInfo.of(self.model),
+            info or ModelInfo.of(self.model),
             self.plan,
             verification,
             output,
@@ -164,6 +169,11 @@ def _inputs(
 ) -> tuple[Sequence[Arrays], str]:
     try:
         return comparison_inputs(model, data, sampling)
+    except ModelNotLoadedError as error:
+        raise UsageError(
+            f"the fold of {model.path} cannot be verified, because the runtime does not load the model "
+            f"itself ({error}); write it unproven with --no-verify"
+        ) from None
     except RuntimeUnavailableError as error:
         raise UsageError(
             f"the fold of {model.path} cannot be verified, because the model itself does not run "

@@ -8,8 +8,9 @@ from typing import Any
 
 from bnfold.data import InputSpec, SampleOptions
 from bnfold.errors import UsageError
+from bnfold.files import scratch_folder
 from bnfold.formats import Model
-from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, comparison_inputs, scratch_folder
+from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, comparison_inputs
 from bnfold.verification import Verification
 from bnfold.verification import verify as compare
 

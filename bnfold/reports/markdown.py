@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import singledispatch
 from pathlib import PurePath
@@ -11,11 +12,13 @@ from bnfold.audit import Finding, Group, Severity, find_rule, grouped, in_words
 from bnfold.errors import UsageError
 from bnfold.jobs import FoldResult, Inspection
 from bnfold.planning import Action, Plan
+from bnfold.showable import showable
 from bnfold.verification import Verification
 
 _SIGNS = {Severity.ERROR: "🔴 error", Severity.WARNING: "🟡 warning", Severity.INFO: "⚪ note"}
 # GitHub cuts a comment at 65,536 characters; a table of this many rows stays below it.
 _ROWS = 100
+_LINK = re.compile(r"[\[\]]")  # of links and images, which would load something
 
 
 @singledispatch
@@ -138,8 +141,8 @@ def _cell(text: str) -> str:
 
 
 def _one_cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return showable(text).replace("|", "\\|")
 
 
 def _html(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")
+    return _LINK.sub(r"\\\g<0>", text.replace("&", "&amp;").replace("<", "&lt;"))

@@ -7,15 +7,15 @@ from functools import singledispatch
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from bnfold.algebra.comparison import OutputComparison
 from bnfold.jobs import FoldResult, Inspection, VerifyResult
 from bnfold.jobs.recalibration_result import RecalibrationResult
 from bnfold.planning import Action, Decision, Direction, Plan
+from bnfold.reports.escaping import escape
 from bnfold.reports.findings import findings_summary, layer_table, print_findings
-from bnfold.reports.recalibration import print_recalibration
+from bnfold.reports.recalibration import print_left, print_recalibration
 from bnfold.verification import Verification
 
 _MANY = 12
@@ -58,6 +58,7 @@ def _(result: FoldResult, console: Console, verbose: bool) -> None:
     if result.output is not None:
         unproven = "" if result.verification else " [yellow](not verified)[/]"
         console.print(f"wrote [bold]{escape(result.output.path)}[/]{unproven}, {nodes}")
+        print_left(result.output, console)
     elif result.refused_by_strict:
         console.print("[red]nothing written[/]: --strict, and a BatchNorm has to stay")
     elif not result.ok:

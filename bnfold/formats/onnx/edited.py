@@ -43,11 +43,7 @@ class OnnxEdited:
             raise OutputError(
                 f"{path.name}: an ONNX model is written as {SUFFIX}; name it so with -o"
             )
-        taken = {file.name for file in self._model.store.external_files(self._model.proto)}
-        data_name = f"{path.name}.data"
-        if data_name in taken and path.name != self._model.path.name:
-            data_name = f"{path.name}.folded.data"
-        return save(self._draft.proto, self._model.store, self._draft.computed, path, data_name)
+        return save(self._draft.proto, self._model.store, self._draft.computed, path)
 
     def bench(self, written: Path, scratch: Path) -> check.OnnxBench:
         return check.fold_bench(self._model, self._plan, written, scratch)

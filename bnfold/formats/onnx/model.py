@@ -11,8 +11,8 @@ import onnx
 from onnx import inliner
 
 from bnfold.data import InputSpec
-from bnfold.errors import RuntimeUnavailableError, UsageError
-from bnfold.files import file_sha256
+from bnfold.errors import ModelError, ModelNotLoadedError, RuntimeUnavailableError, UsageError
+from bnfold.files import SourceFile
 from bnfold.formats.onnx.constants import Constants
 from bnfold.formats.onnx.counting import BATCH_NORMS, count_nodes
 from bnfold.formats.onnx.inputs import make_inputs, signature
@@ -54,8 +54,12 @@ class OnnxModel:
         """
         self.path = path
         self.freeze_initializers = freeze_initializers
-        self.store = TensorStore(path)
-        self.proto = read_skeleton(path)
+        try:
+            source = SourceFile(path)
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+        self.store = TensorStore(source)
+        self.proto = read_skeleton(source)
         for tensor in self.proto.graph.initializer:
             self.store.place(tensor)
         # The standard domain's other name; the writer gives it back.
@@ -97,7 +101,7 @@ class OnnxModel:
 
     @cached_property
     def sha256(self) -> str:
-        return file_sha256(self.path)
+        return self.store.source.sha256()
 
     @property
     def node_count(self) -> int:
@@ -140,9 +144,23 @@ class OnnxModel:
             raise problem
         return found
 
+    def loads(self) -> bool:
+        try:
+            Session(self.path)
+        except ModelNotLoadedError:
+            return False
+        return True
+
     @property
     def file(self) -> Path:
         return self.path
+
+    @property
+    def files(self) -> list[Path]:
+        return self.store.files
+
+    def check_unchanged(self) -> None:
+        self.store.check_unchanged()
 
     def edit(self, plan: Plan, *, keep_modules: bool = False) -> OnnxEdited:
         from bnfold.formats.onnx.edited import OnnxEdited

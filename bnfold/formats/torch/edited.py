@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from bnfold.errors import ModelError, OutputError, RuntimeUnavailableError
+from bnfold.files import content_name, file_sha256
 from bnfold.formats.torch.bench import (
     TorchBench,
     TorchLocalBench,
@@ -137,6 +138,7 @@ class TorchEdited:
     def _write_onnx(self, path: Path) -> None:
         try:
             quietly(lambda: self._exported().save(str(path)))
+            name_data_by_content(path)
         except Exception as error:  # the exporter raises whatever its converters raise
             raise ModelError(
                 f"torch.onnx.export cannot write the folded program ({_cause(error)}); "
@@ -202,6 +204,29 @@ class TorchEdited:
             tensors = _by_node(model.program, self.kept.tensors)
             return local_bench(model, self._plan, None, model.program, tensors)
         return local_bench(model, self._plan, self._editor, self.program, {})
+
+
+def name_data_by_content(path: Path) -> None:
+    """Renames the data file that the exporter put beside a large model.
+
+    By its own name, ``<name>.data``, it could come to lie over that of another model.
+    """
+    import onnx
+    from onnx.external_data_helper import uses_external_data
+
+    found = [p for p in path.parent.iterdir() if p.name == f"{path.name}.data"]
+    for data in found:
+        new = content_name(path.name, file_sha256(data))
+        model = onnx.load(path, load_external_data=False)
+        entries = [
+            e for t in model.graph.initializer if uses_external_data(t) for e in t.external_data
+        ]
+        for entry in entries:
+            if entry.key == "location":
+                assert entry.value == data.name
+                entry.value = new
+        path.write_bytes(model.SerializeToString())
+        data.rename(data.with_name(new))
 
 
 def _in_onnxruntime(written: Path) -> Callable[[Arrays], Any]:

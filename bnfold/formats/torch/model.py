@@ -18,7 +18,7 @@ from torch.fx import Node as Call
 
 from bnfold.data import InputSpec
 from bnfold.errors import DataError
-from bnfold.files import file_sha256
+from bnfold.files import SourceFile
 from bnfold.formats.torch.arguments import (
     arguments_of,
     base_name,
@@ -57,7 +57,7 @@ class TorchModel:
         program: ExportedProgram,
         path: Path,
         notes: Sequence[str] = (),
-        file: Path | None = None,
+        file: SourceFile | None = None,
     ) -> None:
         """Takes a program over.
 
@@ -94,7 +94,7 @@ class TorchModel:
     def sha256(self) -> str:
         """Of the weights' file; without one, of the names and elements of the parameters."""
         if self._file is not None:
-            return file_sha256(self._file)
+            return self._file.sha256()
         digest = hashlib.sha256()
         for name, tensor in sorted(self.program.state_dict.items()):
             digest.update(name.encode())
@@ -151,9 +151,20 @@ class TorchModel:
         values = rng.random(shape) if image else rng.standard_normal(shape)
         return values.astype(spec.dtype)
 
+    def loads(self) -> bool:
+        return True
+
     @property
     def file(self) -> Path:
-        return self._file or self.path
+        return self.path if self._file is None else self._file.path
+
+    @property
+    def files(self) -> list[Path]:
+        return [] if self._file is None else [self._file.path]
+
+    def check_unchanged(self) -> None:
+        if self._file is not None:
+            self._file.check()
 
     def edit(self, plan: Plan, *, keep_modules: bool = False) -> TorchEdited:
         from bnfold.formats.torch.edited import TorchEdited

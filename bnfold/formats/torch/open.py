@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from torch.export import ExportedProgram
 
 from bnfold.data import InputSpec
 from bnfold.errors import ModelError, UsageError
+from bnfold.files import SourceFile
+from bnfold.formats.torch.archive import check_program, no_unpickling
 from bnfold.formats.torch.checkpoint import TorchCheckpoint
 from bnfold.formats.torch.factory import build, is_factory
 from bnfold.formats.torch.inputs import bind, from_arrays, parse_inputs, wanted_inputs
 from bnfold.formats.torch.model import TorchModel
+from bnfold.formats.torch.scripts import check_loads
 from bnfold.formats.torch.source import Source, source_of
 from bnfold.formats.torch.state import (
     find_tensors,
@@ -52,22 +56,43 @@ def open_torch(
         ModelError: where the source is missing, damaged, or cannot be traced.
         UsageError: where options are missing or do not go together.
     """
-    if is_factory(str(source)):
-        module = build(str(source))
-        if weights is not None:
-            load_into(module, read_tensors(weights, allow_pickle=allow_pickle), weights)
-        return _traced(module, Path(str(source)), weights, inputs, examples)
     path = Path(source)
+    if is_factory(str(source)):
+        file = None if weights is None else _source_file(weights, "--weights")
+        module = build(str(source))
+        if weights is not None and file is not None:
+            load_into(module, read_tensors(weights, allow_pickle=allow_pickle), weights)
+            file.check()
+        return _traced(module, path, file, inputs, examples)
     if weights is not None:
         raise UsageError(f"--weights goes with a factory, and {path} is a file of its own")
-    kind = source_of(path)
+    file = _source_file(path, "the path")
+    model = _opened(file, inputs, examples, allow_pickle)
+    file.check()
+    return model
+
+
+def _source_file(path: Path, option: str) -> SourceFile:
+    try:
+        return SourceFile(path)
+    except OSError as error:
+        raise ModelError(
+            f"{path} does not exist or cannot be read ({error.strerror}); check {option}"
+        ) from None
+
+
+def _opened(
+    file: SourceFile, inputs: Sequence[str], examples: Examples | None, allow_pickle: bool
+) -> TorchModel | TorchCheckpoint:
+    """What a file holds, by its kind."""
+    kind = source_of(file.path)
     if kind is Source.PROGRAM:
-        return TorchModel(_program(path), path, file=path)
+        return TorchModel(_program(file.path, allow_pickle), file.path, file=file)
     if kind is Source.TORCHSCRIPT:
-        return _converted(path, inputs, examples)
+        return _converted(file, inputs, examples, allow_pickle)
     if kind is Source.SAFETENSORS:
-        return TorchCheckpoint(read_tensors(path), path)
-    return _checkpoint(path, inputs, examples, allow_pickle)
+        return TorchCheckpoint(read_tensors(file.path), file)
+    return _checkpoint(file, inputs, examples, allow_pickle)
 
 
 def open_module(
@@ -76,7 +101,7 @@ def open_module(
     kwargs: Mapping[str, Any] | None = None,
     *,
     path: Path | None = None,
-    file: Path | None = None,
+    file: SourceFile | None = None,
 ) -> TorchModel:
     """A module in memory, traced on example inputs.
 
@@ -90,7 +115,7 @@ def open_module(
 def _traced(
     module: nn.Module,
     path: Path,
-    file: Path | None,
+    file: SourceFile | None,
     inputs: Sequence[str],
     examples: Examples | None,
 ) -> TorchModel:
@@ -113,9 +138,12 @@ def _example_inputs(
     return from_arrays(examples(wanted_inputs(module)), module), {}
 
 
-def _program(path: Path) -> ExportedProgram:
+def _program(path: Path, allow_pickle: bool) -> ExportedProgram:
+    if not allow_pickle:
+        check_program(path)
     try:
-        return quietly(lambda: torch.export.load(path))
+        with nullcontext() if allow_pickle else no_unpickling():
+            return quietly(lambda: torch.export.load(path))
     except Exception as error:  # the loader raises whatever a damaged archive makes it raise
         raise ModelError(
             f"{path} is an exported program that this torch ({torch.__version__}) cannot load "
@@ -123,8 +151,17 @@ def _program(path: Path) -> ExportedProgram:
         ) from None
 
 
-def _converted(path: Path, inputs: Sequence[str], examples: Examples | None) -> TorchModel:
+def _converted(
+    file: SourceFile, inputs: Sequence[str], examples: Examples | None, allow_pickle: bool
+) -> TorchModel:
     """TorchScript, through the converter that newer versions of torch bring."""
+    path = file.path
+    if not allow_pickle:
+        raise ModelError(
+            f"{path} is a TorchScript archive, and loading one runs code from the file, which may "
+            "write files; export the network to .pt2 or ONNX, or add --allow-pickle if you trust it"
+        )
+    check_loads(path)
     try:
         load: Any = torch.jit.load
         script = quietly(lambda: load(str(path), map_location="cpu")).eval()
@@ -143,20 +180,21 @@ def _converted(path: Path, inputs: Sequence[str], examples: Examples | None) -> 
             f"torch cannot convert the TorchScript archive {path} ({first_line(error)}); "
             "use the Python code of the network as a factory, or export it to ONNX"
         ) from None
-    return TorchModel(program, path, [note], path)
+    return TorchModel(program, path, [note], file)
 
 
 def _checkpoint(
-    path: Path, inputs: Sequence[str], examples: Examples | None, allow_pickle: bool
+    file: SourceFile, inputs: Sequence[str], examples: Examples | None, allow_pickle: bool
 ) -> TorchModel | TorchCheckpoint:
+    path = file.path
     found = load_object(path, allow_pickle=allow_pickle)
     module = _module_in(found)
     if module is not None and (inputs or examples is not None):
-        return _traced(module, path, path, inputs, examples)
+        return _traced(module, path, file, inputs, examples)
     tensors = find_tensors(found)
     if not tensors:
         raise ModelError(f"{path} holds no state dict; save module.state_dict() in it")
-    return TorchCheckpoint(tensors, path, left_out(found, tensors))
+    return TorchCheckpoint(tensors, file, left_out(found, tensors))
 
 
 def _module_in(found: Any) -> nn.Module | None:

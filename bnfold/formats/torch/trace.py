@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -117,10 +118,15 @@ def functional(program: ExportedProgram) -> ExportedProgram:
 
 
 def quietly(action: Callable[[], _T]) -> _T:
-    """Runs ``action`` without torch's warnings about its own internals."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return action()
+    """Runs ``action`` without torch's warnings and logs about its own internals."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return action()
+    finally:
+        logging.disable(before)
 
 
 def _static(module: nn.Module, own: Inputs, name: str) -> ExportedProgram:
