@@ -126,6 +126,7 @@ def measured(name: str) -> dict[str, Any]:
     """BN before and left, what was wrong and by how much, and what crashed, by tool."""
     import torch
 
+    from bnfold.formats import format_of
     from bnfold.formats.torch import open_module
     from bnfold.planning import make_plan
 
@@ -140,7 +141,7 @@ def measured(name: str) -> dict[str, Any]:
     for column, reparameterize in (("bnfold", False), (MERGED, True)):
         plan = make_plan(model.graph, reparameterize=reparameterize)
         assert len(plan.batch_norms) == before, f"{len(plan.batch_norms)} of {before} seen"
-        folded = model.edit(plan).module()
+        folded = format_of(model).edit(model, plan).module()
         left[column], errors[column] = outcome(folded, example, reference)
         assert left[column] == plan.kept, f"{left[column]} left, not {plan.kept}"
         if not reparameterize:

@@ -27,7 +27,7 @@ import numpy as np
 
 from bnfold.data import open_sample
 from bnfold.formats.onnx import OnnxModel
-from bnfold.formats.onnx.observe import OnnxObserver
+from bnfold.formats.onnx.run.observer import OnnxObserver
 from bnfold.jobs.recalibrate import recalibrate
 from bnfold.jobs.recalibration_result import RecalibrationOptions
 from bnfold.recalibration.batch import batch_statistics

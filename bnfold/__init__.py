@@ -197,7 +197,7 @@ def recalibrate(
 def _opened(model: Model | AnyPath) -> Model:
     if isinstance(model, str | PathLike):
         return load(model)
-    if not hasattr(model, "generated_inputs"):
+    if not hasattr(model, "graph"):
         raise errors.UsageError(
             f"a path, or a model that bnfold.load has opened, is wanted here, not "
             f"{type(model).__name__}; a torch module in memory is what bnfold.fold takes"

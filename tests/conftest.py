@@ -11,9 +11,9 @@ import pytest
 
 from bnfold import cli
 from situations import BY_NAME
-from situations_build import Net
-from situations_command import Command, Outcome
-from situations_fold import ROOT, Folder, save
+from situations.build import Net
+from situations.command import Command, Outcome
+from situations.fold import ROOT, Folder, save
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=60, derandomize=True)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=4000)

@@ -15,8 +15,8 @@ import pytest
 import bnfold
 from bnfold import cli, errors
 from situations import BY_NAME
-from situations_build import operators
-from situations_fold import save
+from situations.build import operators
+from situations.fold import save
 
 
 @pytest.fixture

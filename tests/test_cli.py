@@ -16,9 +16,9 @@ import pytest
 import bnfold
 from bnfold.algebra.rounding import cast
 from situations import BY_NAME
-from situations_build import Net, operators
-from situations_command import Command, files_in, is_one_sentence
-from situations_fold import save
+from situations.build import Net, operators
+from situations.command import Command, files_in, is_one_sentence
+from situations.fold import save
 
 # What goes wrong, and which words must be in the one sentence about it
 
@@ -107,7 +107,7 @@ def test_an_unwritable_folderis_one_sentence(command: Command, tmp_path: Path) -
 def test_a_full_disk_leaves_nothing(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bnfold.formats.onnx import edited
+    from bnfold.formats.onnx.edit import edited
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

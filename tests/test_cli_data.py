@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from situations_command import Command
-from situations_fold import ROOT
+from situations.command import Command
+from situations.fold import ROOT
 
 torch = pytest.importorskip("torch")
 

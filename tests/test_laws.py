@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 import bnfold
-import situations_random as random
+import situations.random as random
 from bnfold.algebra.affine import affine_of_statistics
 from bnfold.planning import Action, Decision, Direction, Plan, Reason, Refusal
-from situations_build import Net, operators
-from situations_random import SIZE, Maker, networks
-from situations_run import error, feeds_for, run_in_double
+from situations.build import Net, operators
+from situations.random import SIZE, Maker, networks
+from situations.run import error, feeds_for, run_in_double
 
 EXACT = 1e-8
 SIZES = ((1, SIZE), (3, SIZE + 3))
@@ -91,7 +91,7 @@ def _finds_a_counterexample(makers: Sequence[Maker]) -> bool:
 
 PLANTED: dict[str, tuple[str, Any, list[Maker]]] = {
     "a shift may enter a padded convolution": (
-        "bnfold.formats.onnx.operators.convolutions._every_tap", True, []),
+        "bnfold.formats.onnx.graph.operators.convolutions._every_tap", True, []),
     "a shift may pass counted padding": (
         "bnfold.planning.kinds.average.carries_shift", True, [random.pool]),
     "a maximum takes negative scales": (

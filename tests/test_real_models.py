@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 import bnfold
 from bnfold.jobs import FoldResult
-from situations_build import operators
-from situations_run import error, run
+from situations.build import operators
+from situations.run import error, run
 
 Arrays = dict[str, NDArray[Any]]
 Folding = Callable[..., tuple[FoldResult, Path]]

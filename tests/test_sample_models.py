@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 import bnfold
 from bnfold.planning import Plan
-from situations_fold import ROOT
-from situations_run import run
+from situations.fold import ROOT
+from situations.run import run
 
 
 class Row(NamedTuple):

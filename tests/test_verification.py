@@ -16,8 +16,8 @@ import bnfold
 from bnfold.algebra.comparison import compare
 from bnfold.algebra.rounding import cast
 from situations import BY_NAME
-from situations_build import Net
-from situations_fold import save
+from situations.build import Net
+from situations.fold import save
 
 WRITTEN = "bnfold.planning.decision.cast"  # what every folded weight and bias goes through
 

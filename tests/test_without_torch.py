@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from situations_fold import ROOT
+from situations.fold import ROOT
 
 SAMPLES = ROOT / "sample_models"
 HIDDEN = """

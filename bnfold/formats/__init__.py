@@ -1,6 +1,6 @@
 """Model files at the edge: each format reads into the neutral graph and writes edits back.
 
-What a format owes is written down as two protocols; nothing else of bnfold looks further.
+What a format owes is written down as protocols; nothing else of bnfold looks further.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from bnfold.data import InputSpec, SampleOptions, open_sample
 from bnfold.errors import MissingExtraError, UsageError
 from bnfold.graph import Graph
 from bnfold.planning import Plan
-from bnfold.recalibration.edit import Restatistic
+from bnfold.proof.verification import Bench, LocalBench
+from bnfold.recalibration.edit import NewStatistics
 from bnfold.recalibration.observer import Observer, RuntimeOptions
-from bnfold.verification import Bench, LocalBench
 
 Arrays = Mapping[str, NDArray[Any]]
 _EXAMPLES = 2  # a tracer takes a batch of one for a constant
 
 
 class Model(Protocol):
-    """A model as it was read. Never changed."""
+    """A model as it was read. Data: it knows no writer and no runtime, and is never changed."""
 
     path: Path
     format: str
@@ -58,39 +58,6 @@ class Model(Protocol):
     @property
     def inputs(self) -> Sequence[InputSpec]: ...
 
-    def generated_inputs(self) -> Sequence[Arrays]:
-        """Inputs made from the signature, on which the model was seen to run.
-
-        Raises:
-            DataError: where an input has a type that cannot be made up.
-            RuntimeUnavailableError: where no runtime executes the model.
-        """
-
-    def loads(self) -> bool:
-        """Whether a runtime accepts the model, whatever its inputs."""
-
-    def edit(self, plan: Plan, *, keep_modules: bool = False) -> Edited:
-        """A copy with the edits of ``plan`` carried out; nothing is written yet.
-
-        ``keep_modules``: it will be written as a state dict for the unchanged class.
-
-        Raises:
-            UsageError: where the format has no such thing.
-        """
-
-    def comparison(self, other: Model, scratch: Path) -> Bench:
-        """This model beside another of the same signature."""
-
-    def observer(self, scratch: Path, options: RuntimeOptions) -> Observer:
-        """What cuts runnable pieces out of this model; ``scratch`` is a folder for them.
-
-        Raises:
-            UsageError: where it has no runtime, or that cannot run so.
-        """
-
-    def restated(self, edits: Sequence[Restatistic]) -> Restated:
-        """A copy with new statistics; nothing is written yet."""
-
 
 class Edited(Protocol):
     """An edited copy. ``key_map``: which names of a state dict changed, None where there is none."""
@@ -105,21 +72,59 @@ class Edited(Protocol):
     def write(self, path: Path) -> list[Path]:
         """Writes the copy into files at and beside ``path``; the one to open comes last."""
 
-    def bench(self, written: Path, scratch: Path) -> Bench:
-        """The original beside the written copy."""
 
-    def local_bench(self, feeds: Arrays, scratch: Path) -> LocalBench | None:
+class Format(Protocol):
+    """What a format can do with the models that it opens; `format_of` finds the one of a model."""
+
+    def generated_inputs(self, model: Any) -> Sequence[Arrays]:
+        """Inputs made from the signature, on which the model was seen to run.
+
+        Raises:
+            DataError: where an input has a type that cannot be made up.
+            RuntimeUnavailableError: where no runtime executes the model.
+        """
+
+    def edit(self, model: Any, plan: Plan, *, keep_modules: bool = False) -> Edited:
+        """A copy with the edits of ``plan`` carried out; nothing is written yet.
+
+        ``keep_modules``: it will be written as a state dict for the unchanged class.
+
+        Raises:
+            UsageError: where the format has no such thing.
+        """
+
+    def with_statistics(self, model: Any, edits: Sequence[NewStatistics]) -> Edited:
+        """A copy with new statistics; nothing is written yet."""
+
+    def reopened(self, edited: Any, written: Path) -> Model:
+        """What ``edited`` wrote to ``written``, read back from its file."""
+
+    def observer(self, model: Any, scratch: Path, options: RuntimeOptions) -> Observer:
+        """What cuts runnable pieces out of a model; ``scratch`` is a folder for them.
+
+        Raises:
+            UsageError: where it has no runtime, or that cannot run so.
+        """
+
+    def comparison(self, reference: Any, candidate: Model, scratch: Path) -> Bench:
+        """A model beside another of the same signature."""
+
+    def bench(self, edited: Any, written: Path, scratch: Path) -> Bench:
+        """The original of ``edited`` beside the written copy."""
+
+    def local_bench(self, edited: Any, feeds: Arrays, scratch: Path) -> LocalBench | None:
         """The pieces that the plan changed, None where they cannot be observed."""
 
 
-class Restated(Protocol):
-    """A copy with new statistics."""
+def format_of(model: Model) -> Format:
+    """What can be done with an opened model."""
+    if model.format == "onnx":
+        from bnfold.formats.onnx.format import FORMAT as onnx_format
 
-    def write(self, path: Path) -> list[Path]:
-        """Writes it into files at and beside ``path``; the one to open comes last."""
+        return onnx_format
+    from bnfold.formats.torch.format import FORMAT as torch_format
 
-    def reopened(self, written: Path) -> Model:
-        """What `write` wrote, read back from its file."""
+    return torch_format
 
 
 def open_model(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bnfold.data import SampleOptions, open_sample, sample_files
 from bnfold.files import Use, check_destination, older_data, same_file
-from bnfold.formats import Model
+from bnfold.formats import Model, format_of
 from bnfold.planning import Plan
 from bnfold.recalibration.batches import Batches
 
@@ -81,7 +81,7 @@ def comparison_inputs(
         RuntimeUnavailableError: where no runtime executes the model.
     """
     if data is None:
-        return model.generated_inputs(), "generated from the input signature"
+        return format_of(model).generated_inputs(model), "generated from the input signature"
     sample = open_sample(data, model.inputs, sampling or SampleOptions(samples=DEFAULT_SAMPLES))
     batches = Batches(sample, _BATCH)
     feeds = [batches[index].feeds for index in range(len(batches))]

@@ -11,7 +11,7 @@ from typing import Any
 from bnfold.data import SampleOptions
 from bnfold.errors import ModelNotLoadedError, RuntimeUnavailableError, UsageError
 from bnfold.files import file_sha256, publish, scratch_folder
-from bnfold.formats import Edited, Model
+from bnfold.formats import Edited, Format, Model, format_of
 from bnfold.jobs.common import (
     FORMAT_VERSION,
     Arrays,
@@ -23,7 +23,7 @@ from bnfold.jobs.common import (
     notes_of,
 )
 from bnfold.planning import Plan, make_plan
-from bnfold.verification import Verification, verify
+from bnfold.proof.verification import Verification, verify
 
 
 @dataclass(frozen=True)
@@ -119,17 +119,17 @@ def fold(
     if target is not None:
         check_target(target, model, data, force=force)
     plan = make_plan(model.graph, reparameterize=reparameterize)
-    edited = model.edit(plan, keep_modules=keep_modules)
+    edited = format_of(model).edit(model, plan, keep_modules=keep_modules)
     outcome = _Outcome(model, plan, edited)
     if target is None or (strict and plan.kept):
         return outcome.result(refused_by_strict=strict and plan.kept > 0)
     with scratch_folder(target) as scratch:
         files = edited.write(scratch / target.name)
-        verification = None
-        # A copy needs no proof where the runtime does not load the model.
-        if verified and (plan.edits or model.loads()):
-            feeds, inputs = _inputs(model, data, sampling)
-            verification = _verified(edited, bool(plan.edits), files[-1], feeds, inputs)
+        verification = (
+            _proved(model, edited, bool(plan.edits), files[-1], data, sampling)
+            if verified
+            else None
+        )
         if verification is not None and not verification.passed:
             return outcome.result(verification)
         info, left = check_unchanged(model), left_behind(model, target, files)
@@ -164,16 +164,34 @@ class _Outcome:
         )
 
 
+def _proved(
+    model: Model,
+    edited: Edited,
+    changed: bool,
+    written: Path,
+    data: str | Path | None,
+    sampling: SampleOptions | None,
+) -> Verification | None:
+    """The proof; None for a copy of a model that the runtime does not load: it needs none."""
+    try:
+        feeds, inputs = _inputs(model, data, sampling)
+        return _verified(format_of(model), edited, changed, written, feeds, inputs)
+    except ModelNotLoadedError as error:
+        if not changed:
+            return None
+        raise UsageError(
+            f"the fold of {model.path} cannot be verified, because the runtime does not load it "
+            f"({error}); write it unproven with --no-verify"
+        ) from None
+
+
 def _inputs(
     model: Model, data: str | Path | None, sampling: SampleOptions | None
 ) -> tuple[Sequence[Arrays], str]:
     try:
         return comparison_inputs(model, data, sampling)
-    except ModelNotLoadedError as error:
-        raise UsageError(
-            f"the fold of {model.path} cannot be verified, because the runtime does not load the model "
-            f"itself ({error}); write it unproven with --no-verify"
-        ) from None
+    except ModelNotLoadedError:
+        raise
     except RuntimeUnavailableError as error:
         raise UsageError(
             f"the fold of {model.path} cannot be verified, because the model itself does not run "
@@ -183,9 +201,14 @@ def _inputs(
 
 
 def _verified(
-    edited: Edited, changed: bool, written: Path, feeds: Sequence[Arrays], inputs: str
+    format: Format,
+    edited: Edited,
+    changed: bool,
+    written: Path,
+    feeds: Sequence[Arrays],
+    inputs: str,
 ) -> Verification:
     with scratch_folder() as scratch:
-        bench = edited.bench(written, scratch)
-        local = partial(edited.local_bench, feeds[0], scratch) if changed else None
+        bench = format.bench(edited, written, scratch)
+        local = partial(format.local_bench, edited, feeds[0], scratch) if changed else None
         return verify(bench, feeds, local, inputs)

@@ -14,7 +14,7 @@ from bnfold.audit import Drift, Finding, Observed, Selection, run_rules
 from bnfold.audit.chains import chains
 from bnfold.data import SampleOptions, open_sample
 from bnfold.files import scratch_folder
-from bnfold.formats import Model
+from bnfold.formats import Model, format_of
 from bnfold.graph import Node, Norm
 from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, notes_of
 from bnfold.planning import Decision, Plan, Reason, make_plan
@@ -188,7 +188,7 @@ def inspect(
 
         sample = open_sample(data, model.inputs, sampling or SampleOptions(samples=DEFAULT_SAMPLES))
         with scratch_folder() as folder:
-            observer = model.observer(folder, runtime or RuntimeOptions())
+            observer = format_of(model).observer(model, folder, runtime or RuntimeOptions())
             observed = observe(observer, sample, progress)
     decisions = {decision.name: decision for decision in plan.batch_norms}
     reports = tuple(

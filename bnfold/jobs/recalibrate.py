@@ -12,7 +12,7 @@ from pathlib import Path
 from bnfold.data import Sample, SampleOptions, open_sample
 from bnfold.errors import DataError, RuntimeUnavailableError, UsageError
 from bnfold.files import file_sha256, publish, scratch_folder
-from bnfold.formats import Model
+from bnfold.formats import Model, format_of
 from bnfold.jobs.common import ModelInfo, check_target, check_unchanged, left_behind
 from bnfold.jobs.fold import Output
 from bnfold.jobs.recalibration_result import (
@@ -26,7 +26,7 @@ from bnfold.recalibration.batch import batch_statistics
 from bnfold.recalibration.batches import Batches
 from bnfold.recalibration.cache import ActivationCache
 from bnfold.recalibration.changes import change_of
-from bnfold.recalibration.edit import Restatistic
+from bnfold.recalibration.edit import NewStatistics
 from bnfold.recalibration.levels import plan_levels
 from bnfold.recalibration.observer import Convention, Observer
 from bnfold.recalibration.population import population_statistics
@@ -77,7 +77,7 @@ def recalibrate(
     processes = launched_processes()
     try:
         with scratch_folder() as folder:
-            observer = model.observer(folder, options.runtime)
+            observer = format_of(model).observer(model, folder, options.runtime)
             selection = select(observer, str(model.path), options.only, options.skip)
             sample = open_sample(
                 data, model.inputs, sampling or SampleOptions(samples=DEFAULT_SAMPLES)
@@ -138,15 +138,16 @@ class _Job:
     ) -> RecalibrationResult | None:
         """Proves what was measured, all processes together; the first one publishes it."""
         edits = [
-            Restatistic(p.nodes[0], new.mean, new.variance, p.nodes[1:])
+            NewStatistics(p.nodes[0], new.mean, new.variance, p.nodes[1:])
             for p in self.populations
             for new in [found.new[p.name]]
         ]
         first = self.processes.rank == 0
         with scratch_folder(target if first else None) as scratch:
-            copy = self.model.restated(edits)
+            format = format_of(self.model)
+            copy = format.with_statistics(self.model, edits)
             files = copy.write(scratch / target.name)
-            check, outputs = self._prove(copy.reopened(files[-1]), found)
+            check, outputs = self._prove(format.reopened(copy, files[-1]), found)
             if not first:
                 return None
             evaluation = self._evaluate(evaluate, files[-1])
@@ -164,7 +165,7 @@ class _Job:
         options = self.options
         values = sum(found.measured[p.name].whole.count * p.norm.channels for p in self.populations)
         size = proof_batch_size(options.batch_size, values / self.sample.count)
-        after = written.observer(self.folder, options.runtime)
+        after = format_of(written).observer(written, self.folder, options.runtime)
         return Proof(
             self.observer,
             after,

@@ -9,10 +9,10 @@ from typing import Any
 from bnfold.data import InputSpec, SampleOptions
 from bnfold.errors import UsageError
 from bnfold.files import scratch_folder
-from bnfold.formats import Model
+from bnfold.formats import Model, format_of
 from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, comparison_inputs
-from bnfold.verification import Verification
-from bnfold.verification import verify as compare
+from bnfold.proof.verification import Verification
+from bnfold.proof.verification import verify as compare
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def verify(
     _check_signatures(reference, candidate)
     feeds, inputs = comparison_inputs(reference, data, sampling)
     with scratch_folder() as scratch:
-        bench = reference.comparison(candidate, scratch)
+        bench = format_of(reference).comparison(reference, candidate, scratch)
         outcome = compare(bench, feeds, None, inputs)
     return VerifyResult(ModelInfo.of(reference), ModelInfo.of(candidate), outcome)
 

@@ -9,7 +9,7 @@ from bnfold.graph import Node
 
 
 @dataclass(frozen=True, eq=False)
-class Restatistic:
+class NewStatistics:
     """The `Norm` node ``node`` gets this running mean and running variance.
 
     Both have shape ``(C,)``, float64; the format's writer casts them into the type of the old ones.

@@ -12,8 +12,8 @@ from bnfold.audit import Finding, Group, Severity, find_rule, grouped, in_words
 from bnfold.errors import UsageError
 from bnfold.jobs import FoldResult, Inspection
 from bnfold.planning import Action, Plan
+from bnfold.proof.verification import Verification
 from bnfold.showable import showable
-from bnfold.verification import Verification
 
 _SIGNS = {Severity.ERROR: "🔴 error", Severity.WARNING: "🟡 warning", Severity.INFO: "⚪ note"}
 # GitHub cuts a comment at 65,536 characters; a table of this many rows stays below it.

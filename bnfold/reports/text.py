@@ -13,10 +13,10 @@ from bnfold.algebra.comparison import OutputComparison
 from bnfold.jobs import FoldResult, Inspection, VerifyResult
 from bnfold.jobs.recalibration_result import RecalibrationResult
 from bnfold.planning import Action, Decision, Direction, Plan
+from bnfold.proof.verification import Verification
 from bnfold.reports.escaping import escape
 from bnfold.reports.findings import findings_summary, layer_table, print_findings
 from bnfold.reports.recalibration import print_left, print_recalibration
-from bnfold.verification import Verification
 
 _MANY = 12
 

@@ -14,7 +14,7 @@ from bnfold.audit import Drift, Observed, in_words
 from bnfold.audit.drift import jeffreys
 from bnfold.data import open_sample
 from bnfold.formats.onnx import OnnxModel
-from bnfold.formats.onnx.observe import OnnxObserver
+from bnfold.formats.onnx.run.observer import OnnxObserver
 from bnfold.graph import Norm
 from bnfold.jobs import inspect
 

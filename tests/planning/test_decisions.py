@@ -7,8 +7,8 @@ import pytest
 import bnfold
 from bnfold.planning import Action, Decision, Reason
 from situations import SITUATIONS
-from situations_build import Expected, Situation
-from situations_fold import Folder
+from situations.build import Expected, Situation
+from situations.fold import Folder
 
 by_name = pytest.mark.parametrize("situation", SITUATIONS, ids=str)
 

@@ -13,9 +13,9 @@ import pytest
 from onnx import TensorProto
 
 import bnfold
-from situations_build import Net, operators
-from situations_fold import save
-from situations_run import error, feeds_for, run
+from situations.build import Net, operators
+from situations.fold import save
+from situations.run import error, feeds_for, run
 
 SIZES = ((1, 7), (2, 8))
 Build = Callable[[], onnx.ModelProto]

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from bnfold.errors import UsageError
 from bnfold.formats.onnx import OnnxModel
-from bnfold.formats.onnx.observe import OnnxObserver
+from bnfold.formats.onnx.run.observer import OnnxObserver
 from bnfold.recalibration.levels import LevelPlan, plan_levels
 from bnfold.recalibration.reach import Selection, select
 

@@ -24,7 +24,7 @@ from bnfold.jobs.recalibrate import recalibrate  # noqa: E402
 from bnfold.jobs.recalibration_result import RecalibrationOptions, RecalibrationResult  # noqa: E402
 from bnfold.recalibration.observer import RuntimeOptions  # noqa: E402
 from real_networks import LPRNet, ResNet20  # noqa: E402
-from situations_command import Command  # noqa: E402
+from situations.command import Command  # noqa: E402
 from test_torch_real import network, plates_read  # noqa: E402
 
 from .networks import CALIBRATION, Found, stored  # noqa: E402

@@ -157,7 +157,7 @@ def test_a_failing_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bnfold.formats.onnx.save.write_model", full)
+    monkeypatch.setattr("bnfold.formats.onnx.file.save.write_model", full)
     with pytest.raises(BnfoldError):
         run(CALIBRATION, tmp_path / "out.onnx")
     assert not os.listdir(tmp_path)

@@ -5,11 +5,11 @@ The only package of bnfold that imports torch. Rooms: `open` (file or factory ->
 (activations), `checkpoint` (state dicts alone).
 """
 
-from bnfold.formats.torch.checkpoint import TorchCheckpoint
-from bnfold.formats.torch.edited import TorchEdited
-from bnfold.formats.torch.model import TorchModel
+from bnfold.formats.torch.edit.edited import TorchEdited
+from bnfold.formats.torch.graph.checkpoint import TorchCheckpoint
+from bnfold.formats.torch.graph.model import TorchModel
+from bnfold.formats.torch.graph.open import open_module, open_torch
 from bnfold.formats.torch.modules import fold_module
-from bnfold.formats.torch.open import open_module, open_torch
 
 __all__ = [
     "TorchCheckpoint",

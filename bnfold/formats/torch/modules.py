@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from torch import nn
 from torch.fx import GraphModule
 
 from bnfold.errors import UsageError, VerificationError
-from bnfold.formats.torch.bench import TorchBench, parameters_of
-from bnfold.formats.torch.edited import TorchEdited
-from bnfold.formats.torch.open import open_module
-from bnfold.formats.torch.run import Runner
+from bnfold.formats.torch.edit.edited import TorchEdited
+from bnfold.formats.torch.graph.open import open_module
+from bnfold.formats.torch.run.bench import TorchBench, fold_pieces, parameters_of
+from bnfold.formats.torch.run.generated import generated_inputs
+from bnfold.formats.torch.run.runner import Runner
 from bnfold.planning import make_plan
-from bnfold.planning.pieces import touched_nodes
-from bnfold.verification import verify
+from bnfold.proof.regions import touched_nodes
+from bnfold.proof.verification import verify
 
 
 def fold_module(
@@ -50,8 +50,8 @@ def fold_module(
     if verified:
         parameters = parameters_of(touched_nodes(plan), model.constants)
         bench = TorchBench(model.program, parameters, Runner(edited.program).outputs)
-        feeds = model.generated_inputs()
-        local = partial(edited.local_bench, feeds[0], model.path) if plan.edits else None
+        feeds = generated_inputs(model)
+        local = (lambda: fold_pieces(edited)) if plan.edits else None
         outcome = verify(bench, feeds, local, "generated")
         if not outcome.passed:
             raise VerificationError(

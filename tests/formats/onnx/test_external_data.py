@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 import pytest
 
-from situations_build import Net, body
-from situations_command import Command, files_in, is_one_sentence
-from situations_fold import save
-from situations_run import error, feeds_for, run
+from situations.build import Net, body
+from situations.command import Command, files_in, is_one_sentence
+from situations.fold import save
+from situations.run import error, feeds_for, run
 
 
 def _large() -> onnx.ModelProto:

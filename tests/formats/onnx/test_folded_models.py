@@ -12,9 +12,9 @@ from onnx import numpy_helper
 
 import bnfold
 from situations import SITUATIONS
-from situations_build import Situation, operators
-from situations_fold import Folder
-from situations_run import as_double, error, feeds_for, run, run_in_double
+from situations.build import Situation, operators
+from situations.fold import Folder
+from situations.run import as_double, error, feeds_for, run, run_in_double
 
 EXACT = 1e-9  # of float64, whose rounding lies near 1e-16
 
@@ -98,7 +98,7 @@ def test_names_stay_unique(situation: Situation, folder: Folder) -> None:
 
 
 def test_neutral_norm_leaves_every_weight_alone(folder: Folder) -> None:
-    from situations_build import Net
+    from situations.build import Net
 
     def build() -> onnx.ModelProto:
         net = Net()

@@ -18,9 +18,10 @@ from torch._higher_order_ops.scan import scan
 from torch._higher_order_ops.while_loop import while_loop
 
 from bnfold.formats.torch import TorchModel, open_module, open_torch
-from bnfold.formats.torch.run import Runner
+from bnfold.formats.torch.format import FORMAT as TORCH
+from bnfold.formats.torch.run.runner import Runner
 from bnfold.planning import Plan, make_plan
-from bnfold.verification import verify
+from bnfold.proof.verification import verify
 from test_torch_decisions import EXACT, outcome
 from torch_cases import AHEAD, BACK, Lambda, bn, conv, randomised
 
@@ -157,7 +158,7 @@ def _assert_same(model: TorchModel, other: Any) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_decision_and_numbers(name: str, tmp_path: Path) -> None:
     model, plan = _opened(name)
-    edited = model.edit(plan)
+    edited = TORCH.edit(model, plan)
     assert edited.batch_norm_count == plan.kept
     assert edited.node_count == model.node_count - plan.foldable
     _assert_same(model, edited.program)
@@ -172,7 +173,7 @@ def test_the_original_stays_as_it_was(name: str) -> None:
     model, plan = _opened(name)
     feeds = _feeds(model)
     before = [Runner(model.program).outputs(f)[0] for f in feeds]
-    model.edit(plan)
+    TORCH.edit(model, plan)
     for expected, each in zip(before, feeds, strict=True):
         np.testing.assert_array_equal(Runner(model.program).outputs(each)[0], expected)
     assert outcome(make_plan(model.graph)) == outcome(plan)
@@ -181,7 +182,7 @@ def test_the_original_stays_as_it_was(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_keep_modules_computes_the_same(name: str) -> None:
     model, plan = _opened(name)
-    kept = model.edit(plan).kept
+    kept = TORCH.edit(model, plan).kept
     runner, moved = Runner(model.program), {}
     for spec in model.program.graph_signature.input_specs:
         if spec.target in kept.tensors:
@@ -193,7 +194,7 @@ def test_keep_modules_computes_the_same(name: str) -> None:
 
 def test_what_nothing_reads_any_more_is_gone() -> None:
     model, plan = _opened("both branches")
-    edited = model.edit(plan)
+    edited = TORCH.edit(model, plan)
     assert list(edited.state_dict()) == ["c.weight", "c.bias", "d.weight", "d.bias"]
     bodies = [n for n, _ in edited.program.graph_module.named_children()]
     for name in bodies:
@@ -203,7 +204,7 @@ def test_what_nothing_reads_any_more_is_gone() -> None:
 
 def test_a_new_bias_is_named_after_its_layer() -> None:
     model, plan = _opened("no bias yet")
-    assert model.edit(plan).key_map["added"] == ["c.bias"]
+    assert TORCH.edit(model, plan).key_map["added"] == ["c.bias"]
 
 
 def test_a_branch_never_returns_its_own_input(tmp_path: Path) -> None:
@@ -216,7 +217,7 @@ def test_a_branch_never_returns_its_own_input(tmp_path: Path) -> None:
                 tensor.fill_(float(name in ("b.weight", "b.running_var")))
     torch._dynamo.reset()
     model = open_module(module, (torch.randn(3, 3, 12, 12, dtype=torch.float64),))
-    edited = model.edit(make_plan(model.graph))
+    edited = TORCH.edit(model, make_plan(model.graph))
     assert edited.batch_norm_count == 0
     again = open_torch(edited.write(tmp_path / "folded.pt2")[-1])
     assert isinstance(again, TorchModel)
@@ -228,16 +229,16 @@ def test_verification_sees_what_a_branch_computes(tmp_path: Path) -> None:
     torch._dynamo.reset()
     module = randomised(Lambda(_if(_one, _one), **_layers()))
     model = open_module(module, (torch.randn(3, 3, 12, 12),))
-    edited = model.edit(make_plan(model.graph))
-    feeds = model.generated_inputs()
+    edited = TORCH.edit(model, make_plan(model.graph))
+    feeds = TORCH.generated_inputs(model)
     for spoil, passed in ((0.0, True), (0.01, False)):
         for name in ("c.weight", "c.weight_folded", "c.weight_folded_2"):
             if name in edited.program.state_dict:
                 edited.program.state_dict[name].data[0] *= 1 + spoil
         written = edited.write(tmp_path / "folded.pt2")[-1]
-        bench = edited.bench(written, tmp_path)
+        bench = TORCH.bench(edited, written, tmp_path)
         assert verify(bench, feeds, lambda: None, "generated").passed is passed
-    assert edited.local_bench(feeds[0], tmp_path) is None
+    assert TORCH.local_bench(edited, feeds[0], tmp_path) is None
 
 
 def _saved(forward: Forward, path: Path, **modules: nn.Module) -> TorchModel:
@@ -257,7 +258,7 @@ def test_a_backbone_without_gradients_folds(tmp_path: Path) -> None:
     assert "wrap_with_set_grad_enabled" in str(model.program.graph)
     plan = make_plan(model.graph)
     assert outcome(plan) == {"b": BACK}
-    edited = model.edit(plan)
+    edited = TORCH.edit(model, plan)
     again = open_torch(edited.write(tmp_path / "folded.pt2")[-1])
     assert isinstance(again, TorchModel)
     assert again.batch_norm_count == 0

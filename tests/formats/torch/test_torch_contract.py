@@ -17,7 +17,9 @@ import torch
 from torch import nn
 
 from bnfold.formats.onnx import OnnxModel
+from bnfold.formats.onnx.format import FORMAT as ONNX
 from bnfold.formats.torch import TorchModel, open_module
+from bnfold.formats.torch.format import FORMAT as TORCH
 from bnfold.planning import Plan, make_plan
 from torch_cases import FOLDS, STAYS, Case, randomised
 
@@ -69,14 +71,14 @@ def decided(plan: Plan) -> list[tuple[str, str | None, str | None]]:
 
 
 def torch_arrays(model: TorchModel, plan: Plan) -> dict[str, np.ndarray[Any, Any]]:
-    edited = model.edit(plan)
+    edited = TORCH.edit(model, plan)
     state = edited.state_dict()
     names = edited.key_map["changed"] + edited.key_map["added"]
     return {name: state[name].numpy() for name in names}
 
 
 def onnx_arrays(model: OnnxModel, plan: Plan, folder: Path) -> list[np.ndarray[Any, Any]]:
-    files = model.edit(plan).write(folder / "folded.onnx")
+    files = ONNX.edit(model, plan).write(folder / "folded.onnx")
     return [onnx.numpy_helper.to_array(t) for t in onnx.load(files[-1]).graph.initializer]
 
 

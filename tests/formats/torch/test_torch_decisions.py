@@ -14,10 +14,11 @@ from torch.nn.utils import parametrizations
 from torch.utils import _pytree as pytree
 
 from bnfold.formats.torch import TorchModel, open_module
+from bnfold.formats.torch.format import FORMAT as TORCH
 from bnfold.graph import Affine, Norm
 from bnfold.planning import Plan, make_plan
 from bnfold.planning.decision import Reweight
-from bnfold.verification import verify
+from bnfold.proof.verification import verify
 from torch_cases import FOLDS, STAYS, Case, Lambda, bn, chain, conv, net, randomised
 
 EXACT = 1e-9  # relative, in float64, where only exactness counts
@@ -54,7 +55,7 @@ def test_decision_and_numbers(case: Case) -> None:
     plan = make_plan(model.graph)
     assert outcome(plan) == case.expected
     assert len(plan.affines) == case.affines
-    edited = model.edit(plan)
+    edited = TORCH.edit(model, plan)
     assert edited.batch_norm_count == plan.kept
     with torch.no_grad():
         expected = module(*inputs)
@@ -66,9 +67,9 @@ def test_fold_verifies_locally_in_float32(case: Case, tmp_path: Path) -> None:
     module = randomised(case.module())
     model = open_module(module, case.inputs())
     plan = make_plan(model.graph)
-    edited = model.edit(plan)
-    feeds = model.generated_inputs()
-    bench = edited.local_bench(feeds[0], tmp_path)
+    edited = TORCH.edit(model, plan)
+    feeds = TORCH.generated_inputs(model)
+    bench = TORCH.local_bench(edited, feeds[0], tmp_path)
     if not plan.regions:
         assert bench is None
         return
@@ -80,10 +81,10 @@ def test_fold_verifies_locally_in_float32(case: Case, tmp_path: Path) -> None:
 def test_wrong_fold_fails_verification(tmp_path: Path) -> None:
     """The bench can say no: a weight of the folded program is spoilt."""
     model = open_module(randomised(nn.Sequential(conv(), bn())), (torch.randn(2, 3, 9, 9),))
-    edited = model.edit(make_plan(model.graph))
+    edited = TORCH.edit(model, make_plan(model.graph))
     edited.program.state_dict["0.weight"].data[0, 0, 0, 0] *= 1.001
-    feeds = model.generated_inputs()
-    bench = edited.local_bench(feeds[0], tmp_path)
+    feeds = TORCH.generated_inputs(model)
+    bench = TORCH.local_bench(edited, feeds[0], tmp_path)
     assert bench is not None
     assert not verify(bench, [bench.inputs(feeds[0])], lambda: None, "").passed
 
@@ -92,7 +93,7 @@ def test_module_is_left_as_it_was() -> None:
     module = randomised(nn.Sequential(conv(), bn(), nn.Dropout())).train()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     model = open_module(module, (torch.randn(2, 3, 9, 9),))
-    folded = model.edit(make_plan(model.graph)).module()
+    folded = TORCH.edit(model, make_plan(model.graph)).module()
     assert any("training mode" in note for note in model.notes)
     assert all(m.training for m in module.modules())
     assert all(torch.equal(before[n], t) for n, t in module.state_dict().items())
@@ -114,7 +115,7 @@ def test_tied_weights_become_two() -> None:
     model = open_module(module, (x,))
     plan = make_plan(model.graph)
     assert plan.foldable == 2
-    edited = model.edit(plan)
+    edited = TORCH.edit(model, plan)
     with torch.no_grad():
         assert_same(module(x), edited.module()(x))
     read = {s.target for s in edited.program.graph_signature.input_specs if s.target}
@@ -127,7 +128,7 @@ def test_norm_that_eval_never_runs_is_said() -> None:
     model = open_module(randomised(_Auxiliary()), (torch.randn(2, 3, 9, 9),))
     assert [n.name for n in model.graph.norms] == ["b"]
     assert any("aux.1" in note and "never runs" in note for note in model.notes)
-    edited = model.edit(make_plan(model.graph))
+    edited = TORCH.edit(model, make_plan(model.graph))
     assert "aux.1.running_mean" in edited.state_dict()
 
 
@@ -144,7 +145,8 @@ class _Auxiliary(nn.Module):
 @pytest.mark.parametrize("case", ["conv_called_twice", "all_called_twice"])
 def test_shared_parameter_is_cloned_under_a_new_name(case: str) -> None:
     found = next(c for c in FOLDS if c.name == case)
-    edited = (model := opened(found)[2]).edit(make_plan(model.graph))
+    model = opened(found)[2]
+    edited = TORCH.edit(model, make_plan(model.graph))
     assert "c.weight_folded" in edited.key_map["added"]
 
 
@@ -176,7 +178,7 @@ def test_low_precision_is_cast_once(dtype: torch.dtype) -> None:
     layer, norm = conv(), bn()
     module = randomised(nn.Sequential(layer, norm)).to(dtype)
     model = open_module(module, (torch.randn(2, 3, 9, 9).to(dtype),))
-    edited = model.edit(make_plan(model.graph))
+    edited = TORCH.edit(model, make_plan(model.graph))
     weight = edited.state_dict()["0.weight"]
     variance = norm.get_buffer("running_var").double()
     scale = norm.weight.double() / (variance + norm.eps).sqrt()
@@ -210,7 +212,7 @@ def test_parallel_branches_become_one(make: Callable[[], nn.Module]) -> None:
     x = torch.randn(2, 4, 9, 9, dtype=torch.float64)
     model = open_module(module, (x,))
     plan = make_plan(model.graph, reparameterize=True)
-    edited = model.edit(plan)
+    edited = TORCH.edit(model, plan)
     assert edited.batch_norm_count == 0
     assert edited.node_count == 3  # convolution, activation, convolution
     with torch.no_grad():
@@ -230,7 +232,7 @@ def test_weight_norm_gives_one_new_weight() -> None:
     module = randomised(nn.Sequential(parametrizations.weight_norm(conv()), bn())).double()
     x = torch.randn(2, 3, 9, 9, dtype=torch.float64)
     model = open_module(module, (x,))
-    edited = model.edit(make_plan(model.graph))
+    edited = TORCH.edit(model, make_plan(model.graph))
     assert edited.key_map["added"] == ["0.weight"]
     assert list(edited.state_dict()) == ["0.bias", "0.weight"]
     with torch.no_grad():
@@ -249,7 +251,7 @@ def test_in_scale_and_out_scale_meet_in_one_weight() -> None:
     plan = make_plan(model.graph)
     assert sum(isinstance(edit, Reweight) for edit in plan.edits) == 1
     with torch.no_grad():
-        assert_same(module(x), model.edit(plan).module()(x))
+        assert_same(module(x), TORCH.edit(model, plan).module()(x))
 
 
 def test_samples_and_channels_on_one_axis_of_free_size() -> None:
@@ -276,7 +278,7 @@ def test_an_unbatched_branch_along_another_axis_is_not_merged() -> None:
     assert plan.kept == 1
     x = torch.randn(8, 8, 5)
     with torch.no_grad():
-        torch.testing.assert_close(model.edit(plan).module()(x), module(x))
+        torch.testing.assert_close(TORCH.edit(model, plan).module()(x), module(x))
 
 
 def test_taps_beside_the_middle_cannot_take_the_input_itself() -> None:
@@ -297,4 +299,4 @@ def test_two_branches_into_a_convolution_with_padding_by_name(kernel: Any) -> No
     plan = make_plan(model.graph, reparameterize=True)
     assert plan.kept == 0
     with torch.no_grad():
-        torch.testing.assert_close(model.edit(plan).module()(x), module(x))
+        torch.testing.assert_close(TORCH.edit(model, plan).module()(x), module(x))

@@ -16,9 +16,10 @@ from torch.export import Dim
 
 from bnfold.errors import ModelError, OutputError, RuntimeUnavailableError, UsageError
 from bnfold.formats.torch import TorchModel, fold_module, open_module, open_torch
+from bnfold.formats.torch.format import FORMAT as TORCH
 from bnfold.jobs import fold
 from bnfold.planning import Plan, make_plan
-from bnfold.verification import verify
+from bnfold.proof.verification import verify
 from torch_cases import FOLDS, Lambda, bn, conv, randomised
 
 
@@ -49,15 +50,15 @@ def test_written_file_verifies(
     suffix: str, small: tuple[nn.Module, TorchModel, Plan], tmp_path: Path
 ) -> None:
     _, model, plan = small
-    edited = model.edit(plan)
+    edited = TORCH.edit(model, plan)
     files = edited.write(tmp_path / f"folded{suffix}")
     assert files[-1].name == f"folded{suffix}"
-    feeds = model.generated_inputs()
-    bench = edited.bench(files[-1], tmp_path)
-    proof = verify(bench, feeds, lambda: edited.local_bench(feeds[0], tmp_path), "generated")
+    feeds = TORCH.generated_inputs(model)
+    bench = TORCH.bench(edited, files[-1], tmp_path)
+    proof = verify(bench, feeds, lambda: TORCH.local_bench(edited, feeds[0], tmp_path), "generated")
     assert proof.passed, proof.to_json()
     assert [o.name for o in proof.outputs] == ["low", "high.0", "high.1"]
-    pieces = edited.local_bench(feeds[0], tmp_path)
+    pieces = TORCH.local_bench(edited, feeds[0], tmp_path)
     assert pieces is not None
     assert set(pieces.reference(pieces.inputs(feeds[0]))) == {"b", "e"}
 
@@ -67,11 +68,11 @@ def test_spoilt_file_does_not_verify(
     suffix: str, small: tuple[nn.Module, TorchModel, Plan], tmp_path: Path
 ) -> None:
     _, model, plan = small
-    edited = model.edit(plan)
+    edited = TORCH.edit(model, plan)
     edited.program.state_dict["d.weight"].data[1] *= 1.01
     files = edited.write(tmp_path / f"folded{suffix}")
-    feeds = model.generated_inputs()
-    bench = edited.bench(files[-1], tmp_path)
+    feeds = TORCH.generated_inputs(model)
+    bench = TORCH.bench(edited, files[-1], tmp_path)
     assert not verify(bench, feeds, lambda: None, "generated").passed
 
 
@@ -79,7 +80,7 @@ def test_program_keeps_its_dynamic_batch_and_names(
     small: tuple[nn.Module, TorchModel, Plan], tmp_path: Path
 ) -> None:
     module, model, plan = small
-    file = model.edit(plan).write(tmp_path / "folded.pt2")[-1]
+    file = TORCH.edit(model, plan).write(tmp_path / "folded.pt2")[-1]
     again = open_torch(file)
     assert isinstance(again, TorchModel)
     assert [d.name for d in make_plan(again.graph).batch_norms] == ["stays"]
@@ -109,7 +110,7 @@ def test_all_dynamic_axes_survive(tmp_path: Path) -> None:
     model = open_torch(tmp_path / "program.pt2")
     plan = make_plan(model.graph)
     assert plan.foldable == 3
-    file = model.edit(plan).write(tmp_path / "folded.pt2")[-1]
+    file = TORCH.edit(model, plan).write(tmp_path / "folded.pt2")[-1]
     folded = torch.export.load(file).module()
     with torch.no_grad():
         for shape in ((1, 3, 8, 9), (3, 3, 100, 64)):
@@ -121,7 +122,7 @@ def test_onnx_keeps_its_dynamic_batch(
     small: tuple[nn.Module, TorchModel, Plan], tmp_path: Path
 ) -> None:
     _, model, plan = small
-    files = model.edit(plan).write(tmp_path / "folded.onnx")
+    files = TORCH.edit(model, plan).write(tmp_path / "folded.onnx")
     graph = onnx.load(files[-1]).graph
     assert [i.name for i in graph.input] == ["x"]
     assert [o.name for o in graph.output] == ["low", "high.0", "high.1"]
@@ -131,7 +132,7 @@ def test_onnx_keeps_its_dynamic_batch(
 
 def test_key_map_says_what_happened(small: tuple[nn.Module, TorchModel, Plan]) -> None:
     _, model, plan = small
-    edited = model.edit(plan)
+    edited = TORCH.edit(model, plan)
     old, new = set(model.program.state_dict), set(edited.state_dict())
     assert edited.key_map["changed"] == ["c.weight", "d.bias", "d.weight"]
     assert edited.key_map["added"] == sorted(new - old) == ["c.bias"]
@@ -145,11 +146,11 @@ def test_keep_modules_loads_strictly_into_the_unchanged_class(
     suffix: str, small: tuple[nn.Module, TorchModel, Plan], tmp_path: Path
 ) -> None:
     module, model, plan = small
-    edited = model.edit(plan, keep_modules=True)
+    edited = TORCH.edit(model, plan, keep_modules=True)
     file = edited.write(tmp_path / f"kept{suffix}")[-1]
     assert edited.kept.not_possible == []
-    feeds = model.generated_inputs()
-    assert verify(edited.bench(file, tmp_path), feeds, lambda: None, "").passed
+    feeds = TORCH.generated_inputs(model)
+    assert verify(TORCH.bench(edited, file, tmp_path), feeds, lambda: None, "").passed
     fresh = Small().eval()
     fresh.load_state_dict(edited.state_dict(), strict=True)
     x = torch.randn(3, 3, 10, 10)
@@ -170,7 +171,7 @@ def test_keep_modules_names_what_has_no_such_form() -> None:
         )
     )  # fmt: skip
     model = open_module(module, (torch.randn(2, 3, 9, 9),))
-    edited = model.edit(make_plan(model.graph))
+    edited = TORCH.edit(model, make_plan(model.graph))
     assert sorted(edited.kept.not_possible) == ["b", "f"]
     x = torch.randn(2, 3, 9, 9)
     with torch.no_grad():
@@ -184,7 +185,7 @@ def test_keep_modules_computes_the_same(case: Any) -> None:
     module = randomised(case.module()).double()
     inputs = tuple(x.double() for x in case.inputs())
     model = open_module(module, inputs)
-    kept = model.edit(make_plan(model.graph)).kept
+    kept = TORCH.edit(model, make_plan(model.graph)).kept
     with torch.no_grad():
         expected = module(*inputs)
         module.load_state_dict(kept.tensors, strict=True)
@@ -196,19 +197,19 @@ def test_unknown_suffix_is_refused(
 ) -> None:
     _, model, plan = small
     with pytest.raises(OutputError, match=r"no suffix of a PyTorch file.*\.pt2"):
-        model.edit(plan).write(tmp_path / "folded.bn")
+        TORCH.edit(model, plan).write(tmp_path / "folded.bn")
     with pytest.raises(OutputError, match="state dict"):
-        model.edit(plan, keep_modules=True).write(tmp_path / "folded.pt2")
+        TORCH.edit(model, plan, keep_modules=True).write(tmp_path / "folded.pt2")
 
 
 def test_comparison_of_two_models(
     small: tuple[nn.Module, TorchModel, Plan], tmp_path: Path
 ) -> None:
     _, model, plan = small
-    edited = model.edit(plan)
+    edited = TORCH.edit(model, plan)
     program = open_torch(edited.write(tmp_path / "folded.pt2")[-1])
-    bench = model.comparison(program, tmp_path)
-    assert verify(bench, model.generated_inputs(), lambda: None, "").passed
+    bench = TORCH.comparison(model, program, tmp_path)
+    assert verify(bench, TORCH.generated_inputs(model), lambda: None, "").passed
 
 
 def test_generated_inputs_fit_the_signature() -> None:
@@ -229,7 +230,7 @@ def test_generated_inputs_fit_the_signature() -> None:
         ("ids", np.dtype(np.int64), (None, 6)),
         ("mask", np.dtype(np.bool_), (None, 6)),
     ]
-    feeds = model.generated_inputs()
+    feeds = TORCH.generated_inputs(model)
     assert len(feeds) == 2 and set(feeds[0]) == {"ids", "mask"}
     plan = make_plan(model.graph)
     assert plan.foldable == 1
@@ -278,7 +279,7 @@ def test_keep_modules_does_not_carry_out_half_a_merge(tmp_path: Path) -> None:
     module: Any = randomised(Branches()).eval()
     model = open_module(module, (torch.randn(2, 3, 9, 9),))
     plan = make_plan(model.graph, reparameterize=True)
-    edited = model.edit(plan, keep_modules=True)
+    edited = TORCH.edit(model, plan, keep_modules=True)
     assert edited.kept.not_possible == ["an", "bn"]
     assert edited.key_map["changed"] == []
     result = fold(model, tmp_path / "kept.pth", reparameterize=True, keep_modules=True)
@@ -289,11 +290,11 @@ def test_a_kept_state_dict_is_proved_by_its_own_tensors() -> None:
     """Piece by piece as well: a wrong tensor among them is found."""
     module = written(lambda m, x: m.b(m.c(x)))
     model = open_module(module, (torch.randn(2, 3, 9, 9),))
-    edited = model.edit(make_plan(model.graph), keep_modules=True)
-    feeds = model.generated_inputs()[0]
+    edited = TORCH.edit(model, make_plan(model.graph), keep_modules=True)
+    feeds = TORCH.generated_inputs(model)[0]
     for factor, passed in ((1.0, True), (1.001, False)):
         edited.kept.tensors["c.weight"] *= factor
-        local = edited.local_bench(feeds, Path())
+        local = TORCH.local_bench(edited, feeds, Path())
         assert local is not None
         assert verify(local, [local.inputs(feeds)], None, "").passed is passed
 
@@ -340,7 +341,7 @@ def test_non_persistent_buffers_never_were_in_a_state_dict() -> None:
     module = written(lambda m, x: m.b(m.c(x)) * m.factor)
     module.register_buffer("factor", torch.ones(4, 1, 1), persistent=False)
     model = open_module(module, (torch.randn(2, 3, 9, 9),))
-    key_map = model.edit(make_plan(model.graph)).key_map
+    key_map = TORCH.edit(model, make_plan(model.graph)).key_map
     assert not any("factor" in name for names in key_map.values() for name in names)
 
 

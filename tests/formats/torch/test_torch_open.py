@@ -17,8 +17,9 @@ from torch import nn
 from bnfold.data import InputSpec
 from bnfold.errors import BnfoldError, ModelError, UsageError
 from bnfold.formats.torch import TorchCheckpoint, TorchModel, open_module, open_torch
-from bnfold.formats.torch.inputs import parse_inputs
-from bnfold.formats.torch.source import Source, source_of
+from bnfold.formats.torch.file.source import Source, source_of
+from bnfold.formats.torch.format import FORMAT as TORCH
+from bnfold.formats.torch.graph.inputs import parse_inputs
 from bnfold.jobs import inspect
 from bnfold.planning import make_plan
 from torch_cases import Lambda, bn, conv, randomised
@@ -101,7 +102,7 @@ def test_zip_and_legacy_checkpoints(legacy: bool, tmp_path: Path) -> None:
     assert np.array_equal(norm.mean, weights()["1.running_mean"].double().numpy())
     assert any("epsilon" in note for note in model.notes)
     with pytest.raises(UsageError, match=r"package\.module:factory"):
-        model.edit(plan)
+        TORCH.edit(model, plan)
 
 
 def test_safetensors(tmp_path: Path) -> None:
@@ -186,7 +187,7 @@ def test_torchscript(tmp_path: Path) -> None:
     plan = make_plan(model.graph)
     assert plan.foldable == 1
     with torch.no_grad():
-        torch.testing.assert_close(model.edit(plan).module()(x), module(x))
+        torch.testing.assert_close(TORCH.edit(model, plan).module()(x), module(x))
 
 
 def test_factory_with_named_inputs(factory: str) -> None:
@@ -326,7 +327,7 @@ def test_code_that_depends_on_the_batch_size_is_traced_as_it_is(batch: int) -> N
     assert model.inputs[0].shape is not None and model.inputs[0].shape[0] == batch
     assert any("depends on the batch size" in note for note in model.notes)
     with torch.no_grad():
-        torch.testing.assert_close(model.edit(make_plan(model.graph)).module()(x), module(x))
+        torch.testing.assert_close(TORCH.edit(model, make_plan(model.graph)).module()(x), module(x))
 
 
 def test_tracing_leaves_what_a_module_noted() -> None:
@@ -335,7 +336,7 @@ def test_tracing_leaves_what_a_module_noted() -> None:
     model = open_module(module, (x,))
     assert module.seen == 0 and model.program.state_dict["seen"] == 0
     with torch.no_grad():
-        found = model.edit(make_plan(model.graph)).module()(x)
+        found = TORCH.edit(model, make_plan(model.graph)).module()(x)
         torch.testing.assert_close(found, module(x))
 
 
@@ -359,7 +360,7 @@ def test_an_activation_kept_in_an_attribute_is_no_constant() -> None:
     model = open_module(module, (torch.randn(2, 3, 9, 9),))
     x = torch.randn(2, 3, 9, 9)
     with torch.no_grad():
-        torch.testing.assert_close(model.edit(make_plan(model.graph)).module()(x), module(x))
+        torch.testing.assert_close(TORCH.edit(model, make_plan(model.graph)).module()(x), module(x))
 
 
 def test_inputs_of_the_same_first_size_are_not_tied() -> None:
@@ -371,7 +372,7 @@ def test_inputs_of_the_same_first_size_are_not_tied() -> None:
     module = randomised(Lambda(scores, c=conv(), b=bn())).eval()
     x, anchors = torch.randn(2, 3, 9, 9), torch.randn(2, 8)
     model = open_module(module, (x, anchors))
-    folded = model.edit(make_plan(model.graph)).module()
+    folded = TORCH.edit(model, make_plan(model.graph)).module()
     for batch, count in ((5, 2), (2, 7), (1, 3)):
         inputs = torch.randn(batch, 3, 9, 9), torch.randn(count, 8)
         with torch.no_grad():
@@ -484,7 +485,7 @@ def test_one_tensor_given_twice_is_two_inputs() -> None:
     x, y = torch.randn(2, 3, 9, 9), torch.randn(2, 3, 9, 9)
     model = open_module(module, (x, x))
     with torch.no_grad():
-        folded = model.edit(make_plan(model.graph)).module().eval()
+        folded = TORCH.edit(model, make_plan(model.graph)).module().eval()
         torch.testing.assert_close(folded(x, y), module(x, y))
 
 
@@ -510,7 +511,7 @@ def test_kept_call_signatures_of_inner_modules(tmp_path: Path) -> None:
     torch.export.save(program, tmp_path / "kept.pt2")
     model = open_torch(tmp_path / "kept.pt2")
     with torch.no_grad():
-        folded = model.edit(make_plan(model.graph)).module()
+        folded = TORCH.edit(model, make_plan(model.graph)).module()
         torch.testing.assert_close(folded(x), module(x))
 
 
@@ -520,4 +521,4 @@ def test_statistics_that_are_one_number_for_all_channels() -> None:
     x = torch.randn(2, 3, 9, 9)
     model = open_module(module, (x,))
     with torch.no_grad():
-        torch.testing.assert_close(model.edit(make_plan(model.graph)).module()(x), module(x))
+        torch.testing.assert_close(TORCH.edit(model, make_plan(model.graph)).module()(x), module(x))

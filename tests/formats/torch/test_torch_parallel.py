@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnfold.formats.torch import open_module
+from bnfold.formats.torch.format import FORMAT as TORCH
 from bnfold.planning import make_plan
 from test_torch_decisions import assert_same
 from torch_cases import Matrix, bn, conv, net, randomised
@@ -60,7 +61,7 @@ def test_nodes_left_and_numbers(name: str) -> None:
     x = torch.randn(*shape, dtype=torch.float64)
     model = open_module(module, (x,))
     plan = make_plan(model.graph, reparameterize=True)
-    edited = model.edit(plan)
+    edited = TORCH.edit(model, plan)
     assert edited.batch_norm_count == 0
     assert edited.node_count == left
     with torch.no_grad():

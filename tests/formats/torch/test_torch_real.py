@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from bnfold.formats.torch import TorchCheckpoint, TorchModel, open_module, open_torch
-from bnfold.formats.torch.state import load_into, read_tensors
+from bnfold.formats.torch.file.state import load_into, read_tensors
+from bnfold.formats.torch.format import FORMAT as TORCH
 from bnfold.planning import make_plan
-from bnfold.verification import verify
+from bnfold.proof.verification import verify
 from real_networks import Crepe, LPRNet, ResNet20, UltraFace
 
 CHECKPOINTS = {
@@ -75,13 +76,13 @@ def test_fold(
     model = open_module(module, (torch.randn(shape),))
     plan = make_plan(model.graph)
     assert plan.kept == kept, [d for d in plan.batch_norms if d.reason]
-    edited = model.edit(plan)
+    edited = TORCH.edit(model, plan)
     file = edited.write(tmp_path / "folded.pt2")[-1]
-    feeds = model.generated_inputs()
-    bench = edited.bench(file, tmp_path)
-    proof = verify(bench, feeds, lambda: edited.local_bench(feeds[0], tmp_path), "")
+    feeds = TORCH.generated_inputs(model)
+    bench = TORCH.bench(edited, file, tmp_path)
+    proof = verify(bench, feeds, lambda: TORCH.local_bench(edited, feeds[0], tmp_path), "")
     assert proof.passed, proof.to_json()
-    local = edited.local_bench(feeds[0], tmp_path)
+    local = TORCH.local_bench(edited, feeds[0], tmp_path)
     assert local is not None
     assert verify(local, [local.inputs(feeds[0])], lambda: None, "").passed
 
@@ -92,7 +93,7 @@ def test_ultraface_agrees_with_the_published_onnx_file(real_models: Path) -> Non
     folder = real_models / "linzaer-ultraface"
     module = network(UltraFace, folder / "version-RFB-320.pth")
     model = open_module(module, (torch.randn(1, 3, 240, 320),))
-    folded = model.edit(make_plan(model.graph)).module()
+    folded = TORCH.edit(model, make_plan(model.graph)).module()
     session = ort.InferenceSession(
         folder / "version-RFB-320.onnx", providers=["CPUExecutionProvider"]
     )
@@ -122,6 +123,6 @@ def test_lprnet_reads_as_many_plates(real_models: Path) -> None:
     module = network(LPRNet, folder / "Final_LPRNet_model.pth")
     model = open_module(module, (torch.randn(2, 3, 24, 94),))
     assert isinstance(model, TorchModel)
-    folded = model.edit(make_plan(model.graph)).module()
+    folded = TORCH.edit(model, make_plan(model.graph)).module()
     before, after = plates_read(module, folder), plates_read(folded, folder)
     assert after == before >= 240

@@ -1,0 +1,63 @@
+"""What the rest of bnfold asks of ONNX models: the one place that knows all rooms of this format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnfold.errors import UsageError
+from bnfold.formats.onnx.edit.edited import OnnxEdited
+from bnfold.formats.onnx.edit.editor import Editor
+from bnfold.formats.onnx.edit.statistics import with_statistics
+from bnfold.formats.onnx.graph.model import OnnxModel
+from bnfold.formats.onnx.run import check
+from bnfold.formats.onnx.run.generated import generated_inputs
+from bnfold.formats.onnx.run.observer import OnnxObserver
+from bnfold.planning import Plan
+from bnfold.proof.regions import layers
+from bnfold.proof.verification import Arrays, Bench
+
+if TYPE_CHECKING:
+    from bnfold.formats import Model
+    from bnfold.recalibration.edit import NewStatistics
+    from bnfold.recalibration.observer import Observer, RuntimeOptions
+
+
+class OnnxFormat:
+    """See `bnfold.formats.Format`."""
+
+    def generated_inputs(self, model: OnnxModel) -> Sequence[Arrays]:
+        return generated_inputs(model)
+
+    def edit(self, model: OnnxModel, plan: Plan, *, keep_modules: bool = False) -> OnnxEdited:
+        if keep_modules:
+            raise UsageError("--keep-modules writes a PyTorch state dict; this is an ONNX model")
+        return OnnxEdited(model, plan, Editor(model).apply(plan))
+
+    def with_statistics(self, model: OnnxModel, edits: Sequence[NewStatistics]) -> OnnxEdited:
+        return with_statistics(model, edits)
+
+    def reopened(self, edited: OnnxEdited, written: Path) -> OnnxModel:
+        return OnnxModel(written)
+
+    def observer(self, model: OnnxModel, scratch: Path, options: RuntimeOptions) -> Observer:
+        return OnnxObserver(model, scratch, options)
+
+    def comparison(self, reference: OnnxModel, candidate: Model, scratch: Path) -> Bench:
+        if candidate.format != reference.format:
+            raise UsageError(
+                f"an ONNX reference is compared with ONNX files only; name {candidate.path} first"
+            )
+        return check.bench(reference, layers(reference.graph), candidate.path, scratch)
+
+    def bench(self, edited: OnnxEdited, written: Path, scratch: Path) -> Bench:
+        return check.fold_bench(edited.model, edited.plan, written, scratch)
+
+    def local_bench(
+        self, edited: OnnxEdited, feeds: Arrays, scratch: Path
+    ) -> check.OnnxLocalBench | None:
+        return check.local_bench(edited.model, edited.plan, edited.draft, feeds, scratch)
+
+
+FORMAT = OnnxFormat()

@@ -1,0 +1,1 @@
+"""An ONNX model as data, and its reading into the neutral graph."""

@@ -1,0 +1,85 @@
+"""Conv and ConvTranspose of any number of spatial axes, with groups, strides and dilations."""
+
+from __future__ import annotations
+
+from bnfold.algebra.weights import WeightLayout
+from bnfold.formats.onnx.graph.operators.view import NodeView, Reading, is_float
+from bnfold.graph import Geometry, Linear, Obstacle, Opaque
+
+
+def read_conv(view: NodeView) -> Reading:
+    return _read(view, transposed=False)
+
+
+def read_conv_transpose(view: NodeView) -> Reading:
+    return _read(view, transposed=True)
+
+
+def _read(view: NodeView, *, transposed: bool) -> Reading:
+    weight, bias = view.constant(1), view.constant(2)
+    if weight is None or not is_float(weight.dtype) or (view.name(2) and bias is None):
+        names = tuple(n for i, n in enumerate(view.proto.input) if n and not view.constant(i))
+        return Reading(Opaque(obstacle=Obstacle("COMPUTED_WEIGHT")), names)
+    groups = int(view.attribute("group", 1))
+    layout = (WeightLayout.conv_transpose if transposed else WeightLayout.conv)(
+        weight.shape, groups
+    )
+    kernel = weight.shape[2:]
+    geometry = _geometry(view, kernel, groups, transposed=transposed)
+    kind = Linear(
+        layout=layout,
+        weight=weight,
+        bias=bias,
+        out_axis=1,
+        in_axis=1,
+        rank=len(weight.shape),
+        every_tap_everywhere=_every_tap(view, kernel, geometry),
+        geometry=geometry,
+    )
+    return Reading(kind, (view.name(0),))
+
+
+def _geometry(
+    view: NodeView, kernel: tuple[int, ...], groups: int, *, transposed: bool
+) -> Geometry | None:
+    pads, spatial = _pads(view, kernel, transposed=transposed), len(kernel)
+    if pads is None:
+        return None
+    return Geometry(
+        groups=groups,
+        strides=tuple(view.ints("strides") or [1] * spatial),
+        dilations=tuple(view.ints("dilations") or [1] * spatial),
+        pads_begin=tuple(pads[:spatial]),
+        pads_end=tuple(pads[spatial:]),
+        transposed=transposed,
+    )
+
+
+def _pads(view: NodeView, kernel: tuple[int, ...], *, transposed: bool) -> list[int] | None:
+    """Before and behind each axis; None where that depends on the size of the input.
+
+    With a stride of one, SAME means that the output is as large as the input, whatever that is. An
+    odd element goes behind the input (SAME_UPPER) or before it (SAME_LOWER).
+    """
+    how = view.attribute("auto_pad", "NOTSET")
+    if how in ("NOTSET", ""):
+        return view.ints("pads") or [0] * (2 * len(kernel))
+    if how == "VALID":
+        return [0] * (2 * len(kernel))
+    slides = view.ints("strides") + view.ints("dilations")
+    if how not in ("SAME_UPPER", "SAME_LOWER") or transposed or any(n != 1 for n in slides):
+        return None
+    less, more = [(n - 1) // 2 for n in kernel], [n // 2 for n in kernel]
+    return less + more if how == "SAME_UPPER" else more + less
+
+
+def _every_tap(view: NodeView, kernel: tuple[int, ...], geometry: Geometry | None) -> bool:
+    if geometry is None or any(geometry.pads_begin + geometry.pads_end):
+        return False
+    if not geometry.transposed:
+        return True
+    settings = view.ints("output_padding") + view.ints("output_shape")
+    return all(n == 1 for n in kernel + geometry.strides) and not any(settings)
+
+
+READERS = {"Conv": read_conv, "ConvTranspose": read_conv_transpose}

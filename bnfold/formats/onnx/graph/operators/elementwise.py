@@ -1,0 +1,55 @@
+"""Add, Sub, Mul, Div, Neg and Sum: affine with a constant, a sum with several computed values."""
+
+from __future__ import annotations
+
+from bnfold.formats.onnx.graph.operators.view import NodeView, Reading, is_float
+from bnfold.graph import Affine, Movement, Sum
+
+# form with the constant on the right, with the constant on the left (None: not affine)
+_FORMS: dict[str, tuple[str, str | None]] = {
+    "Mul": ("x*c", "x*c"),
+    "Div": ("x/c", None),
+    "Add": ("x+c", "x+c"),
+    "Sub": ("x-c", "c-x"),
+}
+
+
+def read_binary(view: NodeView) -> Reading | None:
+    op = view.proto.op_type
+    left, right = view.constant(0), view.constant(1)
+    if left is None and right is None:
+        if op not in ("Add", "Sub") or _old_broadcast(view):
+            return None
+        return Reading(Sum((1, -1 if op == "Sub" else 1)), tuple(view.proto.input))
+    form = _FORMS[op][0 if right is not None else 1]
+    constant = right if right is not None else left
+    if form is None or constant is None or not is_float(constant.dtype) or _old_broadcast(view):
+        return None
+    if left is not None and right is not None:
+        return None  # all constant: nobody needs to move anything through it
+    return Reading(Affine(form, constant), (view.name(0 if right is not None else 1),))
+
+
+def read_neg(view: NodeView) -> Reading:
+    return Reading(Affine("-x", None), (view.name(0),))
+
+
+def read_sum(view: NodeView) -> Reading:
+    if len(view.proto.input) == 1:
+        return Reading(Movement(()), (view.name(0),))
+    return Reading(Sum((1,) * len(view.proto.input)), tuple(view.proto.input))
+
+
+def _old_broadcast(view: NodeView) -> bool:
+    """Before opset 7 an attribute decided where the smaller operand lies."""
+    return view.opset < 7 and bool(view.attribute("broadcast", 0))
+
+
+READERS = {
+    "Mul": read_binary,
+    "Div": read_binary,
+    "Add": read_binary,
+    "Sub": read_binary,
+    "Neg": read_neg,
+    "Sum": read_sum,
+}

@@ -1,0 +1,1 @@
+"""Edits of a plan, carried out on a copy of an exported program."""

@@ -1,0 +1,98 @@
+"""What the rest of bnfold asks of PyTorch models: the one place that knows all rooms of this format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from numpy.typing import NDArray
+
+from bnfold.errors import UsageError
+from bnfold.formats.torch.edit.edited import PROGRAM, TorchEdited
+from bnfold.formats.torch.edit.statistics import TorchRecalibrated
+from bnfold.formats.torch.file.state import read_tensors
+from bnfold.formats.torch.graph.checkpoint import TorchCheckpoint
+from bnfold.formats.torch.graph.model import TorchModel
+from bnfold.formats.torch.graph.open import open_torch
+from bnfold.formats.torch.run.bench import (
+    TorchBench,
+    TorchLocalBench,
+    fold_bench,
+    fold_pieces,
+    onnx_candidate,
+    parameters_of,
+)
+from bnfold.formats.torch.run.generated import generated_inputs
+from bnfold.formats.torch.run.observer import TorchObserver
+from bnfold.formats.torch.run.runner import Runner
+from bnfold.planning import Plan
+from bnfold.proof.regions import layers
+from bnfold.proof.verification import Bench
+
+if TYPE_CHECKING:
+    from bnfold.formats import Model
+    from bnfold.recalibration.edit import NewStatistics
+    from bnfold.recalibration.observer import Observer, RuntimeOptions
+
+Arrays = Mapping[str, NDArray[Any]]
+Opened = TorchModel | TorchCheckpoint
+
+
+class TorchFormat:
+    """See `bnfold.formats.Format`. A checkpoint without its network can do none of it."""
+
+    def generated_inputs(self, model: Opened) -> Sequence[Arrays]:
+        return generated_inputs(_with_program(model, "run"))
+
+    def edit(self, model: Opened, plan: Plan, *, keep_modules: bool = False) -> TorchEdited:
+        return TorchEdited(_with_program(model, "folded"), plan, keep_modules=keep_modules)
+
+    def with_statistics(self, model: Opened, edits: Sequence[NewStatistics]) -> TorchRecalibrated:
+        return TorchRecalibrated(_with_program(model, "recalibrated"), edits)
+
+    def reopened(self, edited: TorchEdited, written: Path) -> TorchModel:
+        if written.suffix.lower() == PROGRAM:
+            opened = open_torch(written)
+            assert isinstance(opened, TorchModel)
+            return opened
+        tensors = read_tensors(written)
+        for name, old in edited.program.state_dict.items():
+            new = tensors[name]
+            parameter = isinstance(old, torch.nn.Parameter)
+            edited.program.state_dict[name] = torch.nn.Parameter(new, False) if parameter else new
+        return TorchModel(edited.program, written)
+
+    def observer(self, model: Opened, scratch: Path, options: RuntimeOptions) -> Observer:
+        return TorchObserver(_with_program(model, "run"), options)
+
+    def comparison(self, reference: Opened, candidate: Model, scratch: Path) -> Bench:
+        model = _with_program(reference, "compared")
+        parameters = parameters_of(layers(model.graph), model.constants)
+        if isinstance(candidate, TorchModel):
+            return TorchBench(model.program, parameters, Runner(candidate.program).outputs)
+        if candidate.format == "onnx":
+            run = onnx_candidate(candidate.path)
+            return TorchBench(model.program, parameters, run, "eager, onnxruntime")
+        raise UsageError(f"{candidate.path} holds weights without a program; give its factory")
+
+    def bench(self, edited: TorchEdited, written: Path, scratch: Path) -> Bench:
+        return fold_bench(edited, written)
+
+    def local_bench(
+        self, edited: TorchEdited, feeds: Arrays, scratch: Path
+    ) -> TorchLocalBench | None:
+        return fold_pieces(edited)
+
+
+def _with_program(model: Opened, what: str) -> TorchModel:
+    if isinstance(model, TorchModel):
+        return model
+    raise UsageError(
+        f"{model.path} is a checkpoint without its network, so it cannot be {what}; "
+        f"name the code: package.module:factory --weights {model.path} --input 1x3x224x224"
+    )
+
+
+FORMAT = TorchFormat()

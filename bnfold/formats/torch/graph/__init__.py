@@ -1,0 +1,1 @@
+"""An exported program as data, and its reading into the neutral graph."""

@@ -1,0 +1,56 @@
+"""Which kind each ATen operator is: one file a family, each with a table ``READERS``.
+
+A reader takes a `CallView` and returns a `Reading`, or None where the call is not of its kind after
+all (a product of two computed values, say): it is `Opaque` then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bnfold.formats.torch.graph.operators import (
+    averages,
+    batch_norm,
+    convolutions,
+    elementwise,
+    matrices,
+    maxima,
+    movements,
+    resizes,
+)
+from bnfold.formats.torch.graph.operators.view import CallView, Reading
+
+READERS: dict[str, Callable[[CallView], Reading | None]] = {
+    **averages.READERS,
+    **batch_norm.READERS,
+    **convolutions.READERS,
+    **elementwise.READERS,
+    **matrices.READERS,
+    **maxima.READERS,
+    **movements.READERS,
+    **resizes.READERS,
+}
+
+# Named so that a refusal can say "is not linear"; everything else unknown is refused as well.
+NONLINEAR = frozenset(
+    "relu relu6 leaky_relu prelu rrelu elu selu celu gelu sigmoid log_sigmoid hardsigmoid hardswish "
+    "silu mish tanh hardtanh softplus softsign softmax _softmax log_softmax _log_softmax clamp "
+    "clamp_min clamp_max clip erf exp log sqrt rsqrt pow abs reciprocal floor ceil round sign "
+    "minimum maximum threshold softshrink hardshrink tanhshrink sin cos mul div glu".split()
+)
+# Arguments of which only the shape or the type is read, no elements.
+SHAPE_READS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("reshape_as", "view_as", "expand_as", "type_as"), ("other",)),
+    **dict.fromkeys(
+        (
+            *("sym_size", "sym_stride", "sym_numel", "sym_storage_offset", "sym_is_contiguous"),
+            *("new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided"),
+            *("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like"),
+        ),
+        ("self",),
+    ),
+    "_assert_tensor_metadata": ("a",),
+    "to": ("other",),
+}
+
+__all__ = ["NONLINEAR", "READERS", "SHAPE_READS", "CallView", "Reading"]

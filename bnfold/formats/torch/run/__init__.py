@@ -1,0 +1,1 @@
+"""Exported programs run eagerly: activations, pieces."""

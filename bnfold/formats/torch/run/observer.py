@@ -1,0 +1,130 @@
+"""Pieces of an exported program, run eagerly, with the statistics under measurement as arguments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bnfold.algebra.rounding import cast
+from bnfold.errors import UsageError
+from bnfold.formats.torch.edit.statistics import STATISTICS
+from bnfold.formats.torch.file.quiet import first_line
+from bnfold.formats.torch.graph.arguments import arguments_of
+from bnfold.formats.torch.graph.model import TorchModel
+from bnfold.formats.torch.run.runner import Runner
+from bnfold.graph import Graph, Node, Norm
+from bnfold.recalibration.observer import CPU_PROVIDER, RuntimeOptions
+
+if TYPE_CHECKING:
+    from bnfold.recalibration.observer import Arrays, Convention, Statistics
+
+_PARAMETERS = (*STATISTICS, "weight", "bias")
+_MANY = ("cuda", "xpu")
+
+
+class TorchObserver:
+    """One program whose statistics are being measured.
+
+    The convention is torch's own: a BatchNorm in training stores the unbiased variance,
+    https://pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html.
+    """
+
+    convention: Convention = "unbiased"
+
+    def __init__(self, model: TorchModel, options: RuntimeOptions | None = None) -> None:
+        """Takes an opened model, which is not changed.
+
+        Args:
+            model: the model.
+            options: how to run; the number of threads is that of the whole process.
+
+        Raises:
+            UsageError: where torch cannot run so.
+        """
+        options = options or RuntimeOptions()
+        if options.provider != CPU_PROVIDER:
+            raise UsageError("--provider is for ONNX models; a PyTorch model runs with --device")
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
+        device = usable_device(options.device)
+        self.runtime = f"torch {torch.__version__}, eager, on {device}"
+        self._model = model
+        self._runner = Runner(model.program, device)
+        self.always = self._sized_inputs()
+
+    @property
+    def graph(self) -> Graph:
+        return self._model.graph
+
+    def same_layer(self, node: Node) -> object:
+        """Calls of one module read the same four tensors."""
+        return tuple(_name(arguments_of(node.native.call).get(p)) for p in _PARAMETERS)
+
+    def piece(
+        self, inputs: Mapping[str, np.dtype[Any]], outputs: Sequence[str], nodes: Sequence[Node]
+    ) -> TorchPiece:
+        """See `recalibration.observer.Observer`."""
+        names = {v.name: call.name for v, call in self._model.oracle.calls.items()}
+        return TorchPiece(self._runner, [(name, names[name]) for name in outputs], names, nodes)
+
+    def _sized_inputs(self) -> tuple[str, ...]:
+        """All inputs, where some node of the program is a size; none in a program of fixed sizes."""
+        sizes = (torch.SymInt, torch.SymFloat, torch.SymBool)
+        values = (node.meta.get("val") for node in self._model.program.graph.nodes)
+        dynamic = any(isinstance(value, sizes) for value in values)
+        return tuple(spec.name for spec in self._model.inputs) if dynamic else ()
+
+
+class TorchPiece:
+    """A part of the program; what its outputs do not need is not run."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        outputs: Sequence[tuple[str, str]],
+        names: Mapping[str, str],
+        nodes: Sequence[Node],
+    ) -> None:
+        self._runner, self._outputs, self._names = runner, outputs, names
+        self._nodes = {node.name: node for node in nodes}
+
+    def run(self, feeds: Arrays, statistics: Mapping[str, Statistics]) -> Arrays:
+        """See `recalibration.observer.Piece`."""
+        given = {self._names.get(name, name): array for name, array in feeds.items()}
+        replaced: dict[str, NDArray[Any]] = {}
+        for name, node in self._nodes.items():
+            kind, bound = node.kind, arguments_of(node.native.call)
+            assert isinstance(kind, Norm)
+            pair = (statistics[name].mean, statistics[name].variance)
+            for argument, array in zip(STATISTICS, pair, strict=True):
+                replaced[bound[argument].name] = cast(array, kind.dtype)
+        wanted = list(dict.fromkeys(name for _, name in self._outputs))
+        found = self._runner.values(given, wanted, replaced)
+        return {name: found[call] for name, call in self._outputs}
+
+
+def usable_device(name: str) -> str:
+    """``name`` with its index; under ``torchrun`` a plain ``cuda`` is this process's own.
+
+    Raises:
+        UsageError: where torch knows no such device, or has none here.
+    """
+    rank = os.environ.get("LOCAL_RANK", "0")
+    try:
+        device = torch.device(f"{name}:{rank}" if name in _MANY else name)
+        torch.empty(0, device=device)
+    except Exception as error:  # torch raises whatever its backends raise
+        raise UsageError(
+            f"torch cannot use the device {name} here ({first_line(error)}); use --device cpu"
+        ) from None
+    return str(device)
+
+
+def _name(argument: Any) -> str | None:
+    name: str | None = getattr(argument, "name", None)
+    return name

@@ -1,0 +1,143 @@
+"""Running exported programs eagerly, whole or in part, with any value replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+from torch.fx import Node as Call
+
+from bnfold.errors import RuntimeUnavailableError
+from bnfold.formats.torch.file.quiet import first_line
+from bnfold.formats.torch.file.tensors import to_numpy, to_torch
+from bnfold.formats.torch.graph.arguments import mapped, nodes_in, operator_of
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Runner:
+    """One program on one device, in its own types. Arrays go in and come out on the host."""
+
+    def __init__(self, program: ExportedProgram, device: str = "cpu") -> None:
+        self.program = program
+        self._device = torch.device(device)
+        self._nodes = {node.name: node for node in program.graph.nodes}
+        self._known = {name: self._placed(value) for name, value in _parameters(program).items()}
+        kinds = [s.kind.name for s in program.graph_signature.output_specs]
+        returned: Any = program.graph.output_node().args[0]
+        self._outputs = [n for n, k in zip(returned, kinds, strict=True) if k == "USER_OUTPUT"]
+
+    def each(
+        self, feeds: Arrays, wanted: Sequence[str], replaced: Arrays | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """As `values`, each wanted value computed even where ``feeds`` holds it for the others."""
+        found: dict[str, NDArray[Any]] = {}
+        for name in wanted:
+            others = {n: array for n, array in feeds.items() if n != name}
+            found |= self.values(others, [name], replaced)
+        return found
+
+    def values(
+        self, feeds: Arrays, wanted: Sequence[str], replaced: Arrays | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """The values of nodes by name; computes only what they need.
+
+        Args:
+            feeds: inputs of the program by name; others may be missing where nothing needs them.
+            wanted: names of nodes.
+            replaced: values to use for other nodes by name, parameters included.
+
+        Raises:
+            RuntimeUnavailableError: where an input is missing or an operator fails.
+        """
+        given = {**feeds, **(replaced or {})}
+        try:
+            with torch.no_grad():
+                found = self._evaluate(given, [self._nodes[name] for name in wanted])
+        except Exception as error:  # torch raises whatever its operators raise
+            raise RuntimeUnavailableError(first_line(error)) from None
+        return {name: _array(found[self._nodes[name]]) for name in wanted}
+
+    def outputs(self, feeds: Arrays, replaced: Arrays | None = None) -> list[NDArray[Any]]:
+        """The program's outputs in their order. Raises as `values`."""
+        nodes = [n for n in self._outputs if isinstance(n, Call)]
+        found = self.values(feeds, [n.name for n in nodes], replaced)
+        return [_array(found[n.name] if isinstance(n, Call) else n) for n in self._outputs]
+
+    def _evaluate(self, given: Mapping[str, Any], wanted: Sequence[Call]) -> dict[Call, Any]:
+        needed, last_use = _needed(wanted, given)
+        found: dict[Call, Any] = {}
+        for node in self.program.graph.nodes:
+            if node not in needed:
+                continue
+            if node.name in given:
+                found[node] = self._placed(to_torch(np.asarray(given[node.name])))
+            else:
+                found[node] = self._run(node, found)
+            for spent in last_use.get(node, ()):
+                if spent not in wanted:
+                    found.pop(spent, None)
+        return found
+
+    def _run(self, node: Call, found: Mapping[Call, Any]) -> Any:
+        if node.op == "placeholder":
+            if node.name not in self._known:
+                raise KeyError(f"input {node.name} is missing")
+            return self._known[node.name]
+        if node.op == "get_attr":
+            return self._placed(getattr(self.program.graph_module, str(node.target)))
+
+        def leaf(item: Any) -> Any:
+            if isinstance(item, torch.device):  # written into the program by the tracer
+                return self._device
+            return found[item] if isinstance(item, Call) else item
+
+        return operator_of(node)(*mapped(node.args, leaf), **mapped(node.kwargs, leaf))
+
+    def _placed(self, value: Any) -> Any:
+        return value.to(self._device) if isinstance(value, torch.Tensor) else value
+
+
+def _parameters(program: ExportedProgram) -> dict[str, Any]:
+    """Parameters, buffers and fixed arguments by the name of their placeholder."""
+    known: dict[str, Any] = {}
+    for spec in program.graph_signature.input_specs:
+        if spec.kind is InputKind.USER_INPUT:
+            if hasattr(spec.arg, "value"):
+                known[spec.arg.name] = spec.arg.value
+        elif spec.target in program.state_dict:
+            known[spec.arg.name] = program.state_dict[spec.target].detach()
+        elif spec.target in program.constants:
+            known[spec.arg.name] = program.constants[spec.target]
+    return known
+
+
+def _needed(
+    wanted: Sequence[Call], given: Mapping[str, Any]
+) -> tuple[set[Call], dict[Call, list[Call]]]:
+    """The nodes to compute, and after which one each value is spent."""
+    needed: set[Call] = set()
+    stack = list(wanted)
+    while stack:
+        node = stack.pop()
+        if node in needed:
+            continue
+        needed.add(node)
+        if node.name not in given:
+            stack += nodes_in((node.args, node.kwargs))
+    order = {node: i for i, node in enumerate(wanted[0].graph.nodes)} if wanted else {}
+    last_use: dict[Call, list[Call]] = {}
+    for node in needed:
+        readers = [user for user in node.users if user in needed and user.name not in given]
+        if readers:
+            last_use.setdefault(max(readers, key=order.__getitem__), []).append(node)
+    return needed, last_use
+
+
+def _array(value: Any) -> NDArray[Any]:
+    return to_numpy(value) if isinstance(value, torch.Tensor) else np.asarray(value)

@@ -1,0 +1,1 @@
+"""The proof that a written file computes what its original does."""
