@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bnfold.errors import OutputError
-from bnfold.files.scratch import locked, note_publishing, scratch_folder
+from bnfold.files.scratch import locked, note_publishing, scratch_folder, undisturbed
 from bnfold.files.source import file_sha256
 
 
@@ -27,7 +27,7 @@ def publish(files: Sequence[Path], target: Path) -> None:
     for file in files:
         _take_over_mode(file, target)
         _flush(file)
-    with locked(target.parent):
+    with undisturbed(), locked(target.parent):
         new = [file for file in others if not _is_there(file, target.parent / file.name)]
         note_publishing(model.parent, target, [file.name for file in new])
         for file in new:

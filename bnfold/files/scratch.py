@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -71,7 +72,7 @@ def make_folder(parent: Path) -> Path:
 
 def remove_folder(folder: Path) -> None:
     """Removes a folder of this process."""
-    with suppress(OSError), locked(folder.parent):
+    with undisturbed(), suppress(OSError), locked(folder.parent):
         _dispose(folder)
     descriptor = _live.pop(folder, None)
     if descriptor is not None:
@@ -94,6 +95,21 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Lets Ctrl-C and its like wait until something short is done."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    )
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def note_publishing(folder: Path, target: Path, others: list[str]) -> None:
