@@ -8,6 +8,10 @@
 
 from __future__ import annotations
 
+from bnfold import startup
+
+startup.begin()  # does nothing where bnfold is imported by another program
+
 import sys
 from collections.abc import Sequence
 from os import PathLike

@@ -1,15 +1,6 @@
-"""``python -m bnfold``, and what the installed command calls."""
+"""``python -m bnfold``."""
 
-from bnfold import interruption
-
-
-def main() -> None:
-    """Runs the command line, which takes half a second to import."""
-    interruption.install()
-    from bnfold.cli import main as run
-
-    run()
-
+from bnfold.cli import main
 
 if __name__ == "__main__":
     main()

@@ -17,7 +17,7 @@ import typer
 from bnfold.cli import fold, inspect, recalibrate, rule, verify
 from bnfold.cli.streams import discard_stdout, prepare_streams, say
 from bnfold.errors import BnfoldError
-from bnfold.interruption import Interrupted
+from bnfold.startup import Interrupted
 
 app = typer.Typer(
     name="bnfold",

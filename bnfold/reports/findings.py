@@ -14,7 +14,7 @@ from bnfold.audit import Finding, Group, Severity, find_rule, grouped, in_words
 from bnfold.jobs import NormReport
 from bnfold.jobs.inspect import Range
 from bnfold.planning import Action, Decision, Direction
-from bnfold.reports.escaping import escape
+from bnfold.reports.terminal import escape
 
 COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 WORDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}

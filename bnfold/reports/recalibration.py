@@ -10,8 +10,8 @@ from rich.table import Table
 from bnfold.jobs.fold import Output
 from bnfold.jobs.recalibration_result import RecalibrationResult
 from bnfold.recalibration.changes import NormChange
-from bnfold.reports.escaping import escape
 from bnfold.reports.findings import Name
+from bnfold.reports.terminal import escape
 
 _MANY = 12
 

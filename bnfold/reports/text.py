@@ -14,16 +14,16 @@ from bnfold.jobs import FoldResult, Inspection, VerifyResult
 from bnfold.jobs.recalibration_result import RecalibrationResult
 from bnfold.planning import Action, Decision, Direction, Plan
 from bnfold.proof.verification import Verification
-from bnfold.reports.escaping import escape
 from bnfold.reports.findings import findings_summary, layer_table, print_findings
 from bnfold.reports.recalibration import print_left, print_recalibration
+from bnfold.reports.terminal import ReportConsole, escape
 
 _MANY = 12
 
 
 def render(result: Any, *, verbose: bool = False) -> None:
     """Prints ``result`` to stdout."""
-    console = Console(highlight=False, soft_wrap=False)
+    console = ReportConsole(highlight=False, soft_wrap=False)
     _render(result, console, verbose)
 
 

@@ -36,7 +36,11 @@ class Scene:
 
 def _onnx(folder: Path, *, external: bool) -> None:
     model = onnx.load(_STALE)
-    options = {"save_as_external_data": True, "size_threshold": 0, "location": "in.data"}
+    options: dict[str, Any] = {
+        "save_as_external_data": True,
+        "size_threshold": 0,
+        "location": "in.data",
+    }
     onnx.save(model, folder / "in.onnx", **(options if external else {}))
     old = onnx.load(_OTHER)
     options["location"] = "out.onnx.0123456789ab.data"

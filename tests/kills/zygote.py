@@ -46,8 +46,10 @@ def child(order: dict[str, Any], count: int) -> None:
                 os.kill(os.getpid(), order.get("signal", signal.SIGKILL))
 
     sys.argv = ["bnfold", *order["arguments"]]
-    from bnfold.__main__ import main
+    from bnfold import startup
+    from bnfold.cli import main
 
+    startup.take_signals()
     sys.addaudithook(watch)
     main()
 
