@@ -153,7 +153,7 @@ def test_residual_block(folding: Folding) -> None:
     assert len(result.plan.batch_norms) == 5
     assert _norms(target) == 0
     assert result.verification is not None
-    assert all(o.decided for o in result.verification.outputs)
+    assert all(o.informs for o in result.verification.outputs)
 
 
 def test_layer_norm_of_openwakeword_is_untouched(real_models: Path, folding: Folding) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
 
 from bnfold.errors import DataError
-from bnfold.files.scratch import make_folder, remove_folder
+from bnfold.files.scratch import make_folder
 
 _SHARE_OF_DISK = 0.5
 
@@ -17,9 +16,7 @@ _SHARE_OF_DISK = 0.5
 @cache
 def temporary_folder() -> Path:
     """The folder, made when it is first needed."""
-    folder = make_folder(Path(tempfile.gettempdir()))
-    atexit.register(remove_folder, folder)
-    return folder
+    return make_folder(Path(tempfile.gettempdir()))
 
 
 def check_room(size: int, where: object, *, limited: bool = True) -> None:

@@ -7,6 +7,7 @@ no longer. A live one cannot be taken for a dead one.
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import shutil
@@ -29,7 +30,8 @@ _PREFIX, _LOCK, _JOURNAL = ".bnfold-", ".lock", ".publishing"
 _OURS = re.compile(r"\.bnfold-[a-z0-9_]{8}")
 _HASH_LENGTH, _PATIENCE = 12, 2.0
 
-_live: dict[Path, int] = {}  # folders of this process, with the descriptors of their locks
+# Folders of this process, with its number (which a fork does not have) and the descriptor of the lock.
+_live: dict[Path, tuple[int, int]] = {}
 
 
 def any_live() -> bool:
@@ -60,11 +62,12 @@ def make_folder(parent: Path) -> Path:
         OutputError: where it cannot be made.
     """
     try:
-        with locked(parent):
+        with undisturbed(), locked(parent):
             _sweep(parent)
             folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-            _live[folder] = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-            _try_lock(_live[folder])
+            descriptor = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+            _live[folder] = os.getpid(), descriptor
+            _try_lock(descriptor)
     except OSError as error:
         raise OutputError(f"no temporary folder can be made: {error}") from None
     return folder
@@ -74,9 +77,17 @@ def remove_folder(folder: Path) -> None:
     """Removes a folder of this process."""
     with undisturbed(), suppress(OSError), locked(folder.parent):
         _dispose(folder)
-    descriptor = _live.pop(folder, None)
+    _, descriptor = _live.pop(folder, (0, None))
     if descriptor is not None:
         os.close(descriptor)
+
+
+@atexit.register
+def _remove_all() -> None:
+    """What an exception at the wrong moment left."""
+    for folder, (owner, _) in list(_live.items()):
+        if owner == os.getpid():
+            remove_folder(folder)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from bnfold.data import InputSpec, SampleOptions, open_sample
 from bnfold.errors import MissingExtraError, UsageError
 from bnfold.graph import Graph
 from bnfold.planning import Plan
-from bnfold.proof.verification import Bench, LocalBench
+from bnfold.proof.subject import Fold, Reference
 from bnfold.recalibration.edit import NewStatistics
 from bnfold.recalibration.observer import Observer, RuntimeOptions
 
@@ -106,14 +106,19 @@ class Format(Protocol):
             UsageError: where it has no runtime, or that cannot run so.
         """
 
-    def comparison(self, reference: Any, candidate: Model, scratch: Path) -> Bench:
-        """A model beside another of the same signature."""
+    def runs(self, model: Any) -> Reference:
+        """A model as it runs, for comparing it with another of the same signature.
 
-    def bench(self, edited: Any, written: Path, scratch: Path) -> Bench:
-        """The original of ``edited`` beside the written copy."""
+        Raises:
+            UsageError: where it holds no program.
+        """
 
-    def local_bench(self, edited: Any, feeds: Arrays, scratch: Path) -> LocalBench | None:
-        """The pieces that the plan changed, None where they cannot be observed."""
+    def fold(self, edited: Any, written: Path) -> Fold:
+        """The original of ``edited`` beside the written file, which is read back here.
+
+        Raises:
+            ModelError: where the written file cannot be read.
+        """
 
 
 def format_of(model: Model) -> Format:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bnfold.data import SampleOptions
 from bnfold.errors import ModelNotLoadedError, RuntimeUnavailableError, UsageError
 from bnfold.files import file_sha256, publish, scratch_folder
-from bnfold.formats import Edited, Format, Model, format_of
+from bnfold.formats import Edited, Model, format_of
 from bnfold.jobs.common import (
     FORMAT_VERSION,
     Arrays,
@@ -23,7 +22,7 @@ from bnfold.jobs.common import (
     notes_of,
 )
 from bnfold.planning import Plan, make_plan
-from bnfold.proof.verification import Verification, verify
+from bnfold.proof.verification import Verification, prove
 
 
 @dataclass(frozen=True)
@@ -125,11 +124,7 @@ def fold(
         return outcome.result(refused_by_strict=strict and plan.kept > 0)
     with scratch_folder(target) as scratch:
         files = edited.write(scratch / target.name)
-        verification = (
-            _proved(model, edited, bool(plan.edits), files[-1], data, sampling)
-            if verified
-            else None
-        )
+        verification = _proved(model, edited, plan, files[-1], data, sampling) if verified else None
         if verification is not None and not verification.passed:
             return outcome.result(verification)
         info, left = check_unchanged(model), left_behind(model, target, files)
@@ -167,7 +162,7 @@ class _Outcome:
 def _proved(
     model: Model,
     edited: Edited,
-    changed: bool,
+    plan: Plan,
     written: Path,
     data: str | Path | None,
     sampling: SampleOptions | None,
@@ -175,9 +170,9 @@ def _proved(
     """The proof; None for a copy of a model that the runtime does not load: it needs none."""
     try:
         feeds, inputs = _inputs(model, data, sampling)
-        return _verified(format_of(model), edited, changed, written, feeds, inputs)
+        return prove(format_of(model).fold(edited, written), model.graph, plan, feeds, inputs)
     except ModelNotLoadedError as error:
-        if not changed:
+        if not plan.edits:
             return None
         raise UsageError(
             f"the fold of {model.path} cannot be verified, because the runtime does not load it "
@@ -198,17 +193,3 @@ def _inputs(
             f"on inputs made from its signature ({error}); give inputs with --data, or write it unproven "
             "with --no-verify"
         ) from None
-
-
-def _verified(
-    format: Format,
-    edited: Edited,
-    changed: bool,
-    written: Path,
-    feeds: Sequence[Arrays],
-    inputs: str,
-) -> Verification:
-    with scratch_folder() as scratch:
-        bench = format.bench(edited, written, scratch)
-        local = partial(format.local_bench, edited, feeds[0], scratch) if changed else None
-        return verify(bench, feeds, local, inputs)

@@ -8,7 +8,6 @@ from typing import Any
 
 from bnfold.data import InputSpec, SampleOptions
 from bnfold.errors import UsageError
-from bnfold.files import scratch_folder
 from bnfold.formats import Model, format_of
 from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, comparison_inputs
 from bnfold.proof.verification import Verification
@@ -59,9 +58,8 @@ def verify(
     """
     _check_signatures(reference, candidate)
     feeds, inputs = comparison_inputs(reference, data, sampling)
-    with scratch_folder() as scratch:
-        bench = format_of(reference).comparison(reference, candidate, scratch)
-        outcome = compare(bench, feeds, None, inputs)
+    theirs = format_of(candidate).runs(candidate)
+    outcome = compare(format_of(reference).runs(reference), theirs, feeds, inputs)
     return VerifyResult(ModelInfo.of(reference), ModelInfo.of(candidate), outcome)
 
 

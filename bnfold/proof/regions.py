@@ -1,9 +1,34 @@
-"""Where a plan changes a network: the nodes that it touches, and the borders of the changed pieces."""
+"""Where a plan changes a network: the regions of changed values, each with the nodes around it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from bnfold.graph import Graph, Linear, Node, Norm, Value
 from bnfold.planning.decision import MergeBranches, Plan
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """Values whose meaning a plan changes together, and all nodes that compute or read them.
+
+    What enters it and what leaves it means the same in both models. ``nodes`` are in graph order.
+    """
+
+    nodes: tuple[Node, ...]
+    changed: frozenset[Value]
+
+    @property
+    def scope(self) -> int:
+        """The body that it lies in, 0 for the main graph."""
+        return self.nodes[0].scope
+
+    @property
+    def outputs(self) -> tuple[Value, ...]:
+        """The values that leave it, each read by somebody."""
+        made = (value for node in self.nodes for value in node.outputs)
+        return tuple(v for v in made if v not in self.changed and (v.readers or v.is_output))
 
 
 def layers(graph: Graph) -> list[Node]:
@@ -20,19 +45,60 @@ def touched_nodes(plan: Plan) -> list[Node]:
     return list(nodes)
 
 
-def borders(graph: Graph, plan: Plan) -> tuple[list[Value], list[Value]]:
-    """The values, unchanged by the plan, that enter and leave the pieces it changes."""
+def regions_of(graph: Graph, plan: Plan) -> list[Region]:
+    """The regions of a plan: changed values that some node sees together belong together.
+
+    A node that an edit touches without changing any value (an identity that goes) is a region of
+    its own, so that nothing that was edited stays unproved.
+    """
     changed = {value for region in plan.regions for value in region}
-    inputs: dict[Value, None] = {}
-    outputs: dict[Value, None] = {}
-    for node in graph.nodes:
-        touched = [v for v in (*node.inputs, *node.outputs) if v in changed]
-        if all(node in value.shape_readers for value in touched):
-            continue  # it reads shapes, which no plan changes
-        for value in node.inputs:
-            if value not in changed and value.constant is None:
-                inputs[value] = None
+    touching = {node: values for node in graph.nodes if (values := _touched(node, changed))}
+    groups = _Groups()
+    for values in touching.values():
+        groups.join(values)
+    members: dict[Value, list[Node]] = {}
+    for node, values in touching.items():
+        members.setdefault(groups.head(values[0]), []).append(node)
+    inside: dict[Value, set[Value]] = {}
+    for value in changed:
+        inside.setdefault(groups.head(value), set()).add(value)
+    found = [Region(tuple(nodes), frozenset(inside[head])) for head, nodes in members.items()]
+    alone = set(touched_nodes(plan)) - set(touching)
+    found += [Region((node,), frozenset()) for node in graph.nodes if node in alone]
+    return found
+
+
+def _touched(node: Node, changed: set[Value]) -> list[Value]:
+    """The changed values that a node computes, or whose elements it reads."""
+
+    def seen() -> Iterator[Value]:
         for value in node.outputs:
-            if value not in changed and (value.readers or value.is_output):
-                outputs[value] = None
-    return list(inputs), list(outputs)
+            if value in changed:
+                yield value
+        for value in node.inputs:
+            if value in changed and node in value.readers:
+                yield value
+
+    return list(seen())
+
+
+class _Groups:
+    """Disjoint sets of values."""
+
+    def __init__(self) -> None:
+        self._parent: dict[Value, Value] = {}
+
+    def head(self, value: Value) -> Value:
+        """The value that stands for the set of ``value``."""
+        path = []
+        while self._parent.get(value, value) is not value:
+            path.append(value)
+            value = self._parent[value]
+        for each in path:
+            self._parent[each] = value
+        return value
+
+    def join(self, values: list[Value]) -> None:
+        first = self.head(values[0])
+        for value in values[1:]:
+            self._parent[self.head(value)] = first

@@ -1,161 +1,173 @@
-"""Proving that two models compute the same: end to end, and locally where that decides nothing.
+"""The proof as a whole: congruence, pieces, end to end, and the verdict.
 
-The yardstick is measured, not chosen: see `algebra.comparison`. A format supplies a `Bench`, which
-runs the original, the original with perturbed parameters, and the candidate.
+A fold is verified where the written file is the original plus the plan, every piece that the plan
+changes computes the same, and no output that can tell says otherwise. Nothing compared is never
+verified.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from bnfold.errors import RuntimeUnavailableError, UsageError
+from bnfold.graph import Graph
+from bnfold.planning import Plan
+from bnfold.proof.channels import PieceComparison
+from bnfold.proof.comparison import OutputComparison, compare
+from bnfold.proof.congruence import Congruence
+from bnfold.proof.pieces import NOTHING, compare_pieces
+from bnfold.proof.regions import regions_of
+from bnfold.proof.subject import Arrays, Fold, Reference, Runs
 
-from bnfold.algebra.comparison import OutputComparison, compare
-from bnfold.algebra.rounding import unit_roundoff
-from bnfold.errors import UsageError
-
-Arrays = Mapping[str, NDArray[Any]]
-DRAWS = 3
-
-
-class Bench(Protocol):
-    """What a format offers to compare two of its models on the same inputs."""
-
-    runtime: str
-
-    def reference(self, feeds: Arrays) -> Arrays:
-        """The original's outputs."""
-
-    def perturbed(self, feeds: Arrays, draw: int) -> Arrays:
-        """The original's outputs with every parameter in question moved by one unit in its last
-        place, a different pattern for each ``draw``."""
-
-    def candidate(self, feeds: Arrays) -> Arrays:
-        """The other model's outputs."""
-
-
-class LocalBench(Bench, Protocol):
-    """A bench on the pieces around each fold, cut out of both models."""
-
-    def inputs(self, feeds: Arrays) -> Arrays:
-        """What the original network feeds to the pieces, for inputs of the whole."""
-
-    def in_double(self, name: str, feeds: Arrays) -> PreciseRun | None:
-        """The piece with output ``name`` in float64 for such inputs, None where that cannot be."""
-
-
-@dataclass(frozen=True, eq=False)
-class PreciseRun:
-    """One piece in float64: the original's output, the other model's, and the original's with
-    its parameters moved by one unit in the last place of their own type."""
-
-    reference: NDArray[Any]
-    candidate: NDArray[Any]
-    perturbed: Sequence[NDArray[Any]]
+DRAWS = 2
 
 
 @dataclass(frozen=True)
 class Verification:
-    """The outcome: ``outputs`` end to end, ``local`` by changed piece where that was needed."""
+    """The outcome. ``congruence`` and ``pieces`` are None where two models were compared that no
+    plan connects. ``problem``: why a comparison could not be made at all."""
 
-    passed: bool
     runtime: str
-    outputs: tuple[OutputComparison, ...]
-    local: tuple[OutputComparison, ...] | None
     inputs: str
+    outputs: tuple[OutputComparison, ...]
+    congruence: Congruence | None = None
+    pieces: tuple[PieceComparison, ...] | None = None
+    problem: str | None = None
+
+    @property
+    def decided(self) -> bool:
+        """Whether anything that was compared could have shown a difference."""
+        if self.congruence is None:
+            return any(o.informs for o in self.outputs)
+        if self.pieces:
+            informed = any(o.informs for o in self.outputs)
+            return all(p.informs or (informed and p.excitation == NOTHING) for p in self.pieces)
+        return self.congruence.calls > 0  # nothing was changed: the file is a copy
+
+    @property
+    def differs(self) -> bool:
+        """Whether something was found that is not the same."""
+        congruent = self.congruence is None or self.congruence.passed
+        same = all(o.passed for o in self.outputs) and all(p.passed for p in self.pieces or ())
+        return self.problem is not None or not congruent or not same
+
+    @property
+    def passed(self) -> bool:
+        return self.decided and not self.differs
 
     @property
     def first_wrong(self) -> str | None:
-        """The first piece whose output is wrong, in the order of the network."""
-        return next((o.name for o in self.local or () if not o.passed), None)
+        """The first piece whose value is wrong, in the order of the network."""
+        return next((p.name for p in self.pieces or () if not p.passed), None)
+
+    @property
+    def worst_piece(self) -> PieceComparison | None:
+        return max(self.pieces or (), key=lambda p: p.ratio, default=None)
 
     def to_json(self) -> dict[str, Any]:
         return {
             "passed": self.passed,
+            "decided": self.decided,
             "runtime": self.runtime,
             "inputs": self.inputs,
+            "congruence": None if self.congruence is None else self.congruence.to_json(),
+            "pieces": None if self.pieces is None else [p.to_json() for p in self.pieces],
             "outputs": [o.to_json() for o in self.outputs],
-            "local": None if self.local is None else [o.to_json() for o in self.local],
             "first_wrong": self.first_wrong,
+            "problem": self.problem,
         }
 
 
-def verify(
-    bench: Bench,
-    feeds: Sequence[Arrays],
-    local: Callable[[], LocalBench | None] | None,
-    inputs: str,
+def prove(
+    fold: Fold, graph: Graph, plan: Plan, feeds: Sequence[Arrays], inputs: str
 ) -> Verification:
-    """Compares two models on ``feeds``.
-
-    End to end the error has to stay within a few rounding floors and under the cap. Where the
-    floor itself is above the cap, or the error is under the cap yet above the floor (the runtime
-    rounds long sums by more than their parameters do), each changed piece is proved by itself.
+    """Proves a fold.
 
     Args:
-        bench: runs both.
-        feeds: inputs, at least one set.
-        local: gives the bench for local comparison, where that is needed. None: there are no
-            pieces; where the outputs decide nothing (integers, say), they have to be equal.
-        inputs: where the inputs come from, for the report.
+        fold: the original file and the written one.
+        graph: the original's neutral graph.
+        plan: what was done to it.
+        feeds: inputs of the whole network, at least one set.
+        inputs: where they come from, for the report.
+
+    Raises:
+        RuntimeUnavailableError: where the original does not run.
     """
-    outputs = _compared(bench, feeds)
-    passed = all(o.passed for o in outputs)
-    undecided = not any(o.decided for o in outputs) or any(o.decided is False for o in outputs)
-    if passed and not undecided:
-        return Verification(True, bench.runtime, outputs, None, inputs)
-    if local is None:
-        equal = passed and all(o.decided or o.agreement == 1.0 for o in outputs)
-        return Verification(equal, bench.runtime, outputs, None, inputs)
-    cut = local()
-    pieces = None if cut is None else _pieces(cut, feeds)
-    judged = [p for p in pieces or () if p.decided is not None]
-    proved = bool(judged) and all(p.passed and p.decided for p in judged)
-    bearable = all(o.passed or o.max_abs_error <= o.cap for o in outputs)
-    return Verification(proved and bearable, bench.runtime, outputs, pieces, inputs)
+    references = outputs_of(fold.reference, feeds)
+    congruence = fold.congruence()
+    pieces: tuple[PieceComparison, ...] = ()
+    outputs: tuple[OutputComparison, ...] = ()
+    problem = None
+    try:
+        if congruence.passed and plan.edits:
+            cut = fold.pieces(regions_of(graph, plan), congruence.names)
+            pieces = compare_pieces(fold, cut, feeds[0])
+        outputs = _end_to_end(references, fold.reference, fold.candidate, feeds)
+        if pieces and all(p.passed and p.informs for p in pieces):
+            outputs = tuple(map(_overruled, outputs))
+    except RuntimeUnavailableError as error:
+        problem = f"the written file does not run: {error}"
+    runtime = fold.candidate.runtime
+    return Verification(runtime, inputs, outputs, congruence, pieces, problem)
 
 
-def _pieces(cut: LocalBench, feeds: Sequence[Arrays]) -> tuple[OutputComparison, ...]:
-    """The pieces compared; those that differ once more in float64, where nothing is rounded but
-    the parameters."""
-    fed = [cut.inputs(f) for f in feeds]
-    return tuple(
-        each if each.passed else _in_double(cut, each, fed[0]) for each in _compared(cut, fed)
-    )
+def _overruled(output: OutputComparison) -> OutputComparison:
+    """Where every piece is proved, an error of some rounding floors that is still far below the
+    output's range is the runtime's own rounding: long sums are rounded by more than their
+    parameters, and differently in front of a fold and behind it."""
+    if output.passed or not output.is_small:
+        return output
+    return replace(output, informs=False, passed=True)
 
 
-def _in_double(cut: LocalBench, found: OutputComparison, feeds: Arrays) -> OutputComparison:
-    run = cut.in_double(found.name, feeds) if found.max_abs_error <= found.cap else None
-    if run is None:
-        return found
-    return compare(found.name, [run.reference], [run.candidate], [run.perturbed])
+def verify(
+    reference: Reference, candidate: Runs, feeds: Sequence[Arrays], inputs: str
+) -> Verification:
+    """Compares any two models of the same signature on the same inputs.
+
+    Raises:
+        RuntimeUnavailableError: where one of them does not run.
+        UsageError: where their outputs differ in name.
+    """
+    outputs = _end_to_end(outputs_of(reference, feeds), reference, candidate, feeds)
+    return Verification(candidate.runtime, inputs, outputs)
 
 
-def _compared(bench: Bench, feeds: Sequence[Arrays]) -> tuple[OutputComparison, ...]:
-    references = [bench.reference(f) for f in feeds]
-    candidates = [bench.candidate(f) for f in feeds]
-    perturbed = [[bench.perturbed(f, draw) for draw in range(DRAWS)] for f in feeds]
+def outputs_of(model: Runs, feeds: Sequence[Arrays]) -> list[Arrays]:
+    """The outputs of a model on each set of inputs.
+
+    Raises:
+        RuntimeUnavailableError: where it does not run.
+    """
+    found = [model.outputs(f) for f in feeds]
+    model.release()
+    return found
+
+
+def _end_to_end(
+    references: Sequence[Arrays], reference: Reference, candidate: Runs, feeds: Sequence[Arrays]
+) -> tuple[OutputComparison, ...]:
+    """Every output of both models on the same inputs."""
+    candidates = outputs_of(candidate, feeds)
     if missing := [name for name in references[0] if name not in candidates[0]]:
         raise UsageError(
             f"the models return different outputs ({', '.join(references[0])} and "
             f"{', '.join(candidates[0])}; {missing[0]} is missing); "
             "only models with the same signature can be compared"
         )
+    draws = [DRAWS] + [1] * (len(feeds) - 1)
+    perturbed = [
+        [reference.perturbed(f, draw) for draw in range(count)]
+        for f, count in zip(feeds, draws, strict=True)
+    ]
     return tuple(
         compare(
             name,
             [r[name] for r in references],
             [c[name] for c in candidates],
-            [[draw[name] for draw in draws] for draws in perturbed],
+            [[draw[name] for draw in each] for each in perturbed],
         )
         for name in references[0]
     )
-
-
-def perturb(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-    """``array * (1 + u)``, ``u`` uniform within one unit in the last place of its type."""
-    u = rng.uniform(-1, 1, array.shape) * unit_roundoff(array.dtype)
-    return np.asarray(array.astype(np.float64) * (1 + u), dtype=array.dtype)

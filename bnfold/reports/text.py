@@ -9,12 +9,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bnfold.algebra.comparison import OutputComparison
 from bnfold.jobs import FoldResult, Inspection, VerifyResult
 from bnfold.jobs.recalibration_result import RecalibrationResult
 from bnfold.planning import Action, Decision, Direction, Plan
+from bnfold.proof.comparison import OutputComparison
 from bnfold.proof.verification import Verification
 from bnfold.reports.findings import findings_summary, layer_table, print_findings
+from bnfold.reports.proof import proof_in_words
 from bnfold.reports.recalibration import print_left, print_recalibration
 from bnfold.reports.terminal import ReportConsole, escape
 
@@ -127,26 +128,20 @@ def _print_verification(found: Verification, console: Console) -> None:
     table.add_column("")
     for each in found.outputs:
         table.add_row(*_comparison(each))
-    console.print(table)
-    for piece in found.local or ():
-        if not piece.passed:
-            console.print(f"  [red]first wrong value[/]: {escape(piece.name)}")
-            break
-    if found.local is not None and found.passed:
-        console.print(
-            "  rounding blurs these outputs too much to decide; "
-            f"each of {len(found.local)} changed pieces was proved by itself"
-        )
+    if found.outputs:
+        console.print(table)
+    for line in proof_in_words(found):
+        console.print(f"  {escape(line)}")
     verdict = "[green]verified[/]" if found.passed else "[red]verification failed[/]"
+    if not found.passed and not found.differs:
+        verdict = "[yellow]not verified[/]: nothing that was compared could have shown a difference"
     console.print(f"{verdict} with {found.runtime}; inputs {escape(found.inputs)}")
 
 
 def _comparison(each: OutputComparison) -> tuple[str, ...]:
-    if each.decided is None:
-        return escape(each.name), "", "", "", "", f"{each.agreement:.2%}", "not judged"
     verdict = "[green]same[/]" if each.passed else "[red]differs[/]"
-    if each.decided is False:
-        verdict = "[yellow]undecided[/]"
+    if each.passed and not each.informs:
+        verdict = "[yellow]does not inform[/]"
     same = "" if each.argmax_agreement is None else f"{each.argmax_agreement:.2%}"
     numbers = (each.max_abs_error, each.max_abs_reference, each.rounding_floor, each.ratio)
     return escape(each.name), *(f"{n:.3g}" for n in numbers), same, verdict

@@ -12,6 +12,6 @@ class Small(nn.Module):
         torch.manual_seed(0)
         self.conv, self.norm = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)
 
-    def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.norm(self.conv(x)).relu()
+    def forward(self, image: Tensor) -> Tensor:
+        found: Tensor = self.norm(self.conv(image)).relu()
         return found

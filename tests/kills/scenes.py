@@ -52,7 +52,9 @@ def _program(folder: Path) -> None:
 
     from .network import Small
 
-    program = torch.export.export(Small().eval(), (torch.zeros(2, 1, 8, 8),))
+    batch = {"image": {0: torch.export.Dim("batch")}}
+    example = (torch.zeros(2, 1, 8, 8),)
+    program = torch.export.export(Small().eval(), example, dynamic_shapes=batch)
     torch.export.save(program, folder / "in.pt2")
     shutil.copy(folder / "in.pt2", folder / "out.pt2")
     shutil.copy(folder / "in.pt2", folder / "out.pth")

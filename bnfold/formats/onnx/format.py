@@ -11,15 +11,13 @@ from bnfold.formats.onnx.edit.edited import OnnxEdited
 from bnfold.formats.onnx.edit.editor import Editor
 from bnfold.formats.onnx.edit.statistics import with_statistics
 from bnfold.formats.onnx.graph.model import OnnxModel
-from bnfold.formats.onnx.run import check
+from bnfold.formats.onnx.run.fold import OnnxFold, reference_of
 from bnfold.formats.onnx.run.generated import generated_inputs
 from bnfold.formats.onnx.run.observer import OnnxObserver
 from bnfold.planning import Plan
-from bnfold.proof.regions import layers
-from bnfold.proof.verification import Arrays, Bench
+from bnfold.proof.subject import Arrays, Reference
 
 if TYPE_CHECKING:
-    from bnfold.formats import Model
     from bnfold.recalibration.edit import NewStatistics
     from bnfold.recalibration.observer import Observer, RuntimeOptions
 
@@ -44,20 +42,12 @@ class OnnxFormat:
     def observer(self, model: OnnxModel, scratch: Path, options: RuntimeOptions) -> Observer:
         return OnnxObserver(model, scratch, options)
 
-    def comparison(self, reference: OnnxModel, candidate: Model, scratch: Path) -> Bench:
-        if candidate.format != reference.format:
-            raise UsageError(
-                f"an ONNX reference is compared with ONNX files only; name {candidate.path} first"
-            )
-        return check.bench(reference, layers(reference.graph), candidate.path, scratch)
+    def runs(self, model: OnnxModel) -> Reference:
+        return reference_of(model)
 
-    def bench(self, edited: OnnxEdited, written: Path, scratch: Path) -> Bench:
-        return check.fold_bench(edited.model, edited.plan, written, scratch)
-
-    def local_bench(
-        self, edited: OnnxEdited, feeds: Arrays, scratch: Path
-    ) -> check.OnnxLocalBench | None:
-        return check.local_bench(edited.model, edited.plan, edited.draft, feeds, scratch)
+    def fold(self, edited: OnnxEdited, written: Path) -> OnnxFold:
+        frozen = edited.model.freeze_initializers
+        return OnnxFold(edited.model, edited.plan, OnnxModel(written, freeze_initializers=frozen))
 
 
 FORMAT = OnnxFormat()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from numpy.typing import NDArray
 
 from bnfold.errors import UsageError
 from bnfold.formats.torch.edit.edited import PROGRAM, TorchEdited
@@ -16,27 +15,16 @@ from bnfold.formats.torch.file.state import read_tensors
 from bnfold.formats.torch.graph.checkpoint import TorchCheckpoint
 from bnfold.formats.torch.graph.model import TorchModel
 from bnfold.formats.torch.graph.open import open_torch
-from bnfold.formats.torch.run.bench import (
-    TorchBench,
-    TorchLocalBench,
-    fold_bench,
-    fold_pieces,
-    onnx_candidate,
-    parameters_of,
-)
+from bnfold.formats.torch.run.fold import TorchFold, reference_of
 from bnfold.formats.torch.run.generated import generated_inputs
 from bnfold.formats.torch.run.observer import TorchObserver
-from bnfold.formats.torch.run.runner import Runner
 from bnfold.planning import Plan
-from bnfold.proof.regions import layers
-from bnfold.proof.verification import Bench
+from bnfold.proof.subject import Arrays, Reference
 
 if TYPE_CHECKING:
-    from bnfold.formats import Model
     from bnfold.recalibration.edit import NewStatistics
     from bnfold.recalibration.observer import Observer, RuntimeOptions
 
-Arrays = Mapping[str, NDArray[Any]]
 Opened = TorchModel | TorchCheckpoint
 
 
@@ -54,7 +42,7 @@ class TorchFormat:
 
     def reopened(self, edited: TorchEdited, written: Path) -> TorchModel:
         if written.suffix.lower() == PROGRAM:
-            opened = open_torch(written)
+            opened = open_torch(written, allow_pickle=True)  # what it wrote itself
             assert isinstance(opened, TorchModel)
             return opened
         tensors = read_tensors(written)
@@ -67,23 +55,11 @@ class TorchFormat:
     def observer(self, model: Opened, scratch: Path, options: RuntimeOptions) -> Observer:
         return TorchObserver(_with_program(model, "run"), options)
 
-    def comparison(self, reference: Opened, candidate: Model, scratch: Path) -> Bench:
-        model = _with_program(reference, "compared")
-        parameters = parameters_of(layers(model.graph), model.constants)
-        if isinstance(candidate, TorchModel):
-            return TorchBench(model.program, parameters, Runner(candidate.program).outputs)
-        if candidate.format == "onnx":
-            run = onnx_candidate(candidate.path)
-            return TorchBench(model.program, parameters, run, "eager, onnxruntime")
-        raise UsageError(f"{candidate.path} holds weights without a program; give its factory")
+    def runs(self, model: Opened) -> Reference:
+        return reference_of(_with_program(model, "compared"))
 
-    def bench(self, edited: TorchEdited, written: Path, scratch: Path) -> Bench:
-        return fold_bench(edited, written)
-
-    def local_bench(
-        self, edited: TorchEdited, feeds: Arrays, scratch: Path
-    ) -> TorchLocalBench | None:
-        return fold_pieces(edited)
+    def fold(self, edited: TorchEdited, written: Path) -> TorchFold:
+        return TorchFold(edited, written)
 
 
 def _with_program(model: Opened, what: str) -> TorchModel:

@@ -11,12 +11,10 @@ from torch.fx import GraphModule
 from bnfold.errors import UsageError, VerificationError
 from bnfold.formats.torch.edit.edited import TorchEdited
 from bnfold.formats.torch.graph.open import open_module
-from bnfold.formats.torch.run.bench import TorchBench, fold_pieces, parameters_of
+from bnfold.formats.torch.run.fold import TorchFold
 from bnfold.formats.torch.run.generated import generated_inputs
-from bnfold.formats.torch.run.runner import Runner
 from bnfold.planning import make_plan
-from bnfold.proof.regions import touched_nodes
-from bnfold.proof.verification import verify
+from bnfold.proof.verification import prove
 
 
 def fold_module(
@@ -48,11 +46,8 @@ def fold_module(
     plan = make_plan(model.graph, reparameterize=reparameterize)
     edited = TorchEdited(model, plan)
     if verified:
-        parameters = parameters_of(touched_nodes(plan), model.constants)
-        bench = TorchBench(model.program, parameters, Runner(edited.program).outputs)
         feeds = generated_inputs(model)
-        local = (lambda: fold_pieces(edited)) if plan.edits else None
-        outcome = verify(bench, feeds, local, "generated")
+        outcome = prove(TorchFold(edited, None), model.graph, plan, feeds, "generated")
         if not outcome.passed:
             raise VerificationError(
                 f"the folded network differs from the original; first at {outcome.first_wrong}"

@@ -20,7 +20,7 @@ from bnfold.formats.torch.format import FORMAT as TORCH
 from bnfold.jobs import fold
 from bnfold.planning import Plan, make_plan
 from bnfold.proof.verification import verify
-from torch_cases import FOLDS, Lambda, bn, conv, randomised
+from torch_cases import FOLDS, Lambda, bn, conv, proved, randomised
 
 
 class Small(nn.Module):
@@ -53,14 +53,11 @@ def test_written_file_verifies(
     edited = TORCH.edit(model, plan)
     files = edited.write(tmp_path / f"folded{suffix}")
     assert files[-1].name == f"folded{suffix}"
-    feeds = TORCH.generated_inputs(model)
-    bench = TORCH.bench(edited, files[-1], tmp_path)
-    proof = verify(bench, feeds, lambda: TORCH.local_bench(edited, feeds[0], tmp_path), "generated")
+    proof = proved(edited, files[-1])
     assert proof.passed, proof.to_json()
     assert [o.name for o in proof.outputs] == ["low", "high.0", "high.1"]
-    pieces = TORCH.local_bench(edited, feeds[0], tmp_path)
-    assert pieces is not None
-    assert set(pieces.reference(pieces.inputs(feeds[0]))) == {"b", "e"}
+    assert proof.pieces is not None
+    assert {p.name for p in proof.pieces} == {"b", "e"}
 
 
 @pytest.mark.parametrize("suffix", [".pt2", ".safetensors", ".onnx"])
@@ -71,9 +68,10 @@ def test_spoilt_file_does_not_verify(
     edited = TORCH.edit(model, plan)
     edited.program.state_dict["d.weight"].data[1] *= 1.01
     files = edited.write(tmp_path / f"folded{suffix}")
-    feeds = TORCH.generated_inputs(model)
-    bench = TORCH.bench(edited, files[-1], tmp_path)
-    assert not verify(bench, feeds, lambda: None, "generated").passed
+    proof = proved(edited, files[-1])
+    assert not proof.passed
+    assert proof.congruence is not None
+    assert "d.weight" in str(proof.congruence.differences)
 
 
 def test_program_keeps_its_dynamic_batch_and_names(
@@ -149,8 +147,7 @@ def test_keep_modules_loads_strictly_into_the_unchanged_class(
     edited = TORCH.edit(model, plan, keep_modules=True)
     file = edited.write(tmp_path / f"kept{suffix}")[-1]
     assert edited.kept.not_possible == []
-    feeds = TORCH.generated_inputs(model)
-    assert verify(TORCH.bench(edited, file, tmp_path), feeds, lambda: None, "").passed
+    assert proved(edited, file).passed
     fresh = Small().eval()
     fresh.load_state_dict(edited.state_dict(), strict=True)
     x = torch.randn(3, 3, 10, 10)
@@ -208,8 +205,8 @@ def test_comparison_of_two_models(
     _, model, plan = small
     edited = TORCH.edit(model, plan)
     program = open_torch(edited.write(tmp_path / "folded.pt2")[-1])
-    bench = TORCH.comparison(model, program, tmp_path)
-    assert verify(bench, TORCH.generated_inputs(model), lambda: None, "").passed
+    both = TORCH.runs(model), TORCH.runs(program)
+    assert verify(*both, TORCH.generated_inputs(model), "").passed
 
 
 def test_generated_inputs_fit_the_signature() -> None:
@@ -286,17 +283,17 @@ def test_keep_modules_does_not_carry_out_half_a_merge(tmp_path: Path) -> None:
     assert result.ok
 
 
-def test_a_kept_state_dict_is_proved_by_its_own_tensors() -> None:
+def test_a_kept_state_dict_is_proved_by_its_own_tensors(tmp_path: Path) -> None:
     """Piece by piece as well: a wrong tensor among them is found."""
     module = written(lambda m, x: m.b(m.c(x)))
     model = open_module(module, (torch.randn(2, 3, 9, 9),))
     edited = TORCH.edit(model, make_plan(model.graph), keep_modules=True)
-    feeds = TORCH.generated_inputs(model)[0]
     for factor, passed in ((1.0, True), (1.001, False)):
         edited.kept.tensors["c.weight"] *= factor
-        local = TORCH.local_bench(edited, feeds, Path())
-        assert local is not None
-        assert verify(local, [local.inputs(feeds)], None, "").passed is passed
+        proof = proved(edited, edited.write(tmp_path / "kept.pth")[-1])
+        assert proof.congruence is not None and proof.congruence.passed
+        assert proof.pieces and all(p.passed is passed for p in proof.pieces)
+        assert proof.passed is passed
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from bnfold.formats.torch import TorchCheckpoint, TorchModel, open_module, open_
 from bnfold.formats.torch.file.state import load_into, read_tensors
 from bnfold.formats.torch.format import FORMAT as TORCH
 from bnfold.planning import make_plan
-from bnfold.proof.verification import verify
 from real_networks import Crepe, LPRNet, ResNet20, UltraFace
+from torch_cases import proved
 
 CHECKPOINTS = {
     "akamaster-resnet-cifar10/resnet20-12fca82f.th": 19,
@@ -78,13 +78,9 @@ def test_fold(
     assert plan.kept == kept, [d for d in plan.batch_norms if d.reason]
     edited = TORCH.edit(model, plan)
     file = edited.write(tmp_path / "folded.pt2")[-1]
-    feeds = TORCH.generated_inputs(model)
-    bench = TORCH.bench(edited, file, tmp_path)
-    proof = verify(bench, feeds, lambda: TORCH.local_bench(edited, feeds[0], tmp_path), "")
+    proof = proved(edited, file)
     assert proof.passed, proof.to_json()
-    local = TORCH.local_bench(edited, feeds[0], tmp_path)
-    assert local is not None
-    assert verify(local, [local.inputs(feeds[0])], lambda: None, "").passed
+    assert proof.pieces
 
 
 def test_ultraface_agrees_with_the_published_onnx_file(real_models: Path) -> None:

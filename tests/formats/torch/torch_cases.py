@@ -5,11 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from bnfold.formats.torch.edit.edited import TorchEdited
+from bnfold.formats.torch.format import FORMAT as TORCH
+from bnfold.formats.torch.run.fold import TorchFold
+from bnfold.proof.verification import Verification, prove
 
 Decisions = Mapping[str, str]
 IMAGE = (2, 3, 12, 12)
@@ -406,3 +412,10 @@ STAYS = [
          {"b": "nonlinear_reader", "e": "merge backward"}),
     Case("overwritten", net(_read_before_written, c=conv(), b=bn()), {"b": "shared_value"}),
 ]  # fmt: skip
+
+
+def proved(edited: TorchEdited, written: Path | None) -> Verification:
+    """What the proof says of a fold, read back from its file or as it is in memory."""
+    model = edited.model
+    feeds = TORCH.generated_inputs(model)
+    return prove(TorchFold(edited, written), model.graph, edited.plan, feeds, "generated")

@@ -14,4 +14,6 @@ def quiet_options() -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
+    # Threads that wait by spinning take the processor from everything else.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options

@@ -16,8 +16,8 @@ from bnfold.formats.onnx.edit.name_index import NameIndex
 from bnfold.formats.onnx.file.save import save
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.quiet import quiet_options
+from bnfold.formats.onnx.run.cutting import cut
 from bnfold.formats.onnx.run.session import Session
-from bnfold.formats.onnx.run.variants import cut
 from bnfold.graph import Graph, Node, Norm
 from bnfold.recalibration.observer import CPU_DEVICE, RuntimeOptions
 
@@ -139,8 +139,6 @@ class _ObservingSession(Session):
         import onnxruntime as ort
 
         settings = quiet_options()
-        # Threads that wait by spinning take the processor from the other pieces and from NumPy.
-        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if _shared_arena():
             settings.add_session_config_entry("session.use_env_allocators", "1")
         if options.threads is not None:

@@ -62,3 +62,10 @@ def _array(result: Any) -> NDArray[Any]:
 def _first_line(error: Exception) -> str:
     text = str(error).strip().splitlines()
     return text[0][:300] if text else type(error).__name__
+
+
+def runtime_name() -> str:
+    """What runs the models, for reports."""
+    import onnxruntime as ort
+
+    return f"onnxruntime {ort.__version__}, graph optimisations off"

@@ -14,17 +14,23 @@ from torch.fx import Node as Call
 
 from bnfold.errors import RuntimeUnavailableError
 from bnfold.formats.torch.file.quiet import first_line
-from bnfold.formats.torch.file.tensors import to_numpy, to_torch
+from bnfold.formats.torch.file.tensors import has_numpy_dtype, numpy_dtype, to_numpy, to_torch
 from bnfold.formats.torch.graph.arguments import mapped, nodes_in, operator_of
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
 class Runner:
-    """One program on one device, in its own types. Arrays go in and come out on the host."""
+    """One program on one device. Arrays go in and come out on the host.
 
-    def __init__(self, program: ExportedProgram, device: str = "cpu") -> None:
+    ``double``: floating-point numbers are float64, whatever their own type.
+    """
+
+    def __init__(
+        self, program: ExportedProgram, device: str = "cpu", *, double: bool = False
+    ) -> None:
         self.program = program
+        self._double = double
         self._device = torch.device(device)
         self._nodes = {node.name: node for node in program.graph.nodes}
         self._known = {name: self._placed(value) for name, value in _parameters(program).items()}
@@ -69,6 +75,12 @@ class Runner:
         found = self.values(feeds, [n.name for n in nodes], replaced)
         return [_array(found[n.name] if isinstance(n, Call) else n) for n in self._outputs]
 
+    def dtype_of(self, name: str) -> np.dtype[Any] | None:
+        """The element type of a node's value, None where NumPy has no such type."""
+        value = self._nodes[name].meta.get("val")
+        known = isinstance(value, torch.Tensor) and has_numpy_dtype(value.dtype)
+        return numpy_dtype(value.dtype) if known else None
+
     def _evaluate(self, given: Mapping[str, Any], wanted: Sequence[Call]) -> dict[Call, Any]:
         needed, last_use = _needed(wanted, given)
         found: dict[Call, Any] = {}
@@ -100,7 +112,10 @@ class Runner:
         return operator_of(node)(*mapped(node.args, leaf), **mapped(node.kwargs, leaf))
 
     def _placed(self, value: Any) -> Any:
-        return value.to(self._device) if isinstance(value, torch.Tensor) else value
+        if not isinstance(value, torch.Tensor):
+            return value
+        wide = self._double and value.is_floating_point()
+        return value.to(self._device, torch.float64 if wide else value.dtype)
 
 
 def _parameters(program: ExportedProgram) -> dict[str, Any]:

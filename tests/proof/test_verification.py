@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 import bnfold
-from bnfold.algebra.comparison import compare
 from bnfold.algebra.rounding import cast
+from bnfold.proof.comparison import compare
 from situations import BY_NAME
 from situations.build import Net
 from situations.fold import save
@@ -84,10 +84,10 @@ def test_an_ill_conditioned_network_is_judged_piece_by_piece(tmp_path: Path) -> 
     found = result.verification
     assert result.ok
     assert found is not None
-    assert found.outputs[0].decided is False
+    assert not found.outputs[0].informs
     assert found.outputs[0].rounding_floor > found.outputs[0].cap
-    assert found.local
-    assert all(piece.passed and piece.decided for piece in found.local)
+    assert found.pieces
+    assert all(piece.passed and piece.informs for piece in found.pieces)
 
 
 def test_an_ill_conditioned_network_is_no_blank_cheque(
@@ -135,8 +135,8 @@ def test_integer_outputs_are_reported_and_do_not_decide(
     result = bnfold.fold(source, tmp_path / "folded.onnx")
     assert result.ok
     assert result.verification is not None
-    assert result.verification.outputs[0].decided is None
-    assert result.verification.local
+    assert not result.verification.outputs[0].informs
+    assert result.verification.pieces
     _nudge(monkeypatch, 1e-3)
     assert not bnfold.fold(source, tmp_path / "wrong.onnx").ok
 
@@ -182,7 +182,6 @@ _WRONG: dict[str, Callable[[NDArray[np.float32]], NDArray[Any]]] = {
 def test_comparison_fails_where(what: str) -> None:
     found = compare("y", [_ONES], [_WRONG[what](_ONES)], [[_ONES]])
     assert not found.passed
-    assert found.decided
 
 
 def test_comparison_allows_what_rounding_does() -> None:
@@ -193,8 +192,9 @@ def test_comparison_allows_what_rounding_does() -> None:
 
 def test_comparison_has_a_cap_however_much_rounding_does() -> None:
     """Two per cent of movement under rounding do not excuse one per cent of error."""
-    found = compare("y", [_ONES], [_ONES * np.float32(1.01)], [[_ONES * np.float32(1.02)]])
-    assert found.decided is False
+    spread = np.arange(6, dtype=np.float32).reshape(2, 3)
+    found = compare("y", [spread], [spread * np.float32(1.01)], [[spread * np.float32(1.02)]])
+    assert not found.informs and found.rounding_floor > found.cap
 
 
 def test_equal_infinities_and_nans_are_equal() -> None:
@@ -220,8 +220,10 @@ def test_whole_numbers_alone_pass_where_nothing_was_changed(tmp_path: Path) -> N
     result = bnfold.fold(source, tmp_path / "folded.onnx")
     assert result.ok and result.plan.kept == 1
     assert result.verification is not None
-    assert result.verification.outputs[0].decided is None
-    assert bnfold.verify(source, tmp_path / "folded.onnx").ok
+    assert not result.verification.outputs[0].informs
+    # Without a plan there are only the outputs, and these could not tell.
+    compared = bnfold.verify(source, tmp_path / "folded.onnx").verification
+    assert not compared.passed and not compared.decided and not compared.differs
 
 
 def test_two_models_whose_whole_numbers_differ_are_not_the_same(tmp_path: Path) -> None:

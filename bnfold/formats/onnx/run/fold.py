@@ -1,0 +1,260 @@
+"""An original ONNX file and the folded one, as the proof runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+from onnx import helper
+
+from bnfold.errors import RuntimeUnavailableError
+from bnfold.formats.onnx.graph.element_types import element_type
+from bnfold.formats.onnx.graph.model import OnnxModel
+from bnfold.formats.onnx.graph.scopes import Scope, scopes_of
+from bnfold.formats.onnx.run.cutting import Cut, piece_of
+from bnfold.formats.onnx.run.float64 import run_in_double
+from bnfold.formats.onnx.run.listing import listing_of, places_of, qualified
+from bnfold.formats.onnx.run.parameters import FedModel, fed_model
+from bnfold.formats.onnx.run.session import Session, runtime_name
+from bnfold.graph import Linear, Node, Norm, Value
+from bnfold.planning import Plan
+from bnfold.proof.congruence import Congruence, compare_files
+from bnfold.proof.regions import Region, layers, touched_nodes
+from bnfold.proof.subject import Arrays, Fed, Leaving, PreciseRun
+
+_GROUP_BYTES = 1 << 26
+
+
+class OnnxRuns:
+    """A file in onnxruntime, exactly as it is."""
+
+    def __init__(self, model: OnnxModel) -> None:
+        self.model = model
+        self.runtime = runtime_name()
+        self._session: Session | None = None
+
+    def outputs(self, feeds: Arrays) -> Arrays:
+        if self._session is None:
+            self._session = Session(self.model.path)
+        return self._session.run(_known(self._session, feeds))
+
+    def release(self) -> None:
+        self._session = None
+
+
+class OnnxReference(OnnxRuns):
+    """A file in onnxruntime, and the same structure with some tensors fed, so that they can move."""
+
+    def __init__(self, model: OnnxModel, nodes: Sequence[Node]) -> None:
+        super().__init__(model)
+        self._nodes = nodes
+
+    @cached_property
+    def fed(self) -> FedModel:
+        """The structure with the tensors of the layers in question as inputs."""
+        return fed_model(self.model, self._nodes)
+
+    def perturbed(self, feeds: Arrays, draw: int) -> Arrays:
+        session = self._moving
+        return session.run({**_known(session, feeds), **self.fed.feeds(session.inputs, draw)})
+
+    @cached_property
+    def _moving(self) -> Session:
+        return Session(self.fed.proto)
+
+    def values(self, feeds: Arrays, names: Sequence[str]) -> Arrays:
+        """Inner values of the main graph, for inputs of the whole."""
+        proto = type(self.fed.proto)()
+        proto.CopyFrom(self.fed.proto)
+        present = {o.name for o in proto.graph.output}
+        wanted = [name for name in names if name not in present]
+        proto.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in wanted)
+        session = Session(proto)
+        given = {i.name: feeds[i.name] for i in proto.graph.input if i.name in feeds}
+        inner = [name for name in names if name not in given]
+        fed = {**_known(session, feeds), **self.fed.feeds(session.inputs)}
+        run = session.run(fed, inner) if inner else {}
+        return {**run, **{name: given[name] for name in names if name in given}}
+
+
+class OnnxFold:
+    """See `bnfold.proof.subject.Fold`."""
+
+    def __init__(self, original: OnnxModel, plan: Plan, written: OnnxModel) -> None:
+        self.original, self.plan, self.written = original, plan, written
+        self.reference = OnnxReference(original, touched_nodes(plan))
+        self.candidate = OnnxRuns(written)
+
+    def congruence(self) -> Congruence:
+        frozen = self.original.freeze_initializers
+        listings = listing_of(self.original, frozen=frozen), listing_of(self.written, frozen=frozen)
+        return compare_files(*listings, self.plan, places_of(self.original))
+
+    def values(self, feeds: Arrays, names: Sequence[str]) -> Arrays:
+        return self.reference.values(feeds, names)
+
+    def pieces(self, regions: Sequence[Region], names: Mapping[str, str]) -> list[OnnxPiece]:
+        return [OnnxPiece(self, group, names) for group in self._groups(regions)]
+
+    def _groups(self, regions: Sequence[Region]) -> Iterator[list[Region]]:
+        """Regions of one body, as many as keep their weights within bounds."""
+        group: list[Region] = []
+        size = 0
+        for region in sorted((r for r in regions if r.outputs), key=lambda r: r.scope):
+            own = sum(_weight_bytes(node) for node in region.nodes)
+            if group and (region.scope != group[0].scope or size + own > _GROUP_BYTES):
+                yield group
+                group, size = [], 0
+            group.append(region)
+            size += own
+        if group:
+            yield group
+
+    @cached_property
+    def fed_written(self) -> FedModel:
+        """The written file's structure, its tensors fed."""
+        return fed_model(self.written)
+
+    def there(
+        self, scope: Scope, wanted: Iterable[str], names: Mapping[str, str]
+    ) -> dict[str, str]:
+        """What values of the original are called in the written file's body of the same place."""
+        known = self._written_names
+        return {n: known.get(names.get(qualified(scope, n), ""), f"{n} (gone)") for n in wanted}
+
+    @cached_property
+    def _written_names(self) -> dict[str, str]:
+        """The names of the written file as its bodies have them, by those that are unique."""
+        scopes = scopes_of(self.written.proto.graph)
+        return {
+            qualified(s, n): n for s in scopes for n in (*s.producers, *s.inputs, *s.initializers)
+        }
+
+
+class OnnxPiece:
+    """See `bnfold.proof.subject.Piece`."""
+
+    def __init__(self, fold: OnnxFold, regions: Sequence[Region], names: Mapping[str, str]) -> None:
+        self._fold = fold
+        scope = fold.original.scopes[regions[0].scope]
+        self._original: list[Cut] = []
+        self._written: list[Cut] = []
+        self.inputs: list[Fed] = []
+        self.outputs: list[Leaving] = []
+        for index, region in enumerate(regions):
+            label = f"r{index}"
+            entering = {n: f"{label}<{n}" for n in _entering(region, fold.original)}
+            leaving = {f"{label}>{v.name}": v.name for v in region.outputs}
+            there = fold.there(scope, [*entering, *leaving.values()], names)
+            theirs = {there[n]: key for n, key in entering.items()}
+            # Where all that stood between them is gone, what enters is what leaves.
+            through = {
+                key: theirs[there[name]]
+                for key, name in leaving.items()
+                if there[name] in theirs and name not in entering
+            }
+            made = {key: there[name] for key, name in leaving.items() if key not in through}
+            self._original.append(Cut(label, scope.index, entering, leaving))
+            self._written.append(Cut(label, scope.index, theirs, made, through))
+            self.inputs += [self._fed(name, key) for name, key in entering.items()]
+            observable = scope.parent is None
+            self.outputs += [
+                Leaving(f"{label}>{v.name}", v.name if observable else None, v.name, _axis(v))
+                for v in region.outputs
+            ]
+        self._sessions: dict[str, Session] = {}
+
+    def _fed(self, name: str, key: str) -> Fed:
+        model, scope = self._fold.original, self._fold.original.scopes[self._original[0].scope]
+        owner = scope.owner(name)
+        observable = owner is not None and owner.parent is None
+        code = element_type(scope, name, model.opset) or 1
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(code))
+        shape = None if observable else model.graph.oracle.shape(Value(name, scope.index), 0)
+        return Fed(key, name if observable else None, shape, dtype)
+
+    def original(self, feeds: Arrays, draw: int | None = None) -> Arrays:
+        fed = self._fold.reference.fed
+        session = self._session("original", fed, self._original, feeds)
+        return session.run({**_known(session, feeds), **fed.feeds(session.inputs, draw)})
+
+    def written(self, feeds: Arrays) -> Arrays:
+        fed = self._fold.fed_written
+        session = self._session("written", fed, self._written, feeds)
+        return session.run({**_known(session, feeds), **fed.feeds(session.inputs)})
+
+    def _session(self, which: str, fed: FedModel, cuts: Sequence[Cut], feeds: Arrays) -> Session:
+        if which not in self._sessions:
+            self._sessions[which] = Session(_cut_out(fed, cuts, feeds))
+        return self._sessions[which]
+
+    def in_double(self, leaving: Leaving, feeds: Arrays, draws: int) -> PreciseRun | None:
+        place = next(i for i, cut in enumerate(self._original) if leaving.key in cut.outputs)
+        mine, theirs = (cuts[place].only(leaving.key) for cuts in (self._original, self._written))
+        reference, written = self._fold.reference.fed, self._fold.fed_written
+        try:
+            exact = run_in_double(_cut_out(reference, [mine], feeds), reference, feeds)
+            candidate = run_in_double(_cut_out(written, [theirs], feeds), written, feeds)
+            moved = [
+                run_in_double(_cut_out(reference, [mine], feeds), reference, feeds, draw)
+                for draw in range(draws)
+            ]
+        except NotImplementedError:
+            return None
+        dtype = next((f.dtype for f in self.inputs if f.key in mine.inputs.values()), None)
+        return PreciseRun(exact, candidate, moved, dtype or np.dtype(np.float32))
+
+
+def reference_of(model: OnnxModel) -> OnnxReference:
+    """A model whose layers may all move, for comparing it with any other."""
+    return OnnxReference(model, layers(model.graph))
+
+
+def _cut_out(fed: FedModel, cuts: Sequence[Cut], feeds: Arrays) -> Any:
+    dtypes = {key: feeds[key].dtype for cut in cuts for key in cut.inputs.values()}
+    try:
+        return piece_of(fed.proto, cuts, dtypes)
+    except LookupError as error:
+        raise RuntimeUnavailableError(str(error)) from None
+
+
+def _known(session: Session, feeds: Arrays) -> dict[str, Any]:
+    return {name: array for name, array in feeds.items() if name in session.inputs}
+
+
+def _entering(region: Region, model: OnnxModel) -> list[str]:
+    """The names that enter a region: what its nodes read, computed and unchanged."""
+    changed = {value.name for value in region.changed}
+    found: dict[str, None] = {}
+    for node in region.nodes:
+        native = node.native
+        for proto in (native.proto, native.bias_add):
+            inner = set(native.proto.output) if proto is not native.proto else set()
+            for name in proto.input if proto is not None else ():
+                skipped = not name or name in changed or name in inner
+                if not skipped and not model.has_constant(native.scope, name):
+                    found[name] = None
+        for cut in native.scope.chain(native.proto)[:-1]:
+            found.pop(cut.output[0], None)
+            found |= dict.fromkeys(n for n in cut.input if n and n not in changed)
+    return list(found)
+
+
+def _axis(value: Value) -> int:
+    """Which axis of a value holds the channels."""
+    node = value.producer
+    if node is not None and isinstance(node.kind, Norm):
+        return node.kind.axis
+    if node is not None and isinstance(node.kind, Linear):
+        return node.kind.out_axis
+    return 1
+
+
+def _weight_bytes(node: Node) -> int:
+    kind = node.kind
+    if not isinstance(kind, Linear):
+        return 0
+    return prod(kind.weight.shape) * kind.weight.dtype.itemsize

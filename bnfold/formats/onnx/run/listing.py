@@ -1,0 +1,159 @@
+"""An ONNX file as plain data, for the proof that the written file is the original plus the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from bnfold.formats.onnx.file.tensors import TensorStore
+from bnfold.formats.onnx.graph.model import OnnxModel
+from bnfold.formats.onnx.graph.scopes import Scope, scopes_of
+from bnfold.graph import Node, Value
+from bnfold.proof.listing import Call, Listing, Places, Tensor
+
+_ADJUSTABLE = {
+    "Conv": frozenset({"kernel_shape", "dilations", "pads", "auto_pad"}),
+    "Gemm": frozenset({"beta"}),
+}
+
+
+def listing_of(model: OnnxModel, *, frozen: bool = False) -> Listing:
+    """Everything that stands in the file of ``model``.
+
+    Args:
+        model: an opened file.
+        frozen: initializers that are also graph inputs were taken for constants.
+    """
+    scopes = scopes_of(model.proto.graph)
+    graph = model.proto.graph
+    given = {tensor.name for tensor in graph.initializer}
+    facts = _facts(model.proto)
+    if not frozen and model.proto.ir_version >= 4:
+        facts["inputs with a default"] = tuple(i.name for i in graph.input if i.name in given)
+    for value in (*graph.input, *graph.output):
+        if value.name not in given:
+            facts[f"the declared type of '{value.name}'"] = value.SerializeToString()
+    return Listing(
+        calls=tuple(call for scope in scopes for call in _calls_of(scope)),
+        tensors={
+            qualified(scope, t.name): _tensor(t, model.store)
+            for scope in scopes
+            for t in scope.graph.initializer
+        },
+        inputs=tuple(i.name for i in graph.input if i.name not in given),
+        outputs=tuple(o.name for o in graph.output),
+        facts=facts,
+        remarks={
+            f"the type of '{qualified(scope, v.name)}'": v.SerializeToString()
+            for scope in scopes
+            for v in scope.graph.value_info
+        },
+    )
+
+
+def places_of(model: OnnxModel) -> Places:
+    """Where the nodes of the model's neutral graph stand in its listing."""
+    order: dict[int, int] = {}
+    count = 0
+    for scope in model.scopes:
+        count += 1  # the entry of what flows into the body
+        for proto in scope.graph.node:
+            order[id(proto)] = count
+            count += 1
+        count += 1
+
+    def calls_of(node: Node) -> tuple[int, ...]:
+        protos = (node.native.proto, node.native.bias_add)
+        return tuple(order[id(proto)] for proto in protos if proto is not None)
+
+    def name_of(value: Value) -> str:
+        return qualified(model.scopes[value.scope], value.name)
+
+    return Places(
+        calls_of,
+        name_of,
+        adds=frozenset({"Add"}),
+        copies=frozenset({"Identity"}),
+        pads=frozenset(),
+        adjustable=lambda op: _ADJUSTABLE.get(op, frozenset()),
+        becomes=lambda op, other: (op, other) == ("MatMul", "Gemm"),
+    )
+
+
+def qualified(scope: Scope, name: str) -> str:
+    """A name that is unique over all bodies; those of the main graph stay as they are."""
+    owner = scope.owner(name) or scope
+    return name if owner.parent is None else f"body {owner.index}: {name}"
+
+
+def _calls_of(scope: Scope) -> Iterator[Call]:
+    """The nodes of a body, between entries for what flows into it and out of it."""
+    own = [i.name for i in scope.graph.input] if scope.parent is not None else []
+    yield Call("(inputs)", str(scope.index), {}, (), tuple(qualified(scope, n) for n in own))
+    for node in scope.graph.node:
+        yield Call(
+            _operator(node),
+            node.name,
+            dict(_settings(node)),
+            tuple(qualified(scope, name) if name else None for name in _trimmed(node.input)),
+            tuple(qualified(scope, name) for name in node.output if name),
+        )
+    returned = [o.name for o in scope.graph.output] if scope.parent is not None else []
+    names = tuple(qualified(scope, name) for name in returned)
+    yield Call("(outputs)", str(scope.index), {}, names, ())
+
+
+def _operator(node: onnx.NodeProto) -> str:
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    return f"{domain}::{node.op_type}" if domain else str(node.op_type)
+
+
+def _trimmed(names: object) -> list[str]:
+    found = list(names)  # type: ignore[call-overload]
+    while found and not found[-1]:
+        found.pop()
+    return [str(name) for name in found]
+
+
+def _settings(node: onnx.NodeProto) -> Iterator[tuple[str, Hashable]]:
+    yield "the documentation", node.doc_string
+    yield "which outputs are there", tuple(bool(name) for name in node.output)
+    for attribute in node.attribute:
+        bodies = [*attribute.graphs, attribute.g] if attribute.HasField("g") else attribute.graphs
+        if len(bodies):
+            yield attribute.name, tuple(body.name for body in bodies)
+        else:
+            yield attribute.name, attribute.SerializeToString()
+
+
+def _facts(model: onnx.ModelProto) -> dict[str, Hashable]:
+    rest = onnx.ModelProto()
+    for field, value in model.ListFields():
+        if field.name == "graph":
+            continue
+        if isinstance(value, str | int | float | bytes):
+            setattr(rest, field.name, value)
+        else:
+            getattr(rest, field.name).extend(value)
+    for opset in rest.opset_import:
+        opset.domain = "" if opset.domain == "ai.onnx" else opset.domain
+    facts: dict[str, Hashable] = {
+        "what stands beside the graph": rest.SerializeToString(deterministic=True),
+        "the name of the graph": model.graph.name,
+        "the documentation of the graph": model.graph.doc_string,
+    }
+    for field in ("quantization_annotation", "sparse_initializer", "metadata_props"):
+        entries = getattr(model.graph, field, ())
+        facts[f"{field} of the graph"] = tuple(e.SerializeToString() for e in entries)
+    return facts
+
+
+def _tensor(tensor: onnx.TensorProto, store: TensorStore) -> Tensor:
+    if tensor.data_type == onnx.TensorProto.STRING:
+        texts = np.array(list(tensor.string_data), dtype=object)
+        return Tensor(tuple(tensor.dims), "string", lambda: texts)
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    return Tensor(tuple(tensor.dims), str(dtype), lambda: np.asarray(store.load(tensor)))

@@ -1,0 +1,281 @@
+"""An original program and what was written of its folded copy, as the proof runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
+from torch.fx import Node as Fx
+
+from bnfold.errors import ModelError, RuntimeUnavailableError
+from bnfold.formats.torch.edit.edited import ONNX, PROGRAM, TorchEdited
+from bnfold.formats.torch.file.quiet import first_line, quietly
+from bnfold.formats.torch.file.state import read_tensors
+from bnfold.formats.torch.file.tensors import has_numpy_dtype, numpy_dtype, to_numpy
+from bnfold.formats.torch.graph.arguments import is_tensor, nodes_in
+from bnfold.formats.torch.graph.constants import Constants
+from bnfold.formats.torch.graph.model import TorchModel
+from bnfold.formats.torch.graph.outputs import output_names
+from bnfold.formats.torch.graph.trace import functional
+from bnfold.formats.torch.run.listing import listing_of, places_of
+from bnfold.formats.torch.run.onnxruntime_file import OnnxFile
+from bnfold.formats.torch.run.runner import Runner
+from bnfold.graph import Linear, Node, Norm, Value
+from bnfold.proof.comparison import is_float_type
+from bnfold.proof.congruence import Congruence, compare_files
+from bnfold.proof.listing import same_bits
+from bnfold.proof.perturbation import perturb
+from bnfold.proof.regions import Region, layers, touched_nodes
+from bnfold.proof.subject import Arrays, Fed, Leaving, PreciseRun, Runs
+
+
+class TorchRuns:
+    """A program, run eagerly. ``tensors`` replace its parameters, by the name of their node."""
+
+    def __init__(self, program: ExportedProgram, tensors: Arrays | None = None) -> None:
+        self.runtime = f"torch {torch.__version__} eager"
+        self.runner = Runner(program)
+        self.tensors = tensors or {}
+        self._names = output_names(program)
+
+    def outputs(self, feeds: Arrays) -> Arrays:
+        return self._named(self.runner.outputs(feeds, self.tensors))
+
+    def release(self) -> None:
+        """There is nothing to let go of: the program is the model itself."""
+
+    def _named(self, outputs: Sequence[NDArray[Any]]) -> Arrays:
+        return dict(zip(self._names, outputs, strict=True))
+
+
+class TorchReference(TorchRuns):
+    """The original program, whose parameters can be moved."""
+
+    def __init__(self, model: TorchModel, nodes: Iterable[Node]) -> None:
+        super().__init__(model.program)
+        self.parameters = parameters_of(nodes, model.constants)
+
+    def perturbed(self, feeds: Arrays, draw: int) -> Arrays:
+        return self._named(self.runner.outputs(feeds, self.moved(draw)))
+
+    def moved(self, draw: int | None) -> Arrays:
+        """The parameters, moved by rounding; none where ``draw`` is None."""
+        if draw is None:
+            return {}
+        return {name: perturb(array, draw) for name, array in self.parameters.items()}
+
+
+class TorchFold:
+    """See `bnfold.proof.subject.Fold`.
+
+    A ``.pt2`` file is compared as a program, a state dict by its tensors in the program that it
+    belongs to. Of an ONNX file that torch's exporter wrote only the outputs can be compared; the
+    pieces are those of the program that was exported.
+    """
+
+    def __init__(self, edited: TorchEdited, written: Path | None) -> None:
+        """Reads a written file back.
+
+        Args:
+            edited: the original, the plan, and the edited copy.
+            written: what it was written to; None for a network that stays in memory.
+
+        Raises:
+            ModelError: where torch cannot read what it wrote.
+        """
+        self.edited, self.model = edited, edited.model
+        self.suffix = "" if written is None else written.suffix.lower()
+        self._stored: Mapping[str, torch.Tensor] = {}
+        # Another runtime sums in another order in every layer, not only in those that change.
+        nodes = layers(self.model.graph) if self.suffix == ONNX else touched_nodes(edited.plan)
+        self.reference = TorchReference(self.model, nodes)
+        self.folded = self._read_back(written)
+        self.candidate: Runs = self.folded
+        if written is not None and self.suffix == ONNX:
+            self.candidate = OnnxFile(written, output_names(self.model.program))
+
+    def _read_back(self, written: Path | None) -> TorchRuns:
+        if written is not None and self.suffix == PROGRAM:
+            try:
+                loaded = quietly(lambda: torch.export.load(written))
+            except (
+                Exception
+            ) as error:  # the loader raises whatever a damaged archive makes it raise
+                raise ModelError(
+                    f"torch cannot load the program that it wrote ({first_line(error)}); "
+                    "write a state dict (.safetensors) instead"
+                ) from None
+            return TorchRuns(functional(loaded))
+        base = self.model.program if self.edited.keep_modules else self.edited.program
+        if written is None or self.suffix == ONNX:
+            return TorchRuns(base)
+        self._stored = read_tensors(written)
+        return TorchRuns(base, _by_node(base, self._stored))
+
+    def congruence(self) -> Congruence:
+        if self.edited.keep_modules:
+            return self._same_class()
+        original = listing_of(self.model.program)
+        written = listing_of(self.folded.runner.program, self._stored)
+        return compare_files(original, written, self.edited.plan, places_of(self.model))
+
+    def _same_class(self) -> Congruence:
+        """A state dict for the unchanged class: its tensors are the original's, or what was
+        computed; its program is the original's."""
+        kept, old = self.edited.kept, self.model.program.state_dict
+        differences = [
+            f"tensor '{name}' differs"
+            for name, tensor in kept.tensors.items()
+            if name not in self._stored or not _equal(tensor, self._stored[name])
+        ]
+        differences += [
+            f"tensor '{name}' changed without an edit"
+            for name, tensor in old.items()
+            if name not in kept.changed and not _equal(tensor, self._stored.get(name))
+        ]
+        differences += [
+            f"tensor '{n}' was not in the original" for n in self._stored if n not in old
+        ]
+        names = {node.name: node.name for node in self.model.program.graph.nodes}
+        return Congruence(
+            self.model.node_count, len(old), len(kept.changed), tuple(differences), names
+        )
+
+    def values(self, feeds: Arrays, names: Sequence[str]) -> Arrays:
+        return self.reference.runner.values(feeds, names)
+
+    def pieces(self, regions: Sequence[Region], names: Mapping[str, str]) -> list[TorchPiece]:
+        return [TorchPiece(self, region, names) for region in regions if region.outputs]
+
+
+class TorchPiece:
+    """See `bnfold.proof.subject.Piece`."""
+
+    def __init__(self, fold: TorchFold, region: Region, names: Mapping[str, str]) -> None:
+        self._fold, self._names = fold, names
+        self._calls = fold.model.oracle.calls
+        self._nodes = region.nodes
+        entering = self._entering(region)
+        observable = region.scope == 0
+        self.inputs = [_fed(call, observable=observable) for call in entering]
+        self.outputs = [
+            Leaving(self._calls[v].name, self._calls[v].name, _shown(v), _axis(v))
+            for v in region.outputs
+        ]
+
+    def _entering(self, region: Region) -> list[Fx]:
+        """What the region's calls read, computed and unchanged; and the program's inputs, whose
+        sizes they may ask for."""
+        model = self._fold.model
+        changed = {self._calls[value] for value in region.changed}
+        found: dict[Fx, None] = {}
+        for node in region.nodes:
+            for call in filter(None, (node.native.call, node.native.bias_add)):
+                for read in nodes_in((call.args, call.kwargs)):
+                    own = read is node.native.call or read in changed
+                    if not own and is_tensor(read) and model.constants.find(read) is None:
+                        found[read] = None
+        inputs = {spec.name for spec in model.inputs}
+        nodes = model.program.graph.nodes
+        found |= dict.fromkeys(n for n in nodes if n.op == "placeholder" and n.name in inputs)
+        return list(found)
+
+    def original(self, feeds: Arrays, draw: int | None = None) -> Arrays:
+        reference = self._fold.reference
+        wanted = [leaving.key for leaving in self.outputs]
+        return reference.runner.each(feeds, wanted, reference.moved(draw))
+
+    def written(self, feeds: Arrays) -> Arrays:
+        folded = self._fold.folded
+        there = {o.key: self._names.get(o.key, o.key) for o in self.outputs}
+        given = {self._names.get(name, name): array for name, array in feeds.items()}
+        found = folded.runner.each(given, list(dict.fromkeys(there.values())), folded.tensors)
+        return {key: found[name] for key, name in there.items()}
+
+    def in_double(self, leaving: Leaving, feeds: Arrays, draws: int) -> PreciseRun | None:
+        reference, folded = self._fold.reference, self._fold.folded
+        there = self._names.get(leaving.key, leaving.key)
+        given = {self._names.get(name, name): array for name, array in feeds.items()}
+        dtype = reference.runner.dtype_of(leaving.key)
+        if dtype is None:
+            return None
+        exact = Runner(reference.runner.program, double=True)
+        theirs = Runner(folded.runner.program, double=True)
+        try:
+            plain, *moved = (
+                exact.each(feeds, [leaving.key], reference.moved(draw))[leaving.key]
+                for draw in (None, *range(draws))
+            )
+            candidate = theirs.each(given, [there], folded.tensors)[there]
+        except RuntimeUnavailableError:  # an operator that is told to compute in another type
+            return None
+        return PreciseRun(plain, candidate, moved, dtype)
+
+
+def reference_of(model: TorchModel) -> TorchReference:
+    """A model whose layers may all move, for comparing it with any other."""
+    return TorchReference(model, layers(model.graph))
+
+
+def parameters_of(nodes: Iterable[Node], constants: Constants) -> dict[str, NDArray[Any]]:
+    """The float constants that calls of ``nodes`` read, by the name of their node.
+
+    What a body computes for itself has no such name, and is left out.
+    """
+    found: dict[str, NDArray[Any]] = {}
+    for node in nodes:
+        for call in filter(None, (node.native.call, node.native.bias_add)):
+            for read in nodes_in((call.args, call.kwargs)):
+                constant, given = constants.find(read), constants.bodies.origin(read)
+                inner = constants.bodies.around(given)
+                if constant is not None and is_float_type(constant.dtype) and inner is None:
+                    found[given.name] = np.asarray(constant.load())
+    return found
+
+
+def _fed(call: Fx, *, observable: bool) -> Fed:
+    value = call.meta["val"]
+    known = isinstance(value, torch.Tensor) and has_numpy_dtype(value.dtype)
+    dtype = numpy_dtype(value.dtype) if known else np.dtype(np.float32)
+    return Fed(call.name, call.name if observable else None, None, dtype)
+
+
+def _axis(value: Value) -> int:
+    """Which axis of a value holds the channels."""
+    node = value.producer
+    if node is not None and isinstance(node.kind, Norm):
+        return node.kind.axis
+    if node is not None and isinstance(node.kind, Linear):
+        return node.kind.out_axis
+    return 1
+
+
+def _shown(value: Value) -> str:
+    """The layer that a value comes from, with a position where that has several outputs."""
+    node = value.producer
+    assert node is not None
+    if isinstance(node.kind, Norm) or len(node.outputs) == 1:
+        return node.name
+    return f"{node.name}[{node.outputs.index(value)}]"
+
+
+def _by_node(program: ExportedProgram, tensors: Mapping[str, torch.Tensor]) -> Arrays:
+    """Parameters by the name of their node in ``program``; those that NumPy has no type for stay."""
+    return {
+        spec.arg.name: to_numpy(tensors[spec.target])
+        for spec in program.graph_signature.input_specs
+        if spec.target in tensors and has_numpy_dtype(tensors[spec.target].dtype)
+    }
+
+
+def _equal(a: torch.Tensor, b: torch.Tensor | None) -> bool:
+    if b is None or a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if has_numpy_dtype(a.dtype) and a.layout is torch.strided:
+        return same_bits(to_numpy(a), to_numpy(b))
+    return bool(torch.equal(a, b))

@@ -1,0 +1,54 @@
+"""An ONNX file that torch's exporter wrote, in onnxruntime with its graph optimisations off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnfold.errors import RuntimeUnavailableError
+from bnfold.formats.torch.file.quiet import first_line
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class OnnxFile:
+    """The file, its outputs under the names that they have in the program."""
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        """Loads the file.
+
+        Raises:
+            RuntimeUnavailableError: where onnxruntime does not accept it.
+        """
+        import onnxruntime as ort
+
+        self.runtime = f"onnxruntime {ort.__version__}, graph optimisations off"
+        self._names = names
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 4
+        try:
+            self._session = ort.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's exceptions share no public base class
+            raise RuntimeUnavailableError(
+                "onnxruntime does not run the ONNX file that torch wrote "
+                f"({first_line(error)}), so that it cannot be verified; write .pt2, or convert the "
+                "module with .float() first"
+            ) from None
+
+    def outputs(self, feeds: Arrays) -> Arrays:
+        known = {i.name: np.asarray(feeds[i.name]) for i in self._session.get_inputs()}
+        try:
+            found = [np.asarray(y) for y in self._session.run(None, known)]
+        except Exception as error:  # onnxruntime's exceptions share no public base class
+            raise RuntimeUnavailableError(first_line(error)) from None
+        return dict(zip(self._names, found, strict=True))
+
+    def release(self) -> None:
+        """The session is small beside the program that the file was written from."""

@@ -1,0 +1,384 @@
+"""Congruence: the written file is the original plus the plan, bit for bit.
+
+Both files are walked side by side. An operator that no edit touches has to be there with its name,
+settings and connections; a tensor that no edit changes has the same bits; a changed tensor holds
+exactly the elements that the plan computed. That proves the writer. Which value of the written file
+stands for which of the original falls out on the way, independently of the writer's own notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnfold.algebra.rounding import cast
+from bnfold.graph import Affine, Constant, Norm
+from bnfold.planning.decision import (
+    Bypass,
+    DropAddends,
+    MergeBranches,
+    Plan,
+    Reconstant,
+    Renorm,
+    Revalue,
+    Reweight,
+)
+from bnfold.proof.listing import Call, Listing, Places, Tensor, same_bits
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Congruence:
+    """What was compared, and what differs. ``names``: the written value for each original one."""
+
+    calls: int
+    tensors: int
+    changed_tensors: int
+    differences: tuple[str, ...]
+    names: Mapping[str, str] = field(repr=False, compare=False, default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was compared, and nothing differs."""
+        return not self.differences and self.calls > 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "passed": self.passed,
+            "nodes": self.calls,
+            "tensors": self.tensors,
+            "changed_tensors": self.changed_tensors,
+            "differences": list(self.differences),
+        }
+
+
+@dataclass(eq=False)
+class _Expected:
+    """Elements that the plan computed; ``load`` computes them again, so that few are held at once."""
+
+    dtype: str
+    size: int
+    load: Callable[[], NDArray[Any]]
+    found: bool = False
+
+    def is_in(self, tensor: Tensor) -> bool:
+        if (self.dtype, self.size) != (tensor.dtype, prod(tensor.shape)):
+            return False
+        return same_bits(self.load(), tensor.load())
+
+
+@dataclass(eq=False)
+class _Changes:
+    """What a plan does, in the words of the original's listing."""
+
+    gone: set[int] = field(default_factory=set)
+    moved: dict[str, str] = field(default_factory=dict)  # a bypassed value -> what stands for it
+    expected: dict[int, list[_Expected]] = field(default_factory=dict)
+    dropped: dict[int, set[str]] = field(default_factory=dict)
+    revalued: dict[str, _Expected] = field(default_factory=dict)  # constants that flow like values
+
+
+def compare_files(original: Listing, written: Listing, plan: Plan, places: Places) -> Congruence:
+    """Walks two files side by side; see the head of this module."""
+    return _Comparison(original, written, _changes_of(plan, places), places).run()
+
+
+def _changes_of(plan: Plan, places: Places) -> _Changes:
+    changes = _Changes()
+    for edit in plan.edits:
+        calls = places.calls_of(edit.node)
+        if isinstance(edit, Bypass):
+            changes.gone.update(calls)
+            changes.moved[places.name_of(edit.node.outputs[0])] = places.name_of(edit.source)
+        elif isinstance(edit, MergeBranches):
+            for node in edit.gone:
+                changes.gone.update(places.calls_of(node))
+            changes.expected.setdefault(calls[0], [])
+        elif isinstance(edit, DropAddends):
+            changes.dropped[calls[0]] = {places.name_of(v) for v in edit.values}
+            changes.expected.setdefault(calls[0], [])
+        else:
+            arrays = list(_arrays_of(edit))
+            if isinstance(edit, Revalue):
+                changes.revalued[places.name_of(edit.value)] = arrays[0]
+            for call in calls:  # a bias may stand at the second
+                changes.expected.setdefault(call, []).extend(arrays)
+    return changes
+
+
+def _arrays_of(edit: Reweight | Reconstant | Renorm | Revalue) -> Iterator[_Expected]:
+    """The elements that an edit computes, in their final type."""
+    if isinstance(edit, Reweight):
+        weight = edit.kind.weight
+        if edit.weight_changed:
+            yield _Expected(str(weight.dtype), prod(weight.shape), edit.new_weight)
+        if (bias := edit.new_bias()) is not None:
+            yield _known(bias)
+    elif isinstance(edit, Renorm):
+        assert isinstance(edit.node.kind, Norm)
+        yield _known(cast(edit.scale, edit.node.kind.dtype))
+        yield _known(cast(edit.shift, edit.node.kind.dtype))
+    else:
+        yield _known(_constant_of(edit).fitted(edit.constant))
+
+
+def _known(array: NDArray[Any]) -> _Expected:
+    return _Expected(str(array.dtype), array.size, lambda: array)
+
+
+def _constant_of(edit: Reconstant | Revalue) -> Constant:
+    kind = edit.node.kind
+    found = edit.value.constant if isinstance(edit, Revalue) else None
+    if found is None and isinstance(kind, Affine):
+        found = kind.constant
+    assert found is not None
+    return found
+
+
+class _Comparison:
+    def __init__(
+        self, original: Listing, written: Listing, changes: _Changes, places: Places
+    ) -> None:
+        self.original, self.written = original, written
+        self.changes, self.places = changes, places
+        self.names: dict[str, str] = {}
+        self.differences: list[str] = []
+        self.back: dict[str, str] = {}
+        self.copied: dict[str, str] = {}
+        self.padded: dict[str, str] = {}
+        self.compared: set[str] = set()
+        self.calls = 0
+        self.maker = {n: i for i, call in enumerate(original.calls) for n in call.outputs}
+        self.readers: dict[str, list[int]] = {}
+        for index, call in enumerate(original.calls):
+            for name in filter(None, call.inputs):
+                self.readers.setdefault(name, []).append(index)
+        self.made = {name for call in written.calls for name in call.outputs}
+
+    def run(self) -> Congruence:
+        self._signature()
+        position = 0
+        for index, call in enumerate(self.original.calls):
+            if index in self.changes.gone or self._only_hands_on(call):
+                continue
+            position = self._skip_inserted(position, index)
+            theirs = self.written.calls[position] if position < len(self.written.calls) else None
+            if theirs is not None and self._is(index, theirs):
+                self._match(index, theirs)
+                position += 1
+            elif not self._may_be_missing(index):
+                self._differs(f"{call.op} '{call.name}' is missing")
+        position = self._skip_inserted(position, None)
+        for extra in self.written.calls[position:]:
+            self._differs(f"{extra.op} '{extra.name}' was not in the original")
+        self._outputs()
+        self._all_expected_are_there()
+        self._unchanged_tensors()
+        count = len(self.differences)
+        shown = self.differences[:_SHOWN]
+        if count > _SHOWN:
+            shown.append(f"and {count - _SHOWN} more")
+        expected = {id(e): e for each in self.changes.expected.values() for e in each}
+        changed = sum(each.found for each in expected.values())
+        bypassed = {m: self.names.get(self._now(m)) for m in self.changes.moved}
+        names = {**{m: now for m, now in bypassed.items() if now is not None}, **self.names}
+        return Congruence(self.calls, len(self.compared), changed, tuple(shown), names)
+
+    def _stand(self, ours: str, theirs: str) -> None:
+        self.names[ours] = theirs
+        self.back[theirs] = ours
+
+    def _only_hands_on(self, call: Call) -> bool:
+        """Whether it picks the result of a bypassed operator that has several."""
+        return bool(call.outputs) and all(name in self.changes.moved for name in call.outputs)
+
+    def _differs(self, sentence: str) -> None:
+        self.differences.append(sentence)
+
+    def _signature(self) -> None:
+        for key in sorted({*self.original.facts, *self.written.facts}):
+            if self.original.facts.get(key) != self.written.facts.get(key):
+                self._differs(f"{key} differs")
+        for key, remark in self.written.remarks.items():
+            if self.original.remarks.get(key) != remark:
+                self._differs(f"{key} differs")
+        if self.original.inputs != self.written.inputs:
+            self._differs("the inputs differ")
+        if len(self.original.outputs) != len(self.written.outputs):
+            self._differs("the number of outputs differs")
+        for name in self.original.inputs:
+            self._stand(name, name)
+
+    def _is(self, index: int, theirs: Call) -> bool:
+        """Whether ``theirs`` can be the original's call ``index``: operator, name, and the names of
+        what it computes (many files leave operators without a name)."""
+        ours, edited = self.original.calls[index], index in self.changes.expected
+        becomes = edited and self.places.becomes(ours.op, theirs.op)
+        if theirs.name != ours.name or (theirs.op != ours.op and not becomes):
+            return False
+        pairs = zip(ours.outputs, theirs.outputs, strict=False)
+        return len(ours.outputs) == len(theirs.outputs) and all(
+            a == b or self._may_be_named(a, b, edited) for a, b in pairs
+        )
+
+    def _skip_inserted(self, position: int, index: int | None) -> int:
+        """Walks over operators that carrying out an edit may need."""
+        while position < len(self.written.calls):
+            call = self.written.calls[position]
+            own = index is not None and self._is(index, call)
+            if own or not self._take_inserted(call):
+                break
+            position += 1
+        return position
+
+    def _take_inserted(self, call: Call) -> bool:
+        """A copy, a padding that an edited layer will read, or a bias that an edit computed."""
+        places, (source, *rest) = self.places, (*call.inputs, None)
+        if source is None or len(call.outputs) != 1:
+            return False
+        if call.op in places.copies or call.op in places.pads:
+            table = self.copied if call.op in places.copies else self.padded
+            table[call.outputs[0]] = self._seen(source)
+            return self._seen(source) in self.back
+        if call.op not in places.adds or not rest or rest[0] is None:
+            return False
+        ours = self.back.get(source)
+        maker = self.maker.get(ours or "", -1)
+        if ours is None or not self._take(rest[0], self.changes.expected.get(maker, [])):
+            return False
+        self._stand(ours, call.outputs[0])
+        return True
+
+    def _seen(self, theirs: str) -> str:
+        """What a value of the written file is a copy of."""
+        while theirs in self.copied:
+            theirs = self.copied[theirs]
+        return theirs
+
+    def _now(self, name: str) -> str:
+        """The original value that stands for ``name`` once the bypassed operators are gone."""
+        seen = set()
+        while name in self.changes.moved and name not in seen:
+            seen.add(name)
+            name = self.changes.moved[name]
+        return name
+
+    def _match(self, index: int, theirs: Call) -> None:
+        ours = self.original.calls[index]
+        self.calls += not ours.op.startswith("(")  # borders of bodies are no operators
+        edited = index in self.changes.expected
+        free: frozenset[str] = self.places.adjustable(ours.op) if edited else frozenset()
+        for key in {*ours.settings, *theirs.settings} - free:
+            if ours.settings.get(key) != theirs.settings.get(key):
+                self._differs(f"{key} of {ours.op} '{ours.name}' differs")
+        self._inputs(index, ours, theirs)
+        for a, b in zip(ours.outputs, theirs.outputs, strict=True):
+            self._stand(a, b)
+
+    def _may_be_named(self, ours: str, theirs: str, edited: bool) -> bool:
+        """A value may take the name of one that came down to it, or, before an added bias, any new
+        name."""
+        if theirs in self.changes.moved:
+            return self._now(theirs) == ours
+        fresh = theirs not in self.readers and theirs not in self.maker
+        return edited and fresh and theirs not in self.original.tensors
+
+    def _inputs(self, index: int, ours: Call, theirs: Call) -> None:
+        gone = self.changes.dropped.get(index, set())
+        wanted = [name for name in ours.inputs if name not in gone]
+        given = list(theirs.inputs)
+        edited = index in self.changes.expected
+        if len(given) > len(wanted) and edited:
+            wanted += [None] * (len(given) - len(wanted))
+        if len(given) != len(wanted):
+            self._differs(f"the inputs of {ours.op} '{ours.name}' differ")
+            return
+        for a, b in zip(wanted, given, strict=True):
+            if not self._input_agrees(index, a, b):
+                self._differs(f"{ours.op} '{ours.name}' reads '{b}' in place of '{a}'")
+
+    def _input_agrees(self, index: int, ours: str | None, theirs: str | None) -> bool:
+        if ours is not None:
+            now = self._now(ours)
+            standing = {self.names.get(now), self.names.get(ours)} - {None}
+            if standing and theirs is not None:
+                seen = self._seen(theirs)
+                if index in self.changes.expected:
+                    seen = self.padded.get(seen, seen)
+                return seen in {self._seen(name) for name in standing if name}
+            if standing:
+                return False
+            revalued = self.changes.revalued.get(now) if now != ours else None
+            if revalued is not None and theirs is not None:
+                self._stand(now, theirs)
+                return self._take(theirs, [revalued])
+        computed = self.changes.expected.get(index, [])
+        if theirs is not None and self._take(theirs, computed):
+            return True
+        if ours != theirs:
+            return False
+        return ours is None or self._same_tensor(ours)
+
+    def _take(self, name: str, computed: list[_Expected]) -> bool:
+        """Whether a tensor of the written file holds something that the plan computed."""
+        tensor = self.written.tensors.get(name)
+        for expected in computed if tensor is not None else ():
+            if tensor is not None and expected.is_in(tensor):
+                expected.found = True
+                self.compared.add(name)
+                return True
+        return False
+
+    def _same_tensor(self, name: str) -> bool:
+        a, b = self.original.tensors.get(name), self.written.tensors.get(name)
+        if a is None or b is None:
+            return a is b
+        if name in self.compared:
+            return True
+        self.compared.add(name)
+        return a.equals(b)
+
+    def _may_be_missing(self, index: int) -> bool:
+        """Whether everything that read its outputs is gone, was given something else, or may be
+        missing itself."""
+        call = self.original.calls[index]
+        if any(name in self.made for name in call.outputs):
+            return False
+        readers = [r for name in call.outputs for r in self.readers.get(name, ())]
+        if any(name in self.original.outputs for name in call.outputs):
+            return False
+        if not readers:
+            return self.places.drops_unread
+        allowed = (self.changes.gone, self.changes.expected)
+        return all(any(r in a for a in allowed) or self._may_be_missing(r) for r in readers)
+
+    def _outputs(self) -> None:
+        for a, b in zip(self.original.outputs, self.written.outputs, strict=False):
+            now = self._now(a)
+            standing = {self.names.get(a), self.names.get(now)} - {None}
+            seen = {self._seen(name) for name in standing if name}
+            if self._seen(b) not in seen and not (a == b and self._same_tensor(a)):
+                self._differs(f"the output '{a}' is '{b}'")
+
+    def _all_expected_are_there(self) -> None:
+        for index, arrays in self.changes.expected.items():
+            for expected in arrays if index not in self.changes.gone else ():
+                if not expected.found and np.any(expected.load() != 0):
+                    call = self.original.calls[index]
+                    self._differs(f"{call.op} '{call.name}' lacks a tensor that the plan computed")
+
+    def _unchanged_tensors(self) -> None:
+        """Tensors that stand in the written file beside those already compared."""
+        for name in self.written.tensors:
+            if name in self.compared:
+                continue
+            if name not in self.original.tensors:
+                self._differs(f"tensor '{name}' was not in the original")
+            elif not self._same_tensor(name):
+                self._differs(f"tensor '{name}' differs")

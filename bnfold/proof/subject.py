@@ -1,0 +1,119 @@
+"""What a format owes to the proof: its models as they run, and the pieces that a plan changes.
+
+Everything on the original's side comes from the file that the user named; nothing that bnfold
+computed from it stands there. Everything on the written side is read back from disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnfold.proof.congruence import Congruence
+from bnfold.proof.regions import Region
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Runs(Protocol):
+    """A model file with named outputs."""
+
+    runtime: str
+
+    def outputs(self, feeds: Arrays) -> Arrays:
+        """The outputs by name, for inputs by name.
+
+        Raises:
+            RuntimeUnavailableError: where the runtime does not load or run the model.
+        """
+
+    def release(self) -> None:
+        """Lets go of what it holds loaded; it is loaded again when it is needed."""
+
+
+class Reference(Runs, Protocol):
+    """The model to trust. Its parameters can be moved."""
+
+    def perturbed(self, feeds: Arrays, draw: int) -> Arrays:
+        """The outputs with every parameter in question moved by one unit in its last place, a
+        different pattern for each ``draw``. Raises as `Runs.outputs`."""
+
+
+@dataclass(frozen=True)
+class Fed:
+    """One value that enters a piece.
+
+    ``value`` is its name in the original, None where it cannot be observed (inside a body): then
+    ``shape`` says what to make up.
+    """
+
+    key: str
+    value: str | None
+    shape: tuple[int, ...] | None
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """One value that leaves a piece: ``shown`` in reports, ``axis`` its channels."""
+
+    key: str
+    value: str | None
+    shown: str
+    axis: int
+
+
+@dataclass(frozen=True, eq=False)
+class PreciseRun:
+    """One value of a piece in float64: the original's, the written model's, and the original's with
+    its parameters moved by one unit in the last place of their own type ``dtype``."""
+
+    reference: NDArray[Any]
+    candidate: NDArray[Any]
+    perturbed: Sequence[NDArray[Any]]
+    dtype: np.dtype[Any]
+
+
+class Piece(Protocol):
+    """Some regions, cut out of both files at their borders."""
+
+    @property
+    def inputs(self) -> Sequence[Fed]: ...
+    @property
+    def outputs(self) -> Sequence[Leaving]: ...
+
+    def original(self, feeds: Arrays, draw: int | None = None) -> Arrays:
+        """The original's values by key; with moved parameters where ``draw`` is given."""
+
+    def written(self, feeds: Arrays) -> Arrays:
+        """The written model's values by key."""
+
+    def in_double(self, leaving: Leaving, feeds: Arrays, draws: int) -> PreciseRun | None:
+        """One value in float64, None where that cannot be had."""
+
+
+class Fold(Protocol):
+    """An original file, a plan, and the file that was written."""
+
+    @property
+    def reference(self) -> Reference: ...
+    @property
+    def candidate(self) -> Runs: ...
+
+    def congruence(self) -> Congruence:
+        """Whether the written file is the original plus the plan."""
+
+    def values(self, feeds: Arrays, names: Sequence[str]) -> Arrays:
+        """Inner values of the original, for inputs of the whole."""
+
+    def pieces(self, regions: Sequence[Region], names: Mapping[str, str]) -> Sequence[Piece]:
+        """The regions cut out of both files.
+
+        Args:
+            regions: what the plan changes.
+            names: which value of the written file stands for which of the original.
+        """

@@ -1,0 +1,45 @@
+"""The proof of a fold in sentences, for every report in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bnfold.proof.verification import Verification
+
+
+def proof_in_words(found: Verification) -> Iterator[str]:
+    """What was compared, how much of it could tell, and where the worst of it is."""
+    if found.problem is not None:
+        yield found.problem
+    if (congruence := found.congruence) is not None:
+        kept = congruence.tensors - congruence.changed_tensors
+        yield (
+            f"the written file: {congruence.calls} nodes and {kept} tensors as in the original, "
+            f"{congruence.changed_tensors} tensors as the plan computed them"
+        )
+        for difference in congruence.differences:
+            yield f"the written file differs: {difference}"
+    if pieces := found.pieces:
+        yield _pieces(found)
+    if pieces and (wrong := found.first_wrong) is not None:
+        yield f"first wrong value: {wrong}"
+    silent = [o.name for o in found.outputs if not o.informs]
+    if silent and found.congruence is not None:
+        names = ", ".join(silent[:3]) + (", …" if len(silent) > 3 else "")
+        yield (
+            f"no difference could show in {names} (constant, saturated, blurred by rounding, or not "
+            "floating-point)" + ("; the pieces decide" if pieces else "")
+        )
+
+
+def _pieces(found: Verification) -> str:
+    assert found.pieces is not None
+    blind = sum(not p.informs for p in found.pieces)
+    worst = found.worst_piece
+    assert worst is not None
+    where = f"{worst.name}, channel {worst.channel}"
+    sentence = (
+        f"{len(found.pieces)} changed pieces compared by themselves, channel by channel: "
+        f"at most {worst.ratio:.2g} of 8 rounding floors ({where})"
+    )
+    return sentence + (f"; {blind} of them could not tell" if blind else "")
