@@ -1,4 +1,4 @@
-"""The neutral graph that the planner sees: values, nodes of eight kinds, and who uses what.
+"""The neutral graph that the planner sees: values, nodes of ten kinds, and who uses what.
 
 A format's reader puts each native operator into one of the kinds below; whatever it does not know
 is `Opaque` and stops every fold. Nothing here knows a file format, and nothing is changed after
@@ -60,6 +60,10 @@ class Value:
     shape_readers: list[Node] = field(default_factory=list)
     is_output: bool = False
     constant: Constant | None = None
+
+    def __repr__(self) -> str:
+        """By name alone: a value leads to the whole graph."""
+        return f"Value({self.name!r})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,11 +168,17 @@ class Movement:
     An axis that is not touched is the same axis, of the same size, of every input and output.
     ``fill`` is a constant that the operator may write at some sizes of dynamic axes (NaN: unknown).
     ``cast`` are the number types before and behind an operator that changes them.
+
+    What is known of an operator that touches all axes lets it be tried on few elements:
+    ``row_major`` says that elements keep their order (a reshape), ``axes`` that whole axes change
+    places, as in `Average` (a transposition).
     """
 
     touched: tuple[int, ...] | None = None
     fill: float | None = None
     cast: tuple[np.dtype[Any], np.dtype[Any]] | None = None
+    row_major: bool = False
+    axes: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -191,6 +201,24 @@ class Monotone:
 
 
 @dataclass(frozen=True)
+class Homogeneous:
+    """``f(s * x) = s * f(x)`` for every ``s > 0``: rectifiers, magnitudes, norms over some axes.
+
+    ``axes`` as in `Average`; None where it works element by element. ``rectifies``: it is ``max(x, 0)``.
+    """
+
+    axes: tuple[int | None, ...] | None = None
+    rectifies: bool = False
+
+
+@dataclass(frozen=True)
+class Product:
+    """Multiplies two computed values, or (``divides``) divides the first by the second."""
+
+    divides: bool = False
+
+
+@dataclass(frozen=True)
 class Sum:
     """Adds its inputs, each with its sign."""
 
@@ -205,7 +233,7 @@ class Opaque:
     obstacle: Obstacle | None = None
 
 
-Kind = Norm | Affine | Linear | Movement | Average | Monotone | Sum | Opaque
+Kind = Norm | Affine | Linear | Movement | Average | Monotone | Homogeneous | Product | Sum | Opaque
 
 
 @dataclass(eq=False)
@@ -219,6 +247,10 @@ class Node:
     outputs: list[Value]
     scope: int = 0
     native: Any = None
+
+    def __repr__(self) -> str:
+        """By name alone: a node leads to the whole graph."""
+        return f"Node({self.name!r}, {type(self.kind).__name__})"
 
     @property
     def label(self) -> str:

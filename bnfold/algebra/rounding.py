@@ -30,6 +30,12 @@ def unit_roundoff(dtype: DTypeLike) -> float:
     return float(float_info(dtype).eps)
 
 
+def is_float(dtype: DTypeLike) -> bool:
+    """Whether the type is a floating-point one, those of ml_dtypes included."""
+    kind = np.dtype(dtype)
+    return np.issubdtype(kind, np.floating) or (kind.kind == "V" and "float" in kind.name)
+
+
 def is_half(dtype: DTypeLike) -> bool:
     """Whether the type holds 16 bits or fewer."""
     return np.dtype(dtype).itemsize <= 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bnfold.audit.rule import Check, Hit, sentence_of
 from bnfold.audit.subject import Layer, Subject
-from bnfold.graph import Linear, Opaque
+from bnfold.graph import Homogeneous, Kind, Linear, Opaque, Product
 from bnfold.planning import Reason
 
 PRE_ACTIVATION = "pre-activation"
@@ -29,6 +29,7 @@ ALONE_REASONS = (
     Reason.UNEQUAL_BRANCHES,
     Reason.UNREAD,
 )
+_BLOCKS = (Opaque, Homogeneous, Product)
 STRUCTURAL_REASONS = (*SHARED_REASONS, *BORDER_REASONS, *ALONE_REASONS)
 
 
@@ -47,12 +48,16 @@ def kept_because(layer: Layer) -> str | None:
 def is_pre_activation(layer: Layer) -> bool:
     """Whether it stands in front of an activation and has no linear layer of its own before it."""
     producer = layer.source.producer
-    if producer is None or isinstance(producer.kind, Opaque):
+    if producer is None or isinstance(producer.kind, _BLOCKS):
         return False
     if isinstance(producer.kind, Linear) and len(layer.source.readers) == 1:
         return False
     readers = layer.node.outputs[0].readers
-    return bool(readers) and all(isinstance(r.kind, Opaque) and r.kind.nonlinear for r in readers)
+    return bool(readers) and all(_is_nonlinear(r.kind) for r in readers)
+
+
+def _is_nonlinear(kind: Kind) -> bool:
+    return kind.nonlinear if isinstance(kind, Opaque) else isinstance(kind, _BLOCKS)
 
 
 def situation(name: str) -> Check:

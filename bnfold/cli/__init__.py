@@ -58,7 +58,7 @@ for _command in (
 
 def _version(value: bool) -> None:
     if value:
-        from bnfold import __version__
+        from bnfold.version import __version__
 
         typer.echo(f"bnfold {__version__}")
         raise typer.Exit
@@ -83,6 +83,10 @@ def main() -> None:
         if debug:
             raise
         sys.exit(_complain(str(error)))
+    except MemoryError as error:
+        if debug:
+            raise
+        sys.exit(_complain(f"there is not enough memory for this ({error})"))
     except BrokenPipeError:  # the reader of stdout has gone, as with `--help | head`
         discard_stdout()
         sys.exit(0)

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from bnfold.cli.groups import grouped
+from bnfold.cli.model_options import ModelFlags
 from bnfold.cli.options import (
     ForceOption,
     InputData,
     ModelArgument,
-    ModelFlags,
     OutputFlags,
     ReparameterizeOption,
     SampleFlags,

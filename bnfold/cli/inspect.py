@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnfold.cli.groups import grouped
+from bnfold.cli.model_options import MaskFlags, ModelFlags
 from bnfold.cli.options import (
     DATA_KINDS,
     ModelArgument,
-    ModelFlags,
     ReparameterizeOption,
     ReportOption,
     RuntimeFlags,
@@ -52,6 +52,7 @@ Codes = list[str] | None
 def inspect(
     model: ModelArgument,
     sample: SampleFlags,
+    masks: MaskFlags,
     source: ModelFlags,
     runtime: RuntimeFlags,
     format: Annotated[
@@ -86,7 +87,7 @@ def inspect(
         select, ignore, FailOn(fail_on.value) if fail_on else None
     )
     check_paths(report, model, source, data=data)
-    sampling = sample.options(DEFAULT_SAMPLES)
+    sampling = masks.on(sample.options(DEFAULT_SAMPLES))
     opened = source.open(model, data, sampling)
     with progress_bar() as progress:
         result = job(

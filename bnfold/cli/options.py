@@ -17,11 +17,11 @@ from bnfold.errors import MissingExtraError, OutputError, UsageError
 from bnfold.files import Use, check_destination
 
 if TYPE_CHECKING:
+    from bnfold.cli.model_options import ModelFlags
     from bnfold.data import SampleOptions
-    from bnfold.formats import Model
     from bnfold.recalibration.observer import RuntimeOptions
 
-_SAMPLE, _IMAGES, _TORCH, _RUNTIME = "Data sample", "Images", "PyTorch models", "Runtime"
+SAMPLE_PANEL, _IMAGES, TORCH_PANEL, _RUNTIME = "Data sample", "Images", "PyTorch models", "Runtime"
 DATA_KINDS = (
     "arrays (.npy, .npz, .safetensors, .pt), tables (.csv, .parquet), images, a folder or glob of "
     "these, or file.py:callable"
@@ -78,7 +78,7 @@ class SampleFlags:
         typer.Option(
             help="How many samples of --data to take.",
             min=1,
-            rich_help_panel=_SAMPLE,
+            rich_help_panel=SAMPLE_PANEL,
             show_default="2048 to recalibrate, 512 to inspect, 64 to compare",
         ),
     ] = None
@@ -87,11 +87,11 @@ class SampleFlags:
         typer.Option(
             "--shuffle",
             help="Draw samples at random, not evenly spread.",
-            rich_help_panel=_SAMPLE,
+            rich_help_panel=SAMPLE_PANEL,
         ),
     ] = False
     seed: Annotated[
-        int, typer.Option(help="Seed for --shuffle.", min=0, rich_help_panel=_SAMPLE)
+        int, typer.Option(help="Seed for --shuffle.", min=0, rich_help_panel=SAMPLE_PANEL)
     ] = 0
     image_size: Annotated[
         str | None,
@@ -118,7 +118,7 @@ class SampleFlags:
         typer.Option(
             "--no-size-limit",
             help="Read archives and images that unpack to far more than they hold.",
-            rich_help_panel=_SAMPLE,
+            rich_help_panel=SAMPLE_PANEL,
         ),
     ] = False
 
@@ -140,57 +140,6 @@ class SampleFlags:
             layout=self.layout,
             color=self.color,
             size_limit=not self.no_size_limit,
-        )
-
-
-@dataclass(frozen=True)
-class ModelFlags:
-    """How a MODEL argument is opened."""
-
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="A checkpoint for the module of a factory.", rich_help_panel=_TORCH),
-    ] = None
-    input: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[NAME=]SHAPE[:DTYPE]",
-            help="An example input such as 1x3x224x224; may be repeated.",
-            rich_help_panel=_TORCH,
-            show_default="the first samples of --data",
-        ),
-    ] = None
-    allow_pickle: Annotated[
-        bool,
-        typer.Option(
-            "--allow-pickle",
-            help="Load pickled Python objects, which runs code from the file.",
-            rich_help_panel=_TORCH,
-        ),
-    ] = False
-    freeze_initializers: Annotated[
-        bool,
-        typer.Option(
-            "--freeze-initializers",
-            help="Take initializers that are also graph inputs for constants.",
-            rich_help_panel="ONNX models",
-        ),
-    ] = False
-
-    def open(
-        self, model: str, data: str | None = None, sampling: SampleOptions | None = None
-    ) -> Model:
-        """Opens what a MODEL argument names; a module may be traced on ``data``."""
-        from bnfold.formats import open_model
-
-        return open_model(
-            model,
-            freeze_initializers=self.freeze_initializers,
-            weights=self.weights,
-            inputs=tuple(self.input or ()),
-            data=data,
-            sampling=sampling,
-            allow_pickle=self.allow_pickle,
         )
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnfold.cli.groups import grouped
+from bnfold.cli.model_options import MaskFlags, ModelFlags
 from bnfold.cli.options import (
     DATA_KINDS,
     ForceOption,
     ModelArgument,
-    ModelFlags,
     OutputFlags,
     RuntimeFlags,
     SampleFlags,
@@ -173,6 +173,7 @@ def recalibrate(
     how: MethodFlags,
     score: EvaluationFlags,
     sample: SampleFlags,
+    masks: MaskFlags,
     source: ModelFlags,
     runtime: RuntimeFlags,
     shown: OutputFlags,
@@ -184,7 +185,7 @@ def recalibrate(
     from bnfold.jobs.recalibration_result import DEFAULT_SAMPLES
 
     check_paths(shown.report, model, source, data=data, output=output, force=force)
-    sampling = sample.options(DEFAULT_SAMPLES)
+    sampling = masks.on(sample.options(DEFAULT_SAMPLES))
     options = how.options(max_drop=score.max_drop, runtime=runtime.options(), force=force)
     evaluate = score.function()
     opened = source.open(model, data, sampling)

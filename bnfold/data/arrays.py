@@ -44,6 +44,9 @@ class ArrayRows:
             where: the file, for messages.
         """
         self._arrays = wanted_arrays(arrays, inputs)
+        self.left_out = tuple(name for name in arrays if name not in self._arrays)
+        self.surplus = 0
+        self.groups: Indices | None = None
         counts = {name: len(a) if a.ndim else 0 for name, a in self._arrays.items()}
         if len(set(counts.values())) > 1:
             found = ", ".join(f"{n} of {name}" for name, n in counts.items())
@@ -128,7 +131,9 @@ def open_npz(path: Path, inputs: Sequence[InputSpec], options: SampleOptions) ->
             arrays = {name: _member(archive, members[name]) for name in sorted(wanted)}
     except _DAMAGE as error:
         raise DataError(f"{path} is no readable .npz file ({error})") from None
-    return ArrayRows(arrays, inputs, path)
+    rows = ArrayRows(arrays, inputs, path)
+    rows.left_out = tuple(sorted(set(members) - wanted))
+    return rows
 
 
 def _check_size(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:

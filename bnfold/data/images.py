@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnfold.data.signature import InputSpec
+from bnfold.data.signature import InputSpec, by_position
 from bnfold.data.source import Arrays, Indices, SampleOptions
 from bnfold.errors import DataError, MissingExtraError, UsageError
 from bnfold.files import check_regular
@@ -63,6 +63,9 @@ class ImageFiles:
         self._mean = _vector(options.mean, 1 if self._color == "gray" else 3, "--mean")
         self._std = _vector(options.std, 1 if self._color == "gray" else 3, "--std")
         self.count = len(files)
+        self.left_out: tuple[str, ...] = ()
+        self.surplus = 0
+        self.groups: Indices | None = None
 
     def read(self, indices: Indices) -> Arrays:
         """See `Source`."""
@@ -115,6 +118,7 @@ def _any_size() -> Iterator[None]:
 
 def _image_input(inputs: Sequence[InputSpec]) -> tuple[InputSpec, Shape]:
     """The one input, and its shape, of which nothing may be known yet."""
+    inputs = by_position(inputs)
     shapes = [spec.shape or (None,) * _RANK for spec in inputs]
     if len(inputs) != 1 or len(shapes[0]) != _RANK:
         wanted = "; ".join(spec.describe() for spec in inputs)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bnfold.data.arrays import ArrayRows
-from bnfold.data.callables import by_name
+from bnfold.data.items import Items
 from bnfold.data.signature import InputSpec
 from bnfold.data.source import SampleOptions
 from bnfold.data.temporary import check_room, temporary_folder
@@ -44,7 +44,10 @@ def open_tensors(path: Path, inputs: Sequence[InputSpec], options: SampleOptions
         raise DataError(
             f"{path} cannot be read as tensors ({reason}); save a tensor or a dict of tensors"
         ) from None
-    return ArrayRows(by_name(loaded, inputs, str(path)), inputs, path)
+    items = Items(inputs, str(path))
+    rows = ArrayRows(items.arrays(loaded), inputs, path)
+    rows.left_out, rows.surplus = items.left_out, items.surplus
+    return rows
 
 
 def _copied(path: Path, options: SampleOptions) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bnfold.graph import Affine, Constant, Linear, Node, Opaque, Value
+from bnfold.graph import Affine, Constant, Linear, Node, Opaque, Product, Value
 
 
 def join_biases(
@@ -88,7 +88,7 @@ class ComputedNorms:
         above: Node | None = node
         while above is not None and isinstance(above.kind, Affine):
             above = above.inputs[0].producer
-        if above is None or not isinstance(above.kind, Opaque):
+        if above is None or not isinstance(above.kind, Opaque | Product):
             return False
         if above.op in self.operators:
             return True

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bnfold.data import SampleOptions, open_sample, sample_files
+from bnfold.data import Data, SampleOptions, open_sample, sample_files
 from bnfold.files import Use, check_destination, older_data, same_file
 from bnfold.formats import Model, format_of
 from bnfold.planning import Plan
@@ -67,7 +67,7 @@ def notes_of(plan: Plan, format: str) -> tuple[str, ...]:
 
 
 def comparison_inputs(
-    model: Model, data: str | Path | None, sampling: SampleOptions | None = None
+    model: Model, data: Data | None, sampling: SampleOptions | None = None
 ) -> tuple[Sequence[Arrays], str]:
     """A few sets of inputs, and where they come from in words.
 
@@ -85,12 +85,13 @@ def comparison_inputs(
     sample = open_sample(data, model.inputs, sampling or SampleOptions(samples=DEFAULT_SAMPLES))
     batches = Batches(sample, _BATCH)
     feeds = [batches[index].feeds for index in range(len(batches))]
-    return feeds, f"{data}, {sample.count} samples"
+    left_out = ", ".join(sample.source.left_out)
+    return feeds, f"{data}, {sample.count} samples" + (
+        f" ({left_out} left out)" if left_out else ""
+    )
 
 
-def check_target(
-    target: Path, model: Model, data: str | Path | None = None, *, force: bool
-) -> None:
+def check_target(target: Path, model: Model, data: Data | None = None, *, force: bool) -> None:
     """Refuses a destination that cannot or must not be written.
 
     Raises:
@@ -99,7 +100,7 @@ def check_target(
     check_destination(target, "-o", uses_of(model, data, target), force=force)
 
 
-def uses_of(model: Model, data: str | Path | None, target: Path) -> list[Use]:
+def uses_of(model: Model, data: Data | None, target: Path) -> list[Use]:
     """What a command reads, as far as ``target`` could be one of it."""
     itself, *others = model.files or (model.file,)
     uses = [Use(itself, "the input itself", replaceable=True)]

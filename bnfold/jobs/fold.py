@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnfold.data import SampleOptions
+from bnfold.data import Data, SampleOptions
 from bnfold.errors import ModelNotLoadedError, RuntimeUnavailableError, UsageError
 from bnfold.files import file_sha256, publish, scratch_folder
 from bnfold.formats import Edited, Model, format_of
@@ -89,7 +89,7 @@ def fold(
     model: Model,
     target: Path | None,
     *,
-    data: str | Path | None = None,
+    data: Data | None = None,
     sampling: SampleOptions | None = None,
     verified: bool = True,
     strict: bool = False,
@@ -117,8 +117,9 @@ def fold(
     """
     if target is not None:
         check_target(target, model, data, force=force)
-    plan = make_plan(model.graph, reparameterize=reparameterize)
+    plan = make_plan(model.graph, reparameterize=reparameterize, gauges=not keep_modules)
     edited = format_of(model).edit(model, plan, keep_modules=keep_modules)
+    plan = edited.plan
     outcome = _Outcome(model, plan, edited)
     if target is None or (strict and plan.kept):
         return outcome.result(refused_by_strict=strict and plan.kept > 0)
@@ -164,7 +165,7 @@ def _proved(
     edited: Edited,
     plan: Plan,
     written: Path,
-    data: str | Path | None,
+    data: Data | None,
     sampling: SampleOptions | None,
 ) -> Verification | None:
     """The proof; None for a copy of a model that the runtime does not load: it needs none."""
@@ -181,7 +182,7 @@ def _proved(
 
 
 def _inputs(
-    model: Model, data: str | Path | None, sampling: SampleOptions | None
+    model: Model, data: Data | None, sampling: SampleOptions | None
 ) -> tuple[Sequence[Arrays], str]:
     try:
         return comparison_inputs(model, data, sampling)

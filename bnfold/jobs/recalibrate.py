@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnfold.data import Sample, SampleOptions, open_sample
+from bnfold.data import Data, Sample, SampleOptions, open_sample
 from bnfold.errors import DataError, RuntimeUnavailableError, UsageError
 from bnfold.files import file_sha256, publish, scratch_folder
 from bnfold.formats import Model, format_of
@@ -41,7 +41,7 @@ Evaluate = Callable[[Path], float]
 def recalibrate(
     model: Model,
     target: Path,
-    data: str | Path,
+    data: Data,
     *,
     options: RecalibrationOptions | None = None,
     sampling: SampleOptions | None = None,
@@ -211,7 +211,7 @@ class _Job:
             check,
             evaluation,
             output,
-            (*self.model.notes, *map(_split_note, self.plan.split)),
+            (*self.model.notes, *map(_split_note, self.plan.split), *self.sample.notes),
         )
 
 

@@ -21,8 +21,11 @@ class Action(str, Enum):
 
 
 class Direction(str, Enum):
+    """Where a map went: into what is before it, into what is behind it, or (a choice of gauges) both."""
+
     BACKWARD = "backward"
     FORWARD = "forward"
+    BOTH = "both"
 
 
 @dataclass(frozen=True)
@@ -179,8 +182,8 @@ class Plan:
     """
 
     decisions: tuple[Decision, ...]
-    edits: tuple[Edit, ...] = ()
-    regions: tuple[frozenset[Value], ...] = ()
+    edits: tuple[Edit, ...] = field(default=(), repr=False)
+    regions: tuple[frozenset[Value], ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = field(default=())
 
     @property

@@ -7,7 +7,7 @@ last, and all of them again until nothing moves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -23,6 +23,7 @@ from bnfold.planning.decision import (
     Refusal,
 )
 from bnfold.planning.edits import edits_of
+from bnfold.planning.gauges import GaugeFold, fold_with_gauges
 from bnfold.planning.kinds import norm
 from bnfold.planning.ledger import Ledger
 from bnfold.planning.reasons import Reason, Refused
@@ -30,15 +31,18 @@ from bnfold.planning.reparameterize import merge_branches
 from bnfold.planning.walk import Walk
 
 
-def make_plan(graph: Graph, *, reparameterize: bool = False) -> Plan:
+def make_plan(graph: Graph, *, reparameterize: bool = False, gauges: bool = True) -> Plan:
     """One decision for every BatchNorm of ``graph``, one for every affine that can go, and the edits.
 
     Args:
         graph: what a format's reader made of a model.
         reparameterize: also merge parallel linear branches into one.
+        gauges: also fold by maps on many values at once, which may give biases to layers far off.
     """
     planner = _Planner(graph)
-    planner.run(reparameterize)
+    planner.run(reparameterize, gauges)
+    if not reparameterize and planner.kept:
+        planner.with_branches = _freed_by_merges(graph, planner.kept, gauges)
     edits = (*planner.merges.values(), *edits_of(planner.ledger, graph))
     return Plan(planner.decisions(), edits, tuple(planner.regions), tuple(graph.notes))
 
@@ -52,8 +56,14 @@ class _Planner:
         self.refusals: dict[tuple[Node, Direction], Refused] = {}
         self.sources = [n for n in graph.nodes if _is_source(n)]
         self.merges: dict[Node, MergeBranches] = {}
+        self.gauges = GaugeFold()
+        self.with_branches: frozenset[Node] = frozenset()
 
-    def run(self, reparameterize: bool) -> None:
+    @property
+    def kept(self) -> list[Node]:
+        return [n for n in self.sources if isinstance(n.kind, Norm) and n not in self.made]
+
+    def run(self, reparameterize: bool, gauges: bool) -> None:
         self._fold()
         while reparameterize and self._merge_branches():
             self._fold()
@@ -62,10 +72,21 @@ class _Planner:
         ):
             pass
         self._fold()  # what stands in the way of a fold, now that merges are done, is the reason
+        if gauges:
+            self._choose_gauges()
 
     def _fold(self) -> None:
         while self._phase(Direction.BACKWARD) | self._phase(Direction.FORWARD):
             pass
+
+    def _choose_gauges(self) -> None:
+        """Folds what no single map can, by maps on many values at once."""
+        found = self.gauges = fold_with_gauges(self.graph, self.ledger, self.kept)
+        for node, into in found.gone.items():
+            names = tuple(n.name for n in into)
+            self.made[node] = Decision(node.name, "batch_norm", Action.FOLD, Direction.BOTH, names)
+        if found.region:
+            self.regions.append(found.region)
 
     def _merge_branches(self) -> bool:
         """Merges the branches of every sum that has such; norms among them are folded."""
@@ -138,12 +159,37 @@ class _Planner:
             return Refusal(back.reason, back.culprit, str(back))
         first = ahead if back.reason in _SAYS_LITTLE else back
         message = f"{back}; and {ahead}"
-        if {back.reason, ahead.reason} <= _STRUCTURAL:
+        if not {back.reason, ahead.reason} <= _STRUCTURAL:
+            return Refusal(first.reason, first.culprit, message)
+        if node in self.with_branches:
+            return Refusal(first.reason, first.culprit, f"{message}; it goes with --reparameterize")
+        wider = self.gauges.refusals.get(node)
+        impossible = node in self.gauges.impossible
+        if impossible:
             message = f"no exact fold exists: {message}"
+        named = wider is None or wider.culprit in (back.culprit, ahead.culprit)
+        if wider is not None and (wider.reason in _SAYS_MORE or not named):
+            message = f"{message}; changed together with what is around it: {wider}"
+            first = wider if wider.reason in _SAYS_MORE else first
         return Refusal(first.reason, first.culprit, message)
 
 
+def _freed_by_merges(graph: Graph, kept: Sequence[Node], gauges: bool) -> frozenset[Node]:
+    """Which norms stay only because parallel branches are not merged: found by merging them."""
+    other = _Planner(graph)
+    other.run(True, gauges)
+    return frozenset(kept) - frozenset(other.kept) if other.merges else frozenset()
+
+
 _SAYS_LITTLE = {Reason.NONLINEAR_PRODUCER, Reason.GRAPH_INPUT}
+_SAYS_MORE = {
+    Reason.NEGATIVE_SCALE,
+    Reason.FAR_OFFSET,
+    Reason.CONSTANT_CHANNELS,
+    Reason.SCALE_RANGE,
+    Reason.OVERFLOW,
+    Reason.UNDERFLOW,
+}
 _STRUCTURAL = {
     Reason.NONLINEAR_PRODUCER,
     Reason.OPAQUE_PRODUCER,
@@ -185,7 +231,7 @@ def _source_map(node: Node, walk: Walk) -> AffineMap:
         amap = AffineMap.per_channel(scale, shift, kind.axis, rank)
     else:
         amap = kinds.affine.current_map(node, rank, walk.ledger)
-        kinds.affine.refuse_growth(node, amap, walk)
+        kinds.affine.refuse_growth(node, amap, walk.graph)
         assert isinstance(kind, Affine)
         if kind.constant is not None:
             kinds.affine.check_fixed(kind.constant)

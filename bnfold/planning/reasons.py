@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 
@@ -45,6 +46,10 @@ class Reason(Enum):
         "a checkpoint does not tell what stands around it; name the code of the network as "
         "package.module:factory and give the checkpoint with --weights"
     )
+    UNCHANGED_CLASS = (
+        "the unchanged class has no place for this fold into {culprit}; it is made without "
+        "--keep-modules"
+    )
     # Before it
     GRAPH_INPUT = "its input is the graph input {culprit}, so no weight stands before it"
     GRAPH_OUTPUT = "{culprit} is a graph output and must keep its values"
@@ -70,7 +75,7 @@ class Reason(Enum):
     AXIS_MISMATCH = "its channels do not line up with the channels of {culprit}"
     MIXED_CHANNELS = "{culprit} puts elements that need different maps into one"
     SHIFT_BLOCKED = "{culprit} mixes in constants (zero padding), where a shift may not pass"
-    NEGATIVE_SCALE = "{culprit} takes maxima, which a negative scale would turn into minima"
+    NEGATIVE_SCALE = "{detail}, and {culprit} passes only positive ones"
     UNEQUAL_BRANCHES = "{culprit} adds a branch that cannot take the same scale"
     BROADCAST = "{culprit} broadcasts a smaller value, which cannot take a per-channel map"
     ACROSS_REGIONS = "{culprit} is read twice in one sum"
@@ -78,6 +83,14 @@ class Reason(Enum):
         "{culprit} changes the number type, and values that the wider type holds would not survive "
         "in the narrower one"
     )
+    # Where maps on many values at once are asked for (`planning.gauges`)
+    OTHER_SCALE = "{culprit} needs another scale of the same values, or none"
+    OTHER_SHIFT = "{culprit} needs another shift of the same values, or none"
+    CONSTANT_CHANNELS = (
+        "{detail}: these hold a constant that {culprit} behind it would still have to be given"
+    )
+    FAR_OFFSET = "{detail}: moved along the trunk, shifts that large would cost the values there their digits"
+    SCALE_RANGE = "the scales that {culprit} ties together lie too far apart for the number type"
     SHARED_CONSTANT = "the constant in {culprit} cannot take over this map"
     PROBE_FAILED = "{culprit} could not be tried out on a small tensor"
     # The cast
@@ -91,14 +104,26 @@ class Reason(Enum):
     def code(self) -> str:
         return self.name.lower()
 
-    def sentence(self, culprit: str | None) -> str:
-        return self.value.format(culprit=culprit or "the graph")
+    def sentence(self, culprit: str | None, detail: str = "") -> str:
+        return self.value.format(culprit=culprit or "the graph", detail=detail)
 
 
 class Refused(Exception):
     """Raised inside the planner where a walk meets something that it cannot pass."""
 
-    def __init__(self, reason: Reason, culprit: str | None = None) -> None:
-        super().__init__(reason.sentence(culprit))
+    def __init__(self, reason: Reason, culprit: str | None = None, detail: str = "") -> None:
+        super().__init__(reason.sentence(culprit, detail))
         self.reason = reason
         self.culprit = culprit
+
+
+_NAMED = 8
+
+
+def channels(where: Sequence[int], count: int, what: str) -> str:
+    """``3 of 64 scales are negative (channels 5, 17, 40)``; ``what`` is ``scales are negative`` there."""
+    shown = ", ".join(map(str, where[:_NAMED])) + (", …" if len(where) > _NAMED else "")
+    one = len(where) == 1
+    word = "channel" if one else "channels"
+    verb = what.replace("scales are", "scales is", 1) if one else what
+    return f"{len(where)} of {count} {verb} ({word} {shown})"

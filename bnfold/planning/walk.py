@@ -47,7 +47,7 @@ class Walk:
         if amap.is_identity:
             return
         if value.constant is not None:
-            self._absorb_in_constant(value, amap, reader)
+            self.absorb_in_constant(value, amap, reader)
             return
         node = value.producer
         if value.is_output:
@@ -96,13 +96,14 @@ class Walk:
             if not kinds.movement.reads_unchanged(other, value, amap, self):
                 raise Refused(Reason.SHARED_VALUE, other.label)
 
-    def _absorb_in_constant(self, value: Value, amap: AffineMap, reader: Node) -> None:
+    def absorb_in_constant(self, value: Value, amap: AffineMap, reader: Node) -> None:
         assert value.constant is not None
         kinds.affine.check_fixed(value.constant)
         if not np.issubdtype(value.constant.dtype, np.floating):
             raise Refused(Reason.SHARED_CONSTANT, reader.label)
         state = self.ledger.get((reader, value))
         old = state.array if isinstance(state, ConstantState) else value.constant.float64()
+        kinds.affine.refuse_misfit(reader, amap, old.shape)
         new = amap.scale * old + amap.shift
         kinds.affine.check_constant(new, value.constant, reader)
         self.ledger.put((reader, value), ConstantState(new))

@@ -23,7 +23,7 @@ _LEAST_SHARE = 0.1
 
 
 def compare_pieces(
-    fold: Fold, pieces: Sequence[Piece], feeds: Arrays
+    fold: Fold, pieces: Sequence[Piece], feeds: Arrays, outputs: Arrays
 ) -> tuple[PieceComparison, ...]:
     """Each value that leaves a piece, the worse of its two comparisons.
 
@@ -31,19 +31,26 @@ def compare_pieces(
         fold: both files.
         pieces: cut out of them.
         feeds: inputs of the whole network.
+        outputs: what the user's own file gives for them. Inner values come from a copy of its
+            structure, fed with its tensors: that copy has to give the same.
 
     Raises:
         RuntimeUnavailableError: where a piece does not run.
     """
-    return tuple(each for piece in pieces for each in _compared(fold, piece, feeds))
+    return tuple(each for piece in pieces for each in _compared(fold, piece, feeds, outputs))
 
 
-def _compared(fold: Fold, piece: Piece, feeds: Arrays) -> Iterator[PieceComparison]:
+def _compared(
+    fold: Fold, piece: Piece, feeds: Arrays, outputs: Arrays
+) -> Iterator[PieceComparison]:
     if any(f.value is None and f.shape is None for f in piece.inputs):
         yield from (_not_run(leaving) for leaving in piece.outputs)
         return
     names = [f.value for f in piece.inputs] + [o.value for o in piece.outputs]
-    values = fold.values(feeds, list(dict.fromkeys(name for name in names if name is not None)))
+    known = [name for name in fold.named_outputs if name in outputs]
+    wanted = dict.fromkeys([*known, *(name for name in names if name is not None)])
+    values = fold.values(feeds, list(wanted))
+    misread = [name for name in known if not _alike(outputs[name], values[name])]
     rng = np.random.default_rng(0)
     observed = {f.key: values[f.value] for f in piece.inputs if f.value is not None}
     excited = {f.key: _excited(f, observed.get(f.key), rng) for f in piece.inputs}
@@ -53,7 +60,8 @@ def _compared(fold: Fold, piece: Piece, feeds: Arrays) -> Iterator[PieceComparis
         _compare_on(piece, observed, own, ACTIVATIONS, found)
     _compare_on(piece, excited, None, RANDOM, found)
     for leaving in piece.outputs:
-        yield _summary(found[leaving.key])
+        each = _summary(found[leaving.key])
+        yield replace(each, passed=False, ratio=np.inf, error=np.inf) if misread else each
 
 
 def _not_run(leaving: Leaving) -> PieceComparison:

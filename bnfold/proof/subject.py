@@ -104,6 +104,10 @@ class Fold(Protocol):
     @property
     def candidate(self) -> Runs: ...
 
+    @property
+    def named_outputs(self) -> Sequence[str]:
+        """The outputs that `values` knows by the names that `Runs.outputs` gives them."""
+
     def congruence(self) -> Congruence:
         """Whether the written file is the original plus the plan."""
 

@@ -13,7 +13,8 @@ from rich.text import Text
 from bnfold.audit import Finding, Group, Severity, find_rule, grouped, in_words
 from bnfold.jobs import NormReport
 from bnfold.jobs.inspect import Range
-from bnfold.planning import Action, Decision, Direction
+from bnfold.planning import Action, Decision
+from bnfold.reports.fates import ARROWS
 from bnfold.reports.terminal import escape
 
 COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
@@ -229,4 +230,4 @@ def _decision(decision: Decision | None) -> str:
     if decision.action is Action.KEEP:
         return "[yellow]stays[/]"
     verb = "folds" if decision.action is Action.FOLD else "merges"
-    return f"[green]{verb} {'↑' if decision.direction is Direction.BACKWARD else '↓'}[/]"
+    return f"[green]{verb} {ARROWS[decision.direction]}[/]"

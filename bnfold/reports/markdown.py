@@ -13,6 +13,7 @@ from bnfold.errors import UsageError
 from bnfold.jobs import FoldResult, Inspection
 from bnfold.planning import Action, Plan
 from bnfold.proof.verification import Verification
+from bnfold.reports.proof import proof_in_words, verdict_on
 from bnfold.showable import showable
 
 _SIGNS = {Severity.ERROR: "🔴 error", Severity.WARNING: "🟡 warning", Severity.INFO: "⚪ note"}
@@ -123,11 +124,16 @@ def _more(count: int) -> str:
 def _verification(found: Verification) -> Iterator[str]:
     yield f"**{'Verified' if found.passed else 'Not verified'}** with {found.runtime}; inputs {found.inputs}."
     yield ""
-    yield "| output | largest error | rounding floor | error / floor |"
-    yield "|---|--:|--:|--:|"
+    for line in proof_in_words(found):
+        yield f"- {_html(line)}"
+    yield ""
+    yield "| output | largest error | rounding floor | error / floor | |"
+    yield "|---|--:|--:|--:|---|"
     for each in found.outputs:
-        numbers = (each.max_abs_error, each.rounding_floor, each.ratio)
-        yield f"| {_code(each.name)} | {' | '.join(f'{n:.3g}' for n in numbers)} |"
+        numbers = " | ".join(
+            f"{n:.3g}" for n in (each.max_abs_error, each.rounding_floor, each.ratio)
+        )
+        yield f"| {_code(each.name)} | {numbers} | {verdict_on(each)} |"
 
 
 def _code(name: str) -> str:

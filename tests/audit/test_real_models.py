@@ -81,13 +81,13 @@ def test_what_is_written_out_is_not_said_to_be_folded_already(
 def checkpoint(path: Path) -> Inspection:
     """What its owner sees of a bare state dict."""
     pytest.importorskip("torch")
-    return bnfold.inspect(path)
+    return bnfold.inspect(path).report
 
 
 def built(name: str, weights: Path, shape: str) -> Inspection:
     """What its owner sees who has the code as well: ``real_networks.py:NAME --weights …``."""
     pytest.importorskip("torch")
-    return bnfold.inspect(bnfold.load(f"{NETWORKS}:{name}", weights=weights, inputs=[shape]))
+    return bnfold.inspect(bnfold.load(f"{NETWORKS}:{name}", weights=weights, inputs=[shape])).report
 
 
 def test_a_healthy_checkpoint_has_no_findings(real_models: Path) -> None:

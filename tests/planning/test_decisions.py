@@ -85,6 +85,7 @@ NOT_SHOWN = {
     "nonlinear_producer",
     "probe_failed",
     "shared_constant",
+    "unchanged_class",
     "unequal_branches",
     "unknown_shape",
     "unread",

@@ -21,6 +21,8 @@ KINDS: dict[type, ModuleType] = {
     g.Movement: movement,
     g.Average: average,
     g.Monotone: monotone,
+    g.Homogeneous: opaque,
+    g.Product: opaque,
     g.Sum: total,
     g.Opaque: opaque,
 }

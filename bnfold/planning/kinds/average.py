@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bnfold.algebra.affine import AffineMap
-from bnfold.graph import Average, Node, Shape, Value
+from bnfold.graph import Average, Graph, Node, Shape, Value
 from bnfold.planning.probe import carries_shift
 from bnfold.planning.reasons import Reason, Refused
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     assert isinstance(node.kind, Average)
-    _check_shift(node, amap, walk)
+    _check_shift(node, amap, walk.graph)
     source = before_reduction(node, node.kind.axes, amap, walk)
     walk.pull(node.inputs[0], source, node)
 
 
 def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     assert isinstance(node.kind, Average)
-    _check_shift(node, amap, walk)
+    _check_shift(node, amap, walk.graph)
     walk.push(node.outputs[0], after_reduction(node, node.kind.axes, amap))
 
 
@@ -53,20 +53,29 @@ def after_reduction(node: Node, axes: tuple[int | None, ...], amap: AffineMap) -
     return amap.with_axes(axes)
 
 
-def _check_shift(node: Node, amap: AffineMap, walk: Walk) -> None:
-    if amap.has_no_shift:
-        return
-    for round, shapes in enumerate(_probe_shapes(node, walk)):
-        for shape in shapes:
-            if not carries_shift(node, [shape], walk.graph.oracle, round):
-                raise Refused(Reason.SHIFT_BLOCKED, node.label)
+def _check_shift(node: Node, amap: AffineMap, graph: Graph) -> None:
+    if not amap.has_no_shift and not passes_shift(node, graph):
+        raise Refused(Reason.SHIFT_BLOCKED, node.label)
 
 
-def _probe_shapes(node: Node, walk: Walk) -> list[list[Shape]]:
+def passes_shift(node: Node, graph: Graph) -> bool:
+    """Whether a shift arrives unchanged behind an average, at every size that there may be.
+
+    Raises:
+        Refused: where the operator cannot be asked.
+    """
+    return all(
+        carries_shift(node, [shape], graph.oracle, round)
+        for round, shapes in enumerate(_probe_shapes(node, graph))
+        for shape in shapes
+    )
+
+
+def _probe_shapes(node: Node, graph: Graph) -> list[list[Shape]]:
     """Shapes to try in each round: carried axes of size 1; others at their size, and, where that
     is not fixed by the file, at a few more, since the last window of a pool depends on it."""
     assert isinstance(node.kind, Average)
-    shapes = walk.graph.shapes(node.inputs[0])
+    shapes = graph.shapes(node.inputs[0])
     if shapes is None:
         raise Refused(Reason.UNKNOWN_SHAPE, node.inputs[0].name)
     dynamic = [len(sizes) > 1 for sizes in map(set, zip(*shapes, strict=True))]

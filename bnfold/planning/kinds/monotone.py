@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bnfold.algebra.affine import AffineMap
 from bnfold.graph import Monotone, Node, Value
 from bnfold.planning.kinds.average import after_reduction, before_reduction
-from bnfold.planning.reasons import Reason, Refused
+from bnfold.planning.reasons import Reason, Refused, channels
 
 if TYPE_CHECKING:
     from bnfold.planning.walk import Walk
@@ -28,4 +30,6 @@ def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
 
 def _check_scale(node: Node, amap: AffineMap) -> None:
     if (amap.scale < 0).any():
-        raise Refused(Reason.NEGATIVE_SCALE, node.label)
+        negative = np.flatnonzero(amap.scale < 0).tolist()
+        told = channels(negative, amap.scale.size, "scales are negative")
+        raise Refused(Reason.NEGATIVE_SCALE, node.label, told)

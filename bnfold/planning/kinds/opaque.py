@@ -1,4 +1,4 @@
-"""Whatever is not known to be safe stops a map, and is named."""
+"""Whatever a single map cannot pass is named. What changes together may pass: see `planning.gauges`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> NoReturn:
 
 def _refusal(node: Node, nonlinear: Reason, otherwise: Reason) -> Refused:
     kind = node.kind
-    assert isinstance(kind, Opaque)
+    if not isinstance(kind, Opaque):
+        return Refused(nonlinear, node.label)
     if kind.obstacle:
         return Refused(Reason[kind.obstacle.code], kind.obstacle.culprit or node.label)
     return Refused(nonlinear if kind.nonlinear else otherwise, node.label)

@@ -46,7 +46,7 @@ def page(result: Any) -> str:
         raise UsageError(f"there is no page for {data['command']}; use --format json")
     environment = _environment()
     context = _CONTEXTS[data["command"]](result)
-    from bnfold import __version__
+    from bnfold.version import __version__
 
     return environment.get_template(template).render(
         **context,
@@ -137,9 +137,11 @@ def _inspection(result: Any) -> dict[str, Any]:
 
 def _fold(result: Any) -> dict[str, Any]:
     from bnfold.reports.html.view import decision_rows
+    from bnfold.reports.proof import proof_in_words
 
-    plan = result.plan
+    plan, proof = result.plan, result.verification
     return {
+        "proof_lines": [] if proof is None else list(proof_in_words(proof)),
         "decisions": decision_rows(plan.batch_norms),
         "affines": decision_rows(plan.affines),
         "merged": sum(d.action.value == "merge" for d in plan.batch_norms),

@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from bnfold.audit import Drift, Finding, Severity, find_rule, grouped
 from bnfold.jobs import Inspection, NormReport
-from bnfold.planning import Action, Decision, Direction
+from bnfold.planning import Action, Decision
+from bnfold.reports.fates import WAYS
 from bnfold.reports.html.charts import percentile_band, profile
 
 WORDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
@@ -162,7 +163,7 @@ def fate_of(decision: Decision | None) -> tuple[str, str]:
     if decision.action is Action.KEEP:
         return "stays", decision.reason.message if decision.reason else ""
     word = "folds" if decision.action is Action.FOLD else "merges"
-    where = "backward" if decision.direction is Direction.BACKWARD else "forward"
+    where = WAYS[decision.direction]
     into = ", ".join(decision.into) or "nothing (it is the identity)"
     return word, f"{where} into {into}"
 

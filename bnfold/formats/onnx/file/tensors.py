@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 from bnfold.errors import ModelError
 from bnfold.files import SourceFile
+from bnfold.formats.onnx.file.sizes import PACKED, check_dimensions, check_elements, place_of
 from bnfold.formats.onnx.file.wire import EMBEDDED
 
 
@@ -50,17 +51,24 @@ class TensorStore:
         """
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             return None
-        entries = {entry.key: entry.value for entry in tensor.external_data}
-        location = entries.get("location", "")
+        location, offset, length = place_of(tensor)
         file = self.source if location == EMBEDDED else self._external(location)
-        offset = int(entries.get("offset", 0))
-        length = int(entries.get("length", file.size - offset))
-        if offset < 0 or length < 0 or offset + length > file.size:
+        if offset + length > file.size:
             raise ModelError(
-                f"the external data file {location} is too short for tensor {tensor.name}; "
+                f"the external data file {location!r} is too short for tensor {tensor.name!r}; "
                 "copy it again"
             )
         return file, offset, length
+
+    def check(self, tensor: onnx.TensorProto) -> None:
+        """That a tensor has the elements that its dimensions say, wherever they lie.
+
+        Raises:
+            ModelError: where it has not, is of no known type, or lies where nothing is read.
+        """
+        check_dimensions(tensor)
+        place = self.place(tensor)
+        check_elements(tensor, None if place is None else place[2])
 
     def load(self, tensor: onnx.TensorProto) -> NDArray[Any]:
         """The elements, read from the file where they lie outside the skeleton."""
@@ -68,12 +76,11 @@ class TensorStore:
         if place is None:
             return np.asarray(numpy_helper.to_array(tensor))
         file, offset, length = place
+        if tensor.data_type in PACKED:
+            return _unpacked(tensor, file, offset, length)
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
         shape = tuple(tensor.dims)
-        wanted = int(np.prod(shape)) * dtype.itemsize
-        if wanted != length:
-            raise ModelError(f"tensor {tensor.name} has {length} bytes where {wanted} are due")
-        if not wanted:
+        if not length:
             return np.zeros(shape, dtype)
         found = np.empty(shape, dtype)
         file.read_into(offset, found.reshape(-1).view(np.uint8).data)
@@ -98,7 +105,12 @@ class TensorStore:
             f"put it beside {self.path.name}"
         )
         inside = os.path.normpath(location)
-        if not location or os.path.isabs(location) or inside.split(os.sep)[0] == os.pardir:
+        if (
+            not location
+            or "\0" in location
+            or os.path.isabs(location)
+            or inside.split(os.sep)[0] == os.pardir
+        ):
             raise refusal
         file = folder / inside
         homes = (folder.resolve(), self.path.resolve().parent)
@@ -109,9 +121,16 @@ class TensorStore:
                 self._sources[file] = SourceFile(file)
             except OSError:
                 raise ModelError(
-                    f"the external data file {location} is missing; keep it beside {self.path.name}"
+                    f"the external data file {location!r} is missing; keep it beside {self.path.name}"
                 ) from None
         return self._sources[file]
+
+
+def _unpacked(tensor: onnx.TensorProto, file: SourceFile, offset: int, length: int) -> NDArray[Any]:
+    """Elements of which several share a byte."""
+    whole = onnx.TensorProto(dims=tensor.dims, data_type=tensor.data_type)
+    whole.raw_data = bytes(file.read(offset, length))
+    return np.asarray(numpy_helper.to_array(whole))
 
 
 def tensor_of(array: NDArray[Any], name: str) -> onnx.TensorProto:

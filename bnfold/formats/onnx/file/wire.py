@@ -8,16 +8,19 @@ Wire format: https://protobuf.dev/programming-guides/encoding (varint tags, leng
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import onnx
+from google.protobuf.message import DecodeError
 
 from bnfold.errors import ModelError
 from bnfold.files import SourceFile
 
-EMBEDDED = "*embedded*"  # the location of a payload that lies in the model file itself
+# The location of a payload that lies in the model file itself: a word that no file can know.
+EMBEDDED = f"*embedded {secrets.token_hex(16)}*"
 LARGE = 4096
 
 _MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7, 5, 9
@@ -43,9 +46,7 @@ def read_skeleton(source: SourceFile) -> onnx.ModelProto:
         model: onnx.ModelProto = onnx.ModelProto.FromString(skeleton)
     except _Damaged as error:
         raise ModelError(f"{path} is no intact ONNX model ({error}); export it again") from None
-    except Exception as error:
-        if type(error).__name__ != "DecodeError":
-            raise
+    except DecodeError:
         raise ModelError(f"{path} is no intact ONNX model; export it again") from None
     if not model.HasField("graph") or not model.opset_import:
         raise ModelError(f"{path} is no ONNX model: it holds no graph with an operator set")

@@ -18,6 +18,11 @@ from bnfold.formats.onnx.graph.counting import BATCH_NORMS, count_nodes
 from bnfold.formats.onnx.graph.inputs import signature
 from bnfold.formats.onnx.graph.read import read_graph
 from bnfold.formats.onnx.graph.scopes import Scope, inner_tensors
+from bnfold.formats.onnx.graph.validation import (
+    validate_functions,
+    validate_graph,
+    validate_opsets,
+)
 from bnfold.graph import Constant, Graph
 
 _FIRST_IR_WITH_OVERRIDES = 4
@@ -46,8 +51,7 @@ class OnnxModel:
             raise ModelError(f"{path} cannot be read: {error.strerror}") from None
         self.store = TensorStore(source)
         self.proto = read_skeleton(source)
-        for tensor in self.proto.graph.initializer:
-            self.store.place(tensor)
+        self._validate()
         # The standard domain's other name; the writer gives it back.
         self.spelled_out = any(o.domain == "ai.onnx" for o in self.proto.opset_import)
         for opset in self.proto.opset_import:
@@ -112,6 +116,17 @@ class OnnxModel:
     def check_unchanged(self) -> None:
         self.store.check_unchanged()
 
+    def _validate(self) -> None:
+        """Everything that can be wrong with the file by itself; behind this, it is trusted."""
+        try:
+            validate_opsets(self.proto)
+            validate_functions(self.proto)
+            validate_graph(self.proto)
+        except ModelError as error:
+            raise ModelError(f"{self.path} is no valid ONNX model: {error}") from None
+        for tensor in (*self.proto.graph.initializer, *inner_tensors(self.proto)):
+            self.store.check(tensor)
+
     def _inline_functions(self) -> None:
         """Local functions that hold a BatchNorm, or feed one, become nodes like others."""
         if not self.proto.functions:
@@ -123,6 +138,7 @@ class OnnxModel:
             except RuntimeError as error:
                 self.notes.append(f"model-local functions stay as they are ({error})")
                 return
+            validate_graph(self.proto)
             self.notes.append(
                 f"{len(wanted)} model-local functions were inlined to reach their nodes"
             )

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from bnfold.errors import RuntimeUnavailableError
 from bnfold.formats.onnx.graph.inputs import make_inputs
 from bnfold.formats.onnx.graph.model import OnnxModel
-from bnfold.formats.onnx.graph.shapes import INPUT_SIZES, is_static
+from bnfold.formats.onnx.graph.shapes import is_static
+from bnfold.formats.onnx.graph.sizes import INPUT_SIZES
 from bnfold.formats.onnx.run.session import Arrays, Session
 
 

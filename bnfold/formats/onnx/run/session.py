@@ -5,6 +5,7 @@ With them on, the runtime folds both models itself and a comparison proves nothi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def _array(result: Any) -> NDArray[Any]:
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error).strip()).splitlines()
     return text[0][:300] if text else type(error).__name__
 
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from types import MethodType
 from typing import Any
 
 import torch
@@ -16,6 +15,8 @@ from torch.fx import GraphModule
 
 from bnfold.errors import ModelError, OutputError
 from bnfold.files import content_name, file_sha256
+from bnfold.formats.torch.edit.as_module import as_module
+from bnfold.formats.torch.edit.axis_names import name_axes
 from bnfold.formats.torch.edit.editor import Editor
 from bnfold.formats.torch.edit.keep_modules import Kept, keep_modules
 from bnfold.formats.torch.file.quiet import first_line, quietly
@@ -38,6 +39,8 @@ class TorchEdited:
         self.editor = Editor(model)
         self.program: ExportedProgram = self.editor.apply(plan)
         self.keep_modules = keep_modules
+        if keep_modules:
+            self.plan = self.kept.plan
 
     @property
     def node_count(self) -> int:
@@ -50,14 +53,8 @@ class TorchEdited:
         return TorchModel(self.program, self.model.path).batch_norm_count
 
     def module(self) -> GraphModule:
-        """The folded network as a module, parameters under their original names.
-
-        It is in eval mode and stays so; torch.export.save keeps it, pickle does not.
-        """
-        module: Any = quietly(lambda: self.program.module())
-        module.eval = MethodType(lambda self: self, module)  # torch's raises, and scripts call it
-        folded: GraphModule = module
-        return folded
+        """The folded network as a module, parameters under their original names."""
+        return as_module(self.program)
 
     @cached_property
     def kept(self) -> Kept:
@@ -150,6 +147,7 @@ class TorchEdited:
         )
         optimizer.fold_constants(exported.model)
         optimizer.remove_unused_nodes(exported.model)
+        name_axes(exported.model, self.program)
         return exported
 
     def _returns_an_input(self) -> bool:

@@ -44,7 +44,8 @@ class TorchCheckpoint:
         ]
         if left_out:
             self.notes.append(
-                f"the file holds further networks, which are not shown: {', '.join(left_out)}"
+                f"the file holds further networks, which are not shown: {', '.join(left_out)}; "
+                "--weights-key names one of them"
             )
         self._prefixes = norm_names(self.tensors)
         odd = [p for p in self._prefixes if not _is_readable(p, self.tensors)]

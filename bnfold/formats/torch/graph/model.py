@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -80,12 +80,7 @@ class TorchModel:
         """Of the weights' file; without one, of the names and elements of the parameters."""
         if self._file is not None:
             return self._file.sha256()
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.program.state_dict.items()):
-            digest.update(name.encode())
-            flat = tensor.detach().cpu().contiguous().reshape(-1)  # of any type
-            digest.update(flat.view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return digest_of(self.program.state_dict)
 
     @property
     def node_count(self) -> int:
@@ -120,6 +115,16 @@ class TorchModel:
     def check_unchanged(self) -> None:
         if self._file is not None:
             self._file.check()
+
+
+def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
+    """The hex digest of the names and elements of a state dict."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)  # of any type
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def count_calls(program: ExportedProgram) -> int:

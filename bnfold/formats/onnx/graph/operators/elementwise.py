@@ -1,9 +1,9 @@
-"""Add, Sub, Mul, Div, Neg and Sum: affine with a constant, a sum with several computed values."""
+"""Add, Sub, Mul, Div, Neg and Sum: affine with a constant, else a sum or a product of computed values."""
 
 from __future__ import annotations
 
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading, is_float
-from bnfold.graph import Affine, Movement, Sum
+from bnfold.graph import Affine, Movement, Product, Sum
 
 # form with the constant on the right, with the constant on the left (None: not affine)
 _FORMS: dict[str, tuple[str, str | None]] = {
@@ -18,8 +18,10 @@ def read_binary(view: NodeView) -> Reading | None:
     op = view.proto.op_type
     left, right = view.constant(0), view.constant(1)
     if left is None and right is None:
-        if op not in ("Add", "Sub") or _old_broadcast(view):
+        if _old_broadcast(view):
             return None
+        if op in ("Mul", "Div"):
+            return Reading(Product(divides=op == "Div"), tuple(view.proto.input))
         return Reading(Sum((1, -1 if op == "Sub" else 1)), tuple(view.proto.input))
     form = _FORMS[op][0 if right is not None else 1]
     constant = right if right is not None else left

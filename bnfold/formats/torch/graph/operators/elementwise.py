@@ -1,4 +1,4 @@
-"""add, sub, mul, div, neg and their kin: affine with a constant, a sum with two computed values."""
+"""add, sub, mul, div, neg and their kin: affine with a constant, else a sum or a product."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from bnfold.formats.torch.graph.constants import scalar_constant
 from bnfold.formats.torch.graph.operators.view import CallView, Reading, is_float
-from bnfold.graph import Affine, Constant, Movement, Sum
+from bnfold.graph import Affine, Constant, Movement, Product, Sum
 
 # form with the constant as ``other``, with the constant as ``self`` (None: not affine)
 _FORMS: dict[str, tuple[str, str | None]] = {
@@ -29,7 +29,7 @@ def read_binary(view: CallView) -> Reading | None:
     if left is not None and right is not None:
         return None
     if left is None and right is None:
-        return _sum(view, op) if view.tensor("self") and view.tensor("other") else None
+        return _computed(view, op) if view.tensor("self") and view.tensor("other") else None
     flow = "other" if left is not None else "self"
     form = _FORMS[op][0 if left is None else 1]
     constant = left if left is not None else right
@@ -70,6 +70,15 @@ def _scaled(view: CallView, constant: Constant, flow: str) -> Constant | None:
     return replace(
         constant, load=lambda: np.asarray(load().astype(np.float64) * alpha, constant.dtype)
     )
+
+
+def _computed(view: CallView, op: str) -> Reading | None:
+    """A sum or a product of two computed values."""
+    if op not in ("mul", "div"):
+        return _sum(view, op)
+    if not _keeps_type(view, "self", "other"):
+        return None
+    return Reading(Product(divides=op == "div"), (view.flow("self"), view.flow("other")))
 
 
 def _sum(view: CallView, op: str) -> Reading | None:
