@@ -34,7 +34,7 @@ def model(path: Path, nasty: str) -> Path:
     """Everything that has a name has this one, and there is something to report of each layer."""
     net = Net()
     x = net.input("N", 3, "H", "W")
-    y = net.bn(net.relu(net.bn(net.conv(x, 3, 4), 4)), 4)
+    y = net.bn(net.relu(net.bn(net.conv(x, 3, 4), 4)), 4, name="second")
     found = net.model(net.relu(y))
     norms = [n for n in found.graph.node if n.op_type == "BatchNormalization"]
     for number, node in enumerate(found.graph.node):
