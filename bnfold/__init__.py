@@ -9,6 +9,10 @@
 
 from __future__ import annotations
 
+from bnfold import startup
+
+startup.begin()  # does nothing where bnfold is imported by another program
+
 import importlib
 import logging
 from typing import TYPE_CHECKING, Any

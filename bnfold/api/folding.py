@@ -148,7 +148,7 @@ def _fold(subject: Subject, target: Path | None, how: _How) -> Folded[Any]:
         report = how.to(subject.model, target)
         shown = replace(report, model=subject.shown(report.model))
         return Folded(shown, lambda: subject.returned(target))
-    from bnfold.jobs.common import scratch_folder
+    from bnfold.files import scratch_folder
 
     with scratch_folder() as folder:
         written = folder / "folded.onnx"

@@ -116,7 +116,8 @@ def _recalibrate(
     evaluate: Callable[[Any], float] | None,
     progress: Progress,
 ) -> Recalibrated[Any]:
-    from bnfold.jobs.common import check_target, publish, scratch_folder
+    from bnfold.files import older_data, publish, scratch_folder
+    from bnfold.jobs.common import check_target
     from bnfold.jobs.recalibrate import recalibrate as job
 
     def run(target: Path, measure: Callable[[Path], float] | None) -> RecalibrationResult | None:
@@ -137,7 +138,7 @@ def _recalibrate(
         report = run(target, evaluate)
         return Recalibrated(report, lambda: subject.returned(target))
     if target is not None:
-        check_target(target, subject.model.path, force=options.force)
+        check_target(target, subject.model, source, force=options.force)
     with scratch_folder(target) as folder:
         name = f"recalibrated{_suffix(subject)}" if target is None else target.name
         report = run(folder / name, None)
@@ -147,7 +148,7 @@ def _recalibrate(
         if evaluate is not None and report.ok:
             report = _evaluated(report, subject.given, made, evaluate, options.max_drop)
         if target is not None and report.output is not None:
-            others = sorted(set(folder.iterdir()) - {folder / name})
+            others = older_data(folder / name)
             publish([*others, folder / name], target)
             report = replace(report, output=replace(report.output, path=str(target)))
     report = replace(report, model=subject.shown(report.model))

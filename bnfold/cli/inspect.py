@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,8 +18,10 @@ from bnfold.cli.options import (
     RuntimeFlags,
     SampleFlags,
     VerboseOption,
-    check_page,
+    check_paths,
+    write_page,
 )
+from bnfold.cli.streams import print_report
 
 if TYPE_CHECKING:
     from bnfold.jobs import Inspection
@@ -83,7 +86,7 @@ def inspect(
     settings = load_settings().overridden(
         select, ignore, FailOn(fail_on.value) if fail_on else None
     )
-    check_page(report)
+    check_paths(report, model, source, data=data)
     sampling = masks.on(sample.options(DEFAULT_SAMPLES))
     opened = source.open(model, data, sampling)
     with progress_bar() as progress:
@@ -96,11 +99,10 @@ def inspect(
             runtime=runtime.options(),
             progress=progress,
         )
-    if report is not None:
-        from bnfold.reports.html import write_page
-
-        write_page(result, report)
-    _show(result, format, verbose=verbose)
+    write_page(result, report)
+    print_report(
+        lambda: _show(result, format, verbose=verbose), None if report is None else str(report)
+    )
     if settings.fail_on.concerns(result.findings):
         raise typer.Exit(1)
 
@@ -114,4 +116,4 @@ def _show(result: Inspection, format: Format, *, verbose: bool) -> None:
     from bnfold.reports import github, markdown, sarif
 
     module = {Format.SARIF: sarif, Format.GITHUB: github, Format.MARKDOWN: markdown}[format]
-    typer.echo(module.render(result), nl=False)
+    sys.stdout.write(module.render(result))

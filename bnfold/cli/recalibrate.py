@@ -19,7 +19,7 @@ from bnfold.cli.options import (
     OutputFlags,
     RuntimeFlags,
     SampleFlags,
-    check_page,
+    check_paths,
 )
 from bnfold.errors import UsageError
 
@@ -184,7 +184,7 @@ def recalibrate(
     from bnfold.jobs.recalibrate import recalibrate as job
     from bnfold.jobs.recalibration_result import DEFAULT_SAMPLES
 
-    check_page(shown.report)
+    check_paths(shown.report, model, source, data=data, output=output, force=force)
     sampling = masks.on(sample.options(DEFAULT_SAMPLES))
     options = how.options(max_drop=score.max_drop, runtime=runtime.options(), force=force)
     evaluate = score.function()

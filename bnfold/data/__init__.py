@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bnfold.data.memory import Given
-from bnfold.data.opening import Data, first_rows, open_sample
+from bnfold.data.opening import Data, first_rows, open_sample, sample_files
 from bnfold.data.signature import InputSpec
 from bnfold.data.source import Sample, SampleOptions, Source
 
@@ -16,4 +16,5 @@ __all__ = [
     "Source",
     "first_rows",
     "open_sample",
+    "sample_files",
 ]

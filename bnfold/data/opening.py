@@ -14,6 +14,7 @@ from bnfold.data.memory import Given
 from bnfold.data.signature import InputSpec, row_specs
 from bnfold.data.source import Sample, SampleOptions, Source, choose
 from bnfold.errors import DataError
+from bnfold.files import check_regular
 
 Data = str | Path | Given
 Opener = Callable[[Path, Sequence[InputSpec], SampleOptions], Source]
@@ -93,6 +94,7 @@ def _open(source: Data, inputs: Sequence[InputSpec], options: SampleOptions) -> 
         files = sorted(f for f in path.rglob("*") if f.is_file() and _is_known(f))
         return _open_files(files, text, inputs, options)
     if path.exists():
+        check_regular(path, DataError)
         if not _is_known(path):
             raise DataError(f"{path} is no kind of data that bnfold reads; give {KINDS}")
         return _open_files([path], text, inputs, options)
@@ -102,6 +104,21 @@ def _open(source: Data, inputs: Sequence[InputSpec], options: SampleOptions) -> 
         files = sorted(Path(f) for f in glob.glob(text, recursive=True))
         return _open_files([f for f in files if _is_known(f)], text, inputs, options)
     raise DataError(f"{text} does not exist; check the path given with --data")
+
+
+def sample_files(source: Data) -> list[Path]:
+    """The files that a sample is read from; none where it is made by code."""
+    if isinstance(source, Given):
+        return []
+    path = Path(source)
+    if path.is_dir():
+        return [f for f in path.rglob("*") if f.is_file() and _is_known(f)]
+    if path.exists():
+        return [path]
+    where, _, _ = str(source).rpartition(":")
+    if where.endswith(".py"):
+        return [Path(where)]
+    return [Path(f) for f in glob.glob(str(source), recursive=True)]
 
 
 def _is_known(path: Path) -> bool:
@@ -121,5 +138,7 @@ def _open_files(
         )
     if pictures:
         return images.ImageFiles(pictures, inputs, options)
+    for file in files:
+        check_regular(file, DataError)
     opened = [_OPENERS[f.suffix.lower()](f, inputs, options) for f in files]
     return opened[0] if len(opened) == 1 else Concatenated(opened)

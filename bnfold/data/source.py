@@ -55,7 +55,8 @@ class SampleOptions:
     as files are often sorted by class; with it they are drawn at random by ``seed``.
     ``layout``: ``NCHW`` or ``NHWC``, None as the model's input suggests. ``mean`` and ``std``
     apply to colours between 0 and 1. ``mask`` names arrays of the data whose zeros mark frames
-    that do not count; ``padding`` those whose other values do.
+    that do not count; ``padding`` those whose other values do. ``size_limit``: refuse archives and
+    images that unpack to far more than they hold, and more than half of the free disk.
     """
 
     samples: int | None = None
@@ -66,6 +67,7 @@ class SampleOptions:
     std: tuple[float, ...] = ()
     layout: str | None = None
     color: str | None = None
+    size_limit: bool = True
     mask: tuple[str, ...] = ()
     padding: tuple[str, ...] = ()
 

@@ -36,7 +36,20 @@ class Model(Protocol):
         """The file that holds the weights; ``path`` where the model was made without one."""
 
     @property
-    def sha256(self) -> str: ...
+    def files(self) -> Sequence[Path]:
+        """All files that it was read from, `file` first; none where it was made without one."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the bytes that were read."""
+
+    def check_unchanged(self) -> None:
+        """Compares its files with what they were when they were read.
+
+        Raises:
+            ModelError: where one was replaced or written to meanwhile.
+        """
+
     @property
     def graph(self) -> Graph: ...
     @property

@@ -12,9 +12,10 @@ from bnfold.algebra.affine import Array
 from bnfold.audit import Drift, Finding, Observed, Selection, run_rules
 from bnfold.audit.chains import chains
 from bnfold.data import Data, SampleOptions, open_sample
+from bnfold.files import scratch_folder
 from bnfold.formats import Model, format_of
 from bnfold.graph import Node, Norm
-from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, notes_of, scratch_folder
+from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, notes_of
 from bnfold.planning import Decision, Plan, Reason, make_plan
 from bnfold.recalibration.observer import RuntimeOptions
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import singledispatch
 from pathlib import PurePath
@@ -13,10 +14,12 @@ from bnfold.jobs import FoldResult, Inspection
 from bnfold.planning import Action, Plan
 from bnfold.proof.verification import Verification
 from bnfold.reports.proof import proof_in_words, verdict_on
+from bnfold.showable import showable
 
 _SIGNS = {Severity.ERROR: "🔴 error", Severity.WARNING: "🟡 warning", Severity.INFO: "⚪ note"}
 # GitHub cuts a comment at 65,536 characters; a table of this many rows stays below it.
 _ROWS = 100
+_LINK = re.compile(r"[\[\]]")  # of links and images, which would load something
 
 
 @singledispatch
@@ -144,8 +147,8 @@ def _cell(text: str) -> str:
 
 
 def _one_cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return showable(text).replace("|", "\\|")
 
 
 def _html(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")
+    return _LINK.sub(r"\\\g<0>", text.replace("&", "&amp;").replace("<", "&lt;"))

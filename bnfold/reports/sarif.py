@@ -19,6 +19,7 @@ from bnfold.audit import FAMILIES, RULES, Finding, Rule, Severity
 from bnfold.jobs import Inspection
 from bnfold.reports import json_text
 from bnfold.reports.artifact import artifact_of, is_code
+from bnfold.showable import showable
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _ROOT = "%SRCROOT%"
@@ -93,7 +94,8 @@ def _results(findings: Sequence[Finding], place: dict[str, str]) -> Iterable[dic
 
 
 def _message(finding: Finding) -> str:
-    return finding.message if finding.layer is None else f"{finding.layer}: {finding.message}"
+    message = finding.message if finding.layer is None else f"{finding.layer}: {finding.message}"
+    return showable(message)
 
 
 def _location(finding: Finding, place: dict[str, str]) -> dict[str, Any]:
@@ -104,8 +106,9 @@ def _location(finding: Finding, place: dict[str, str]) -> dict[str, Any]:
     }
     location: dict[str, Any] = {"physicalLocation": physical}
     if finding.layer is not None:
+        name = showable(finding.layer)
         location["logicalLocations"] = [
-            {"name": finding.layer, "fullyQualifiedName": finding.layer, "kind": "member"}
+            {"name": name, "fullyQualifiedName": name, "kind": "member"}
         ]
     return location
 

@@ -8,7 +8,6 @@ from functools import singledispatch
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from bnfold.jobs import FoldResult, Inspection, VerifyResult
@@ -19,14 +18,15 @@ from bnfold.proof.verification import Verification
 from bnfold.reports.fates import ARROWS, WAYS
 from bnfold.reports.findings import findings_summary, layer_table, print_findings
 from bnfold.reports.proof import proof_in_words, verdict_on
-from bnfold.reports.recalibration import print_recalibration
+from bnfold.reports.recalibration import print_left, print_recalibration
+from bnfold.reports.terminal import ReportConsole, escape
 
 _MANY = 12
 
 
 def render(result: Any, *, verbose: bool = False) -> None:
     """Prints ``result`` to stdout."""
-    console = Console(highlight=False, soft_wrap=False)
+    console = ReportConsole(highlight=False, soft_wrap=False)
     _render(result, console, verbose)
 
 
@@ -68,6 +68,7 @@ def _(result: FoldResult, console: Console, verbose: bool) -> None:
     if result.output is not None:
         unproven = "" if result.verification else " [yellow](not verified)[/]"
         console.print(f"wrote [bold]{escape(result.output.path)}[/]{unproven}, {nodes}")
+        print_left(result.output, console)
     elif result.refused_by_strict:
         console.print("[red]nothing written[/]: --strict, and a BatchNorm has to stay")
     elif not result.ok:

@@ -42,7 +42,7 @@ class TorchFormat:
 
     def reopened(self, edited: TorchEdited, written: Path) -> TorchModel:
         if written.suffix.lower() == PROGRAM:
-            opened = open_torch(written)
+            opened = open_torch(written, allow_pickle=True)  # what it wrote itself
             assert isinstance(opened, TorchModel)
             return opened
         tensors = read_tensors(written)

@@ -177,9 +177,11 @@ def test_torchscript(tmp_path: Path) -> None:
         script: Any = torch.jit.trace
         script(module, x).save(str(path))
     assert source_of(path) is Source.TORCHSCRIPT
+    with pytest.raises(ModelError, match="--allow-pickle"):
+        open_torch(path, inputs=["1x3x9x9"])
     with pytest.raises(UsageError, match="--input"):
-        open_torch(path)
-    model = open_torch(path, inputs=["1x3x9x9"])
+        open_torch(path, allow_pickle=True)
+    model = open_torch(path, inputs=["1x3x9x9"], allow_pickle=True)
     assert isinstance(model, TorchModel)
     plan = make_plan(model.graph)
     assert plan.foldable == 1

@@ -13,17 +13,37 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from bnfold.errors import ModelError
+from bnfold.files import SourceFile
 from bnfold.formats.onnx.file.sizes import PACKED, check_dimensions, check_elements, place_of
 from bnfold.formats.onnx.file.wire import EMBEDDED
 
 
 class TensorStore:
-    """Loads tensors of one model file, wherever their bytes lie, when they are asked for."""
+    """Loads tensors of one model file, wherever their bytes lie, when they are asked for.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Nothing is mapped: see `bnfold.files.source`.
+    """
 
-    def place(self, tensor: onnx.TensorProto) -> tuple[Path, int, int] | None:
+    def __init__(self, source: SourceFile) -> None:
+        self.source = source
+        self.path = source.path
+        self._sources = {source.path: source}
+
+    @property
+    def files(self) -> list[Path]:
+        """The model file, and those beside it that were read from."""
+        return list(self._sources)
+
+    def check_unchanged(self) -> None:
+        """Compares all files with what they were when they were first read.
+
+        Raises:
+            ModelError: where one was replaced or written to meanwhile.
+        """
+        for source in self._sources.values():
+            source.check()
+
+    def place(self, tensor: onnx.TensorProto) -> tuple[SourceFile, int, int] | None:
         """``(file, offset, length)`` of a tensor outside the skeleton, None where it is inside.
 
         Raises:
@@ -32,16 +52,8 @@ class TensorStore:
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             return None
         location, offset, length = place_of(tensor)
-        file = self.path if location == EMBEDDED else self._external(location)
-        try:
-            size = file.stat().st_size
-        except OSError:
-            raise ModelError(
-                f"the external data file {location!r} is missing; keep it beside {self.path.name}"
-            ) from None
-        if not file.is_file():
-            raise ModelError(f"the external data file {location!r} is no file; export it again")
-        if offset + length > size:
+        file = self.source if location == EMBEDDED else self._external(location)
+        if offset + length > file.size:
             raise ModelError(
                 f"the external data file {location!r} is too short for tensor {tensor.name!r}; "
                 "copy it again"
@@ -59,7 +71,7 @@ class TensorStore:
         check_elements(tensor, None if place is None else place[2])
 
     def load(self, tensor: onnx.TensorProto) -> NDArray[Any]:
-        """The elements, mapped from the file where they lie outside the skeleton."""
+        """The elements, read from the file where they lie outside the skeleton."""
         place = self.place(tensor)
         if place is None:
             return np.asarray(numpy_helper.to_array(tensor))
@@ -70,7 +82,10 @@ class TensorStore:
         shape = tuple(tensor.dims)
         if not length:
             return np.zeros(shape, dtype)
-        return np.memmap(file, dtype=dtype, mode="r", offset=offset, shape=shape)
+        found = np.empty(shape, dtype)
+        file.read_into(offset, found.reshape(-1).view(np.uint8).data)
+        found.flags.writeable = False
+        return found
 
     def bring_in(self, tensors: Iterable[onnx.TensorProto]) -> None:
         """Loads external data of ``tensors`` into the tensors themselves."""
@@ -81,9 +96,9 @@ class TensorStore:
     def external_files(self, model: onnx.ModelProto) -> set[Path]:
         """The files beside the model that hold its external data."""
         places = (self.place(t) for t in model.graph.initializer)
-        return {place[0] for place in places if place} - {self.path}
+        return {place[0].path for place in places if place} - {self.path}
 
-    def _external(self, location: str) -> Path:
+    def _external(self, location: str) -> SourceFile:
         folder = self.path.parent
         refusal = ModelError(
             f"external data at {location!r} lies outside the model's folder and is not read; "
@@ -101,15 +116,20 @@ class TensorStore:
         homes = (folder.resolve(), self.path.resolve().parent)
         if not any(file.resolve().is_relative_to(home) for home in homes):
             raise refusal
-        return file
+        if file not in self._sources:
+            try:
+                self._sources[file] = SourceFile(file)
+            except OSError:
+                raise ModelError(
+                    f"the external data file {location!r} is missing; keep it beside {self.path.name}"
+                ) from None
+        return self._sources[file]
 
 
-def _unpacked(tensor: onnx.TensorProto, file: Path, offset: int, length: int) -> NDArray[Any]:
+def _unpacked(tensor: onnx.TensorProto, file: SourceFile, offset: int, length: int) -> NDArray[Any]:
     """Elements of which several share a byte."""
     whole = onnx.TensorProto(dims=tensor.dims, data_type=tensor.data_type)
-    with file.open("rb") as source:
-        source.seek(offset)
-        whole.raw_data = source.read(length)
+    whole.raw_data = bytes(file.read(offset, length))
     return np.asarray(numpy_helper.to_array(whole))
 
 

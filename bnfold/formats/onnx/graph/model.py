@@ -10,7 +10,7 @@ from onnx import inliner
 
 from bnfold.data import InputSpec
 from bnfold.errors import ModelError
-from bnfold.files import file_sha256
+from bnfold.files import SourceFile
 from bnfold.formats.onnx.file.tensors import TensorStore
 from bnfold.formats.onnx.file.wire import read_skeleton
 from bnfold.formats.onnx.graph.constants import Constants
@@ -45,8 +45,12 @@ class OnnxModel:
         """
         self.path = path
         self.freeze_initializers = freeze_initializers
-        self.store = TensorStore(path)
-        self.proto = read_skeleton(path)
+        try:
+            source = SourceFile(path)
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+        self.store = TensorStore(source)
+        self.proto = read_skeleton(source)
         self._validate()
         # The standard domain's other name; the writer gives it back.
         self.spelled_out = any(o.domain == "ai.onnx" for o in self.proto.opset_import)
@@ -87,7 +91,7 @@ class OnnxModel:
 
     @cached_property
     def sha256(self) -> str:
-        return file_sha256(self.path)
+        return self.store.source.sha256()
 
     @property
     def node_count(self) -> int:
@@ -104,6 +108,13 @@ class OnnxModel:
     @property
     def file(self) -> Path:
         return self.path
+
+    @property
+    def files(self) -> list[Path]:
+        return self.store.files
+
+    def check_unchanged(self) -> None:
+        self.store.check_unchanged()
 
     def _validate(self) -> None:
         """Everything that can be wrong with the file by itself; behind this, it is trusted."""

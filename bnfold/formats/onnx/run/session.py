@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from bnfold.errors import RuntimeUnavailableError
+from bnfold.errors import ModelNotLoadedError, RuntimeUnavailableError
 from bnfold.formats.onnx.graph.quiet import quiet_options
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -27,7 +27,7 @@ class Session:
         """Loads a file, or a model held in memory.
 
         Raises:
-            RuntimeUnavailableError: where onnxruntime does not accept the model.
+            ModelNotLoadedError: where onnxruntime does not accept the model.
         """
         import onnxruntime as ort
 
@@ -37,7 +37,7 @@ class Session:
                 source, quiet_options(), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's exceptions share no public base class
-            raise RuntimeUnavailableError(_first_line(error)) from None
+            raise ModelNotLoadedError(_first_line(error)) from None
         self.outputs: list[str] = [o.name for o in self._session.get_outputs()]
         self.inputs: list[str] = [i.name for i in self._session.get_inputs()]
 

@@ -71,10 +71,11 @@ def read_tensors(path: Path, *, allow_pickle: bool = False) -> dict[str, torch.T
     """
     if is_safetensors(path):
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
         try:
-            return dict(load_file(path, device="cpu"))
+            # Not load_file, which maps the file: see bnfold.files.source.
+            return dict(load(path.read_bytes()))
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{path} is a damaged safetensors file ({error})") from None
     found = load_object(path, allow_pickle=allow_pickle)

@@ -14,7 +14,7 @@ from torch.fx import GraphModule
 from torch.fx import Node as Call
 
 from bnfold.data import InputSpec
-from bnfold.files import file_sha256
+from bnfold.files import SourceFile
 from bnfold.formats.torch.file.tensors import has_numpy_dtype, numpy_dtype
 from bnfold.formats.torch.graph.arguments import (
     arguments_of,
@@ -42,7 +42,7 @@ class TorchModel:
         program: ExportedProgram,
         path: Path,
         notes: Sequence[str] = (),
-        file: Path | None = None,
+        file: SourceFile | None = None,
     ) -> None:
         """Takes a program over.
 
@@ -79,7 +79,7 @@ class TorchModel:
     def sha256(self) -> str:
         """Of the weights' file; without one, of the names and elements of the parameters."""
         if self._file is not None:
-            return file_sha256(self._file)
+            return self._file.sha256()
         return digest_of(self.program.state_dict)
 
     @property
@@ -106,7 +106,15 @@ class TorchModel:
 
     @property
     def file(self) -> Path:
-        return self._file or self.path
+        return self.path if self._file is None else self._file.path
+
+    @property
+    def files(self) -> list[Path]:
+        return [] if self._file is None else [self._file.path]
+
+    def check_unchanged(self) -> None:
+        if self._file is not None:
+            self._file.check()
 
 
 def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from torch.export import ExportedProgram
 
 from bnfold.data import InputSpec, Sample
 from bnfold.errors import ModelError, UsageError
+from bnfold.files import SourceFile
+from bnfold.formats.torch.file.archive import check_program, no_unpickling
 from bnfold.formats.torch.file.factory import build, is_factory
 from bnfold.formats.torch.file.output_types import import_homes, unknown_types
 from bnfold.formats.torch.file.quiet import first_line, quietly
+from bnfold.formats.torch.file.scripts import check_loads
 from bnfold.formats.torch.file.source import Source, source_of
 from bnfold.formats.torch.file.state import (
     chosen,
@@ -63,27 +67,49 @@ def open_torch(
         UsageError: where options are missing or do not go together.
     """
     tracing = Tracing.of(inputs, examples, given, dynamic)
+    path = Path(source)
     if is_factory(str(source)):
+        file = None if weights is None else _source_file(weights, "--weights")
         module = build(str(source))
-        if weights is not None:
+        if weights is not None and file is not None:
             found = networks_in(weights, allow_pickle=allow_pickle)
             load_into(module, chosen(found, weights_key, weights, module), weights)
-        return _traced(module, Path(str(source)), weights, tracing)
-    path = Path(source)
+            file.check()
+        return _traced(module, path, file, tracing)
     if weights is not None:
         raise UsageError(f"--weights goes with a factory, and {path} is a file of its own")
+    file = _source_file(path, "the path")
+    model = _opened(file, weights_key, tracing, dynamic, allow_pickle)
+    file.check()
+    return model
+
+
+def _source_file(path: Path, option: str) -> SourceFile:
+    try:
+        return SourceFile(path)
+    except OSError as error:
+        raise ModelError(
+            f"{path} does not exist or cannot be read ({error.strerror}); check {option}"
+        ) from None
+
+
+def _opened(
+    file: SourceFile, weights_key: str | None, tracing: Tracing, dynamic: Any, allow_pickle: bool
+) -> TorchModel | TorchCheckpoint:
+    """What a file holds, by its kind."""
+    path = file.path
     kind = source_of(path)
     if weights_key is not None and kind is not Source.CHECKPOINT:
         raise UsageError(f"--weights-key is for checkpoints, and {path} is {kind.value}")
     if dynamic is not None and kind is not Source.CHECKPOINT:
         raise UsageError(f"--dynamic is for what has to be traced, and {path} is {kind.value}")
     if kind is Source.PROGRAM:
-        return TorchModel(_program(path), path, file=path)
+        return TorchModel(_program(path, allow_pickle), path, file=file)
     if kind is Source.TORCHSCRIPT:
-        return _converted(path, tracing)
+        return _converted(file, tracing, allow_pickle)
     if kind is Source.SAFETENSORS:
-        return TorchCheckpoint(read_tensors(path), path)
-    return _checkpoint(path, weights_key, tracing, allow_pickle)
+        return TorchCheckpoint(read_tensors(path), file)
+    return _checkpoint(file, weights_key, tracing, allow_pickle)
 
 
 @dataclass(frozen=True)
@@ -167,7 +193,7 @@ def open_module(
     kwargs: Mapping[str, Any] | None = None,
     *,
     path: Path | None = None,
-    file: Path | None = None,
+    file: SourceFile | None = None,
     dynamic: Any = None,
 ) -> TorchModel:
     """A module in memory, traced on example inputs; ``dynamic`` as for `trace`.
@@ -179,7 +205,7 @@ def open_module(
     return TorchModel(program, path or Path(type(module).__name__), notes, file)
 
 
-def _traced(module: nn.Module, path: Path, file: Path | None, tracing: Tracing) -> TorchModel:
+def _traced(module: nn.Module, path: Path, file: SourceFile | None, tracing: Tracing) -> TorchModel:
     found = tracing.on(module, path)
     args, kwargs = bind(module, found.positional, found.named)
     model = open_module(module, args, kwargs, path=path, file=file, dynamic=tracing.dynamic)
@@ -187,13 +213,16 @@ def _traced(module: nn.Module, path: Path, file: Path | None, tracing: Tracing) 
     return model
 
 
-def _program(path: Path, again: bool = True) -> ExportedProgram:
+def _program(path: Path, allow_pickle: bool, again: bool = True) -> ExportedProgram:
+    if not allow_pickle:
+        check_program(path)
     try:
-        return quietly(lambda: torch.export.load(path))
+        with nullcontext() if allow_pickle else no_unpickling():
+            return quietly(lambda: torch.export.load(path))
     except Exception as error:  # the loader raises whatever a damaged archive makes it raise
         types = unknown_types(path)
         if types and again and import_homes(types):
-            return _program(path, again=False)
+            return _program(path, allow_pickle, again=False)
         if types:
             raise ModelError(
                 f"{path} holds values of the type {types[0]}, which torch does not know here; "
@@ -205,8 +234,15 @@ def _program(path: Path, again: bool = True) -> ExportedProgram:
         ) from None
 
 
-def _converted(path: Path, tracing: Tracing) -> TorchModel:
+def _converted(file: SourceFile, tracing: Tracing, allow_pickle: bool) -> TorchModel:
     """TorchScript, through the converter that newer versions of torch bring."""
+    path = file.path
+    if not allow_pickle:
+        raise ModelError(
+            f"{path} is a TorchScript archive, and loading one runs code from the file, which may "
+            "write files; export the network to .pt2 or ONNX, or add --allow-pickle if you trust it"
+        )
+    check_loads(path)
     try:
         load: Any = torch.jit.load
         script = quietly(lambda: load(str(path), map_location="cpu")).eval()
@@ -225,25 +261,26 @@ def _converted(path: Path, tracing: Tracing) -> TorchModel:
             f"torch cannot convert the TorchScript archive {path} ({first_line(error)}); "
             "use the Python code of the network as a factory, or export it to ONNX"
         ) from None
-    return TorchModel(program, path, [note], path)
+    return TorchModel(program, path, [note], file)
 
 
 def _checkpoint(
-    path: Path,
+    file: SourceFile,
     weights_key: str | None,
     tracing: Tracing,
     allow_pickle: bool,
 ) -> TorchModel | TorchCheckpoint:
+    path = file.path
     found = load_object(path, allow_pickle=allow_pickle)
     module = _module_in(found if weights_key is None else {"": _of_key(found, weights_key)})
     if module is not None and tracing.possible:
-        return _traced(module, path, path, tracing)
+        return _traced(module, path, file, tracing)
     if tracing.dynamic is not None:
         raise UsageError(f"--dynamic is for what has to be traced, and {path} holds no network")
     networks = networks_of(found, path)
     key = weights_key or next(iter(networks))
     tensors = chosen(networks, key, path)
-    return TorchCheckpoint(tensors, path, [other for other in networks if other != key])
+    return TorchCheckpoint(tensors, file, [other for other in networks if other != key])
 
 
 def _of_key(found: Any, key: str) -> Any:
