@@ -92,6 +92,7 @@ class Reason(Enum):
     FAR_OFFSET = "{detail}: moved along the trunk, shifts that large would cost the values there their digits"
     SCALE_RANGE = "the scales that {culprit} ties together lie too far apart for the number type"
     SHARED_CONSTANT = "the constant in {culprit} cannot take over this map"
+    TOO_MANY_WAYS = "too many sums before {culprit} could take its shift to try them all"
     PROBE_FAILED = "{culprit} could not be tried out on a small tensor"
     # The cast
     OVERFLOW = "the folded weight of {culprit} would overflow its number type"

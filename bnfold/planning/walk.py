@@ -6,6 +6,9 @@ absorbed by it. What is absorbed goes into a fork of the ledger; a refusal anywh
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from bnfold.algebra.affine import AffineMap
@@ -15,18 +18,49 @@ from bnfold.planning.ledger import ConstantState, Ledger
 from bnfold.planning.reasons import Reason, Refused
 
 
-class Walk:
-    """The state of one attempt: what was absorbed (``into``), which values change (``visited``)."""
+_DEEPEST = 64  # sums within sums at which a branch is tried for another
 
-    def __init__(self, graph: Graph, ledger: Ledger, *, merging: bool) -> None:
+
+class Walk:
+    """The state of one attempt: what was absorbed (``into``), which values change (``visited``).
+
+    A kind that asks for another `pull` or `push` only notes it down. The first call, from outside,
+    works all of them off, so that the length of a way costs no stack.
+    """
+
+    def __init__(self, graph: Graph, ledger: Ledger, *, merging: bool, depth: int = 0) -> None:
         self.graph = graph
         self.ledger = ledger.fork()
         self.merging = merging
         self.into: list[Node] = []
         self.visited: list[Value] = []
+        self._depth = depth
+        self._asked: list[Callable[[], None]] = []
+        self._is_working = False
 
-    def fork(self) -> Walk:
-        return Walk(self.graph, self.ledger, merging=self.merging)
+    def fork(self, node: Node) -> Walk:
+        """A walk of its own for one of several ways to pass ``node``.
+
+        Raises:
+            Refused: where too many such choices hang on one another.
+        """
+        if self._depth >= _DEEPEST:
+            raise Refused(Reason.TOO_MANY_WAYS, node.label)
+        return Walk(self.graph, self.ledger, merging=self.merging, depth=self._depth + 1)
+
+    def _ask(self, step: Callable[[], None]) -> None:
+        self._asked.append(step)
+        if self._is_working:
+            return
+        self._is_working, waiting = True, list[Callable[[], None]]()
+        try:
+            while self._asked or waiting:
+                waiting += reversed(self._asked)
+                self._asked.clear()
+                waiting.pop()()
+        finally:
+            self._asked.clear()
+            self._is_working = False
 
     def join(self, branch: Walk) -> None:
         """Takes over what a fork of this walk has reached."""
@@ -44,6 +78,9 @@ class Walk:
         Raises:
             Refused: where that is not exact, or not possible.
         """
+        self._ask(partial(self._pull, value, amap, reader))
+
+    def _pull(self, value: Value, amap: AffineMap, reader: Node) -> None:
         if amap.is_identity:
             return
         if value.constant is not None:
@@ -70,6 +107,9 @@ class Walk:
         Raises:
             Refused: where that is not exact, or not possible.
         """
+        self._ask(partial(self._push, value, amap))
+
+    def _push(self, value: Value, amap: AffineMap) -> None:
         if amap.is_identity:
             return
         if value.is_output:

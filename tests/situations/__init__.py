@@ -9,6 +9,7 @@ from __future__ import annotations
 from situations import (
     affine,
     constants,
+    gauges,
     keep,
     linear,
     movement,
@@ -31,6 +32,7 @@ SITUATIONS: tuple[Situation, ...] = (
     *space.TABLE,
     *affine.TABLE,
     *nested.TABLE,
+    *gauges.TABLE,
 )
 BY_NAME = {situation.name: situation for situation in SITUATIONS}
 assert len(BY_NAME) == len(SITUATIONS), "two situations of one name"

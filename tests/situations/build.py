@@ -168,6 +168,11 @@ def ahead(*into: str) -> Expected:
     return Expected("fold", "forward", into)
 
 
+def both(*into: str) -> Expected:
+    """Folded by a choice of gauges; ``into`` are the nearest nodes that take something."""
+    return Expected("fold", "both", into)
+
+
 def merged(direction: str, *into: str) -> Expected:
     return Expected("merge", direction, into)
 

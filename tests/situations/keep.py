@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from situations.build import Net, Table, ahead, back, keep
+from situations.build import Net, Table, ahead, back, both, keep
 
 TABLE = Table()
 
@@ -128,7 +128,7 @@ def convolution_is_read_twice() -> onnx.ModelProto:
     return net.model(net.relu(net.bn(y, 4)), net.op("Sigmoid", y, name="gate"))
 
 
-@TABLE.add({"bn_a": keep("shared_value", "bn_b"), "bn_b": keep("shared_value", "bn_a")})
+@TABLE.add({"bn_a": both("conv"), "bn_b": keep("shared_value", "bn_a")})
 def convolution_is_read_by_two_norms() -> onnx.ModelProto:
     net = Net()
     y = net.conv(net.input("N", 3, "H", "W"), 3, 4, (1, 1))

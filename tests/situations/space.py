@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from situations.build import Expected, Net, Table, ahead, back, keep
+from situations.build import Expected, Net, Table, ahead, back, both, keep
 
 TABLE = Table()
 _EVEN = ((1, 8), (2, 4), (3, 16))
@@ -200,9 +200,9 @@ _SUMS: dict[str, tuple[tuple[str, ...], Expected]] = {
     "sum_of_one": (("Sum", "conv"), back("conv0")),
     "broadcast_branch": (("Add", "conv", "pooled"), back("conv0", "conv1")),
     "branch_without_channels": (("Add", "conv", "grey"), keep("broadcast", "Add 'sum'")),
-    "branch_is_an_activation": (("Add", "conv", "relu"), keep("nonlinear_reader", "Relu 'end'")),
+    "branch_is_an_activation": (("Add", "conv", "relu"), keep("negative_scale", "Relu 'relu1'")),
     "branch_is_shared": (("Add", "conv", "shared"), keep("shared_value", "Sigmoid 'gate'")),
-    "one_value_twice": (("Add", "twice"), keep("across_regions", "Add 'sum'")),
+    "one_value_twice": (("Add", "twice"), both("conv0")),
 }  # fmt: skip
 for _name, (_arguments, _expected) in _SUMS.items():
     TABLE.add({"bn": _expected}, name=f"sum_{_name}")(partial(_sum, *_arguments))

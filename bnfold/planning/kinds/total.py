@@ -21,7 +21,7 @@ def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     maps = [_restricted(node, branch, amap, walk) for branch, _ in addends]
     refusal: Refused | None = None
     for taker in range(1 if amap.has_no_shift else len(addends)):
-        attempt = walk.fork()
+        attempt = walk.fork(node)
         try:
             for i, (branch, sign) in enumerate(addends):
                 whole = AffineMap(maps[i].scale, sign * maps[i].shift)
