@@ -8,27 +8,15 @@ stands for which of the original falls out on the way, independently of the writ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bnfold.algebra.rounding import cast
-from bnfold.graph import Affine, Constant, Norm
-from bnfold.planning.decision import (
-    Bypass,
-    DropAddends,
-    MergeBranches,
-    Plan,
-    Reconstant,
-    Renorm,
-    Revalue,
-    Reweight,
-)
-from bnfold.proof.listing import Call, Listing, Places, Tensor, same_bits
+from bnfold.planning.decision import Plan
+from bnfold.proof.expected import Changes, Expected, changes_of
+from bnfold.proof.listing import Call, Listing, Places
 
 _SHOWN = 5
 
@@ -58,92 +46,14 @@ class Congruence:
         }
 
 
-@dataclass(eq=False)
-class _Expected:
-    """Elements that the plan computed; ``load`` computes them again, so that few are held at once."""
-
-    dtype: str
-    size: int
-    load: Callable[[], NDArray[Any]]
-    found: bool = False
-
-    def is_in(self, tensor: Tensor) -> bool:
-        if (self.dtype, self.size) != (tensor.dtype, prod(tensor.shape)):
-            return False
-        return same_bits(self.load(), tensor.load())
-
-
-@dataclass(eq=False)
-class _Changes:
-    """What a plan does, in the words of the original's listing."""
-
-    gone: set[int] = field(default_factory=set)
-    moved: dict[str, str] = field(default_factory=dict)  # a bypassed value -> what stands for it
-    expected: dict[int, list[_Expected]] = field(default_factory=dict)
-    dropped: dict[int, set[str]] = field(default_factory=dict)
-    revalued: dict[str, _Expected] = field(default_factory=dict)  # constants that flow like values
-
-
 def compare_files(original: Listing, written: Listing, plan: Plan, places: Places) -> Congruence:
     """Walks two files side by side; see the head of this module."""
-    return _Comparison(original, written, _changes_of(plan, places), places).run()
-
-
-def _changes_of(plan: Plan, places: Places) -> _Changes:
-    changes = _Changes()
-    for edit in plan.edits:
-        calls = places.calls_of(edit.node)
-        if isinstance(edit, Bypass):
-            changes.gone.update(calls)
-            changes.moved[places.name_of(edit.node.outputs[0])] = places.name_of(edit.source)
-        elif isinstance(edit, MergeBranches):
-            for node in edit.gone:
-                changes.gone.update(places.calls_of(node))
-            changes.expected.setdefault(calls[0], [])
-        elif isinstance(edit, DropAddends):
-            changes.dropped[calls[0]] = {places.name_of(v) for v in edit.values}
-            changes.expected.setdefault(calls[0], [])
-        else:
-            arrays = list(_arrays_of(edit))
-            if isinstance(edit, Revalue):
-                changes.revalued[places.name_of(edit.value)] = arrays[0]
-            for call in calls:  # a bias may stand at the second
-                changes.expected.setdefault(call, []).extend(arrays)
-    return changes
-
-
-def _arrays_of(edit: Reweight | Reconstant | Renorm | Revalue) -> Iterator[_Expected]:
-    """The elements that an edit computes, in their final type."""
-    if isinstance(edit, Reweight):
-        weight = edit.kind.weight
-        if edit.weight_changed:
-            yield _Expected(str(weight.dtype), prod(weight.shape), edit.new_weight)
-        if (bias := edit.new_bias()) is not None:
-            yield _known(bias)
-    elif isinstance(edit, Renorm):
-        assert isinstance(edit.node.kind, Norm)
-        yield _known(cast(edit.scale, edit.node.kind.dtype))
-        yield _known(cast(edit.shift, edit.node.kind.dtype))
-    else:
-        yield _known(_constant_of(edit).fitted(edit.constant))
-
-
-def _known(array: NDArray[Any]) -> _Expected:
-    return _Expected(str(array.dtype), array.size, lambda: array)
-
-
-def _constant_of(edit: Reconstant | Revalue) -> Constant:
-    kind = edit.node.kind
-    found = edit.value.constant if isinstance(edit, Revalue) else None
-    if found is None and isinstance(kind, Affine):
-        found = kind.constant
-    assert found is not None
-    return found
+    return _Comparison(original, written, changes_of(plan, places), places).run()
 
 
 class _Comparison:
     def __init__(
-        self, original: Listing, written: Listing, changes: _Changes, places: Places
+        self, original: Listing, written: Listing, changes: Changes, places: Places
     ) -> None:
         self.original, self.written = original, written
         self.changes, self.places = changes, places
@@ -325,7 +235,7 @@ class _Comparison:
             return False
         return ours is None or self._same_tensor(ours)
 
-    def _take(self, name: str, computed: list[_Expected]) -> bool:
+    def _take(self, name: str, computed: list[Expected]) -> bool:
         """Whether a tensor of the written file holds something that the plan computed."""
         tensor = self.written.tensors.get(name)
         for expected in computed if tensor is not None else ():

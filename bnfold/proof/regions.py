@@ -102,3 +102,13 @@ class _Groups:
         first = self.head(values[0])
         for value in values[1:]:
             self._parent[self.head(value)] = first
+
+
+def channel_axis(value: Value) -> int:
+    """Which axis of a value holds the channels: as its producer has them, else the second."""
+    node = value.producer
+    if node is not None and isinstance(node.kind, Norm):
+        return node.kind.axis
+    if node is not None and isinstance(node.kind, Linear):
+        return node.kind.out_axis
+    return 1

@@ -11,8 +11,9 @@ from bnfold.formats.onnx.edit.edited import OnnxEdited
 from bnfold.formats.onnx.edit.editor import Editor
 from bnfold.formats.onnx.edit.statistics import with_statistics
 from bnfold.formats.onnx.graph.model import OnnxModel
-from bnfold.formats.onnx.run.fold import OnnxFold, runs_of
+from bnfold.formats.onnx.run.fold import OnnxFold
 from bnfold.formats.onnx.run.generated import generated_inputs
+from bnfold.formats.onnx.run.inference import runs_of
 from bnfold.formats.onnx.run.observer import OnnxObserver
 from bnfold.planning import Plan
 from bnfold.proof.subject import Arrays, Reference

@@ -15,8 +15,9 @@ from bnfold.formats.torch.file.state import read_tensors
 from bnfold.formats.torch.graph.checkpoint import TorchCheckpoint
 from bnfold.formats.torch.graph.model import TorchModel
 from bnfold.formats.torch.graph.open import open_torch
-from bnfold.formats.torch.run.fold import TorchFold, runs_of
+from bnfold.formats.torch.run.fold import TorchFold
 from bnfold.formats.torch.run.generated import generated_inputs
+from bnfold.formats.torch.run.inference import runs_of
 from bnfold.formats.torch.run.observer import TorchObserver
 from bnfold.planning import Plan
 from bnfold.proof.subject import Arrays, Reference

@@ -17,68 +17,17 @@ from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.scopes import Scope, scopes_of
 from bnfold.formats.onnx.run.cutting import Cut, piece_of
 from bnfold.formats.onnx.run.float64 import run_in_double
+from bnfold.formats.onnx.run.inference import OnnxRuns, taken_by
 from bnfold.formats.onnx.run.listing import listing_of, places_of, qualified
 from bnfold.formats.onnx.run.parameters import FedModel, fed_model
-from bnfold.formats.onnx.run.session import Session, runtime_name
-from bnfold.graph import Linear, Node, Norm, Value
+from bnfold.formats.onnx.run.session import Session
+from bnfold.graph import Linear, Node, Value
 from bnfold.planning import Plan
 from bnfold.proof.congruence import Congruence, compare_files
-from bnfold.proof.regions import Region, layers, touched_nodes
+from bnfold.proof.regions import Region, channel_axis, touched_nodes
 from bnfold.proof.subject import Arrays, Fed, Leaving, PreciseRun
 
 _GROUP_BYTES = 1 << 26
-
-
-class OnnxRuns:
-    """A file in onnxruntime, exactly as it is; and its structure with tensors fed, for inner values
-    and, where they belong to ``nodes``, to be moved by rounding."""
-
-    def __init__(self, model: OnnxModel, nodes: Sequence[Node] = ()) -> None:
-        self.model = model
-        self.runtime = runtime_name()
-        self._session: Session | None = None
-        self._nodes = nodes
-
-    def outputs(self, feeds: Arrays) -> Arrays:
-        if self._session is None:
-            self._session = Session(self.model.path)
-        return self._session.run(_known(self._session, feeds))
-
-    def release(self) -> None:
-        self._session = None
-
-    @cached_property
-    def fed(self) -> FedModel:
-        """The structure with the tensors of the layers in question as inputs."""
-        return fed_model(self.model, self._nodes)
-
-    def perturbed(self, feeds: Arrays, draw: int) -> Arrays:
-        session = self._moving
-        return session.run({**_known(session, feeds), **self.fed.feeds(session.inputs, draw)})
-
-    @cached_property
-    def _moving(self) -> Session:
-        return Session(self.fed.proto)
-
-    def inner_names(self) -> list[str]:
-        """See `bnfold.proof.divergence.Named`."""
-        main = self.model.scopes[0]
-        made = (name for node in main.graph.node for name in node.output if name)
-        return [name for name in made if not self.model.has_constant(main, name)]
-
-    def values(self, feeds: Arrays, names: Sequence[str], draw: int | None = None) -> Arrays:
-        """Inner values of the main graph, for inputs of the whole."""
-        proto = type(self.fed.proto)()
-        proto.CopyFrom(self.fed.proto)
-        present = {o.name for o in proto.graph.output}
-        wanted = [name for name in names if name not in present]
-        proto.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in wanted)
-        session = Session(proto)
-        given = {i.name: feeds[i.name] for i in proto.graph.input if i.name in feeds}
-        inner = [name for name in names if name not in given]
-        fed = {**_known(session, feeds), **self.fed.feeds(session.inputs, draw)}
-        run = session.run(fed, inner) if inner else {}
-        return {**run, **{name: given[name] for name in names if name in given}}
 
 
 class OnnxFold:
@@ -167,7 +116,9 @@ class OnnxPiece:
             self.inputs += [self._fed(name, key) for name, key in entering.items()]
             observable = scope.parent is None
             self.outputs += [
-                Leaving(f"{label}>{v.name}", v.name if observable else None, v.name, _axis(v))
+                Leaving(
+                    f"{label}>{v.name}", v.name if observable else None, v.name, channel_axis(v)
+                )
                 for v in region.outputs
             ]
         self._sessions: dict[str, Session] = {}
@@ -184,12 +135,12 @@ class OnnxPiece:
     def original(self, feeds: Arrays, draw: int | None = None) -> Arrays:
         fed = self._fold.reference.fed
         session = self._session("original", fed, self._original, feeds)
-        return session.run({**_known(session, feeds), **fed.feeds(session.inputs, draw)})
+        return session.run({**taken_by(session, feeds), **fed.feeds(session.inputs, draw)})
 
     def written(self, feeds: Arrays) -> Arrays:
         fed = self._fold.fed_written
         session = self._session("written", fed, self._written, feeds)
-        return session.run({**_known(session, feeds), **fed.feeds(session.inputs)})
+        return session.run({**taken_by(session, feeds), **fed.feeds(session.inputs)})
 
     def _session(self, which: str, fed: FedModel, cuts: Sequence[Cut], feeds: Arrays) -> Session:
         if which not in self._sessions:
@@ -199,7 +150,7 @@ class OnnxPiece:
     def moved(self, leaving: Leaving, feeds: Arrays, draws: int) -> list[NDArray[Any]]:
         fed, mine = self._fold.reference.fed, self._place(leaving)[0]
         session = Session(_cut_out(fed, [mine], feeds))
-        known = _known(session, feeds)
+        known = taken_by(session, feeds)
         runs = (session.run({**known, **fed.feeds(session.inputs, d)}) for d in range(draws))
         return [run[leaving.key] for run in runs]
 
@@ -227,21 +178,12 @@ class OnnxPiece:
         return PreciseRun(exact, candidate, moved, dtype or np.dtype(np.float32))
 
 
-def runs_of(model: OnnxModel) -> OnnxRuns:
-    """A model whose layers may all move, for comparing it with any other."""
-    return OnnxRuns(model, layers(model.graph))
-
-
 def _cut_out(fed: FedModel, cuts: Sequence[Cut], feeds: Arrays) -> Any:
     dtypes = {key: feeds[key].dtype for cut in cuts for key in cut.inputs.values()}
     try:
         return piece_of(fed.proto, cuts, dtypes)
     except LookupError as error:
         raise RuntimeUnavailableError(str(error)) from None
-
-
-def _known(session: Session, feeds: Arrays) -> dict[str, Any]:
-    return {name: array for name, array in feeds.items() if name in session.inputs}
 
 
 def _entering(region: Region, model: OnnxModel) -> list[str]:
@@ -260,16 +202,6 @@ def _entering(region: Region, model: OnnxModel) -> list[str]:
             found.pop(cut.output[0], None)
             found |= dict.fromkeys(n for n in cut.input if n and n not in changed)
     return list(found)
-
-
-def _axis(value: Value) -> int:
-    """Which axis of a value holds the channels."""
-    node = value.producer
-    if node is not None and isinstance(node.kind, Norm):
-        return node.kind.axis
-    if node is not None and isinstance(node.kind, Linear):
-        return node.kind.out_axis
-    return 1
 
 
 def _weight_bytes(node: Node) -> int:

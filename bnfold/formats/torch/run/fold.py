@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,65 +18,17 @@ from bnfold.formats.torch.file.quiet import first_line, quietly
 from bnfold.formats.torch.file.state import read_tensors
 from bnfold.formats.torch.file.tensors import has_numpy_dtype, numpy_dtype, to_numpy
 from bnfold.formats.torch.graph.arguments import is_tensor, nodes_in
-from bnfold.formats.torch.graph.constants import Constants
-from bnfold.formats.torch.graph.model import TorchModel
 from bnfold.formats.torch.graph.outputs import output_names
 from bnfold.formats.torch.graph.trace import functional
+from bnfold.formats.torch.run.inference import TorchReference, TorchRuns
 from bnfold.formats.torch.run.listing import listing_of, places_of
 from bnfold.formats.torch.run.onnxruntime_file import OnnxFile
 from bnfold.formats.torch.run.runner import Runner
-from bnfold.graph import Linear, Node, Norm, Value
-from bnfold.proof.comparison import is_float_type
+from bnfold.graph import Norm, Value
 from bnfold.proof.congruence import Congruence, compare_files
 from bnfold.proof.listing import same_bits
-from bnfold.proof.perturbation import perturb
-from bnfold.proof.regions import Region, layers, touched_nodes
+from bnfold.proof.regions import Region, channel_axis, layers, touched_nodes
 from bnfold.proof.subject import Arrays, Fed, Leaving, PreciseRun, Runs
-
-
-class TorchRuns:
-    """A program, run eagerly. ``tensors`` replace its parameters, by the name of their node."""
-
-    def __init__(self, program: ExportedProgram, tensors: Arrays | None = None) -> None:
-        self.runtime = f"torch {torch.__version__} eager"
-        self.runner = Runner(program)
-        self.tensors = tensors or {}
-        self._names = output_names(program)
-
-    def outputs(self, feeds: Arrays) -> Arrays:
-        return self._named(self.runner.outputs(feeds, self.tensors))
-
-    def release(self) -> None:
-        """There is nothing to let go of: the program is the model itself."""
-
-    def _named(self, outputs: Sequence[NDArray[Any]]) -> Arrays:
-        return dict(zip(self._names, outputs, strict=True))
-
-
-class TorchReference(TorchRuns):
-    """The original program, whose parameters can be moved."""
-
-    def __init__(self, model: TorchModel, nodes: Iterable[Node]) -> None:
-        super().__init__(model.program)
-        self.parameters = parameters_of(nodes, model.constants)
-
-    def perturbed(self, feeds: Arrays, draw: int) -> Arrays:
-        return self._named(self.runner.outputs(feeds, self.moved(draw)))
-
-    def inner_names(self) -> list[str]:
-        """See `bnfold.proof.divergence.Named`."""
-        nodes = self.runner.program.graph.nodes
-        return [node.name for node in nodes if node.op == "call_function" and is_tensor(node)]
-
-    def values(self, feeds: Arrays, names: Sequence[str], draw: int | None = None) -> Arrays:
-        """Inner values of the main graph, for inputs of the whole."""
-        return self.runner.values(feeds, names, self.moved(draw))
-
-    def moved(self, draw: int | None) -> Arrays:
-        """The parameters, moved by rounding; none where ``draw`` is None."""
-        if draw is None:
-            return {}
-        return {name: perturb(array, draw) for name, array in self.parameters.items()}
 
 
 class TorchFold:
@@ -184,7 +136,7 @@ class TorchPiece:
         observable = region.scope == 0
         self.inputs = [_fed(call, observable=observable) for call in entering]
         self.outputs = [
-            Leaving(self._calls[v].name, self._calls[v].name, _shown(v), _axis(v))
+            Leaving(self._calls[v].name, self._calls[v].name, _shown(v), channel_axis(v))
             for v in region.outputs
         ]
 
@@ -242,42 +194,11 @@ class TorchPiece:
         return PreciseRun(plain, candidate, moved, dtype)
 
 
-def runs_of(model: TorchModel) -> TorchReference:
-    """A model whose layers may all move, for comparing it with any other."""
-    return TorchReference(model, layers(model.graph))
-
-
-def parameters_of(nodes: Iterable[Node], constants: Constants) -> dict[str, NDArray[Any]]:
-    """The float constants that calls of ``nodes`` read, by the name of their node.
-
-    What a body computes for itself has no such name, and is left out.
-    """
-    found: dict[str, NDArray[Any]] = {}
-    for node in nodes:
-        for call in node.native.calls:
-            for read in nodes_in((call.args, call.kwargs)):
-                constant, given = constants.find(read), constants.bodies.origin(read)
-                inner = constants.bodies.around(given)
-                if constant is not None and is_float_type(constant.dtype) and inner is None:
-                    found[given.name] = np.asarray(constant.load())
-    return found
-
-
 def _fed(call: Fx, *, observable: bool) -> Fed:
     value = call.meta["val"]
     known = isinstance(value, torch.Tensor) and has_numpy_dtype(value.dtype)
     dtype = numpy_dtype(value.dtype) if known else np.dtype(np.float32)
     return Fed(call.name, call.name if observable else None, None, dtype)
-
-
-def _axis(value: Value) -> int:
-    """Which axis of a value holds the channels."""
-    node = value.producer
-    if node is not None and isinstance(node.kind, Norm):
-        return node.kind.axis
-    if node is not None and isinstance(node.kind, Linear):
-        return node.kind.out_axis
-    return 1
 
 
 def _shown(value: Value) -> str:

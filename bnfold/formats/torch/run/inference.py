@@ -1,0 +1,88 @@
+"""A program run eagerly, for comparisons: its outputs, its inner values, its parameters moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
+
+from bnfold.formats.torch.graph.arguments import is_tensor, nodes_in
+from bnfold.formats.torch.graph.constants import Constants
+from bnfold.formats.torch.graph.model import TorchModel
+from bnfold.formats.torch.graph.outputs import output_names
+from bnfold.formats.torch.run.runner import Runner
+from bnfold.graph import Node
+from bnfold.proof.comparison import is_float_type
+from bnfold.proof.perturbation import perturb
+from bnfold.proof.regions import layers
+from bnfold.proof.subject import Arrays
+
+
+class TorchRuns:
+    """A program, run eagerly. ``tensors`` replace its parameters, by the name of their node."""
+
+    def __init__(self, program: ExportedProgram, tensors: Arrays | None = None) -> None:
+        self.runtime = f"torch {torch.__version__} eager"
+        self.runner = Runner(program)
+        self.tensors = tensors or {}
+        self._names = output_names(program)
+
+    def outputs(self, feeds: Arrays) -> Arrays:
+        return self._named(self.runner.outputs(feeds, self.tensors))
+
+    def release(self) -> None:
+        """There is nothing to let go of: the program is the model itself."""
+
+    def _named(self, outputs: Sequence[NDArray[Any]]) -> Arrays:
+        return dict(zip(self._names, outputs, strict=True))
+
+
+class TorchReference(TorchRuns):
+    """The original program, whose parameters can be moved."""
+
+    def __init__(self, model: TorchModel, nodes: Iterable[Node]) -> None:
+        super().__init__(model.program)
+        self.parameters = parameters_of(nodes, model.constants)
+
+    def perturbed(self, feeds: Arrays, draw: int) -> Arrays:
+        return self._named(self.runner.outputs(feeds, self.moved(draw)))
+
+    def inner_names(self) -> list[str]:
+        """See `bnfold.proof.divergence.Named`."""
+        nodes = self.runner.program.graph.nodes
+        return [node.name for node in nodes if node.op == "call_function" and is_tensor(node)]
+
+    def values(self, feeds: Arrays, names: Sequence[str], draw: int | None = None) -> Arrays:
+        """Inner values of the main graph, for inputs of the whole."""
+        return self.runner.values(feeds, names, self.moved(draw))
+
+    def moved(self, draw: int | None) -> Arrays:
+        """The parameters, moved by rounding; none where ``draw`` is None."""
+        if draw is None:
+            return {}
+        return {name: perturb(array, draw) for name, array in self.parameters.items()}
+
+
+def runs_of(model: TorchModel) -> TorchReference:
+    """A model whose layers may all move, for comparing it with any other."""
+    return TorchReference(model, layers(model.graph))
+
+
+def parameters_of(nodes: Iterable[Node], constants: Constants) -> dict[str, NDArray[Any]]:
+    """The float constants that calls of ``nodes`` read, by the name of their node.
+
+    What a body computes for itself has no such name, and is left out.
+    """
+    found: dict[str, NDArray[Any]] = {}
+    for node in nodes:
+        for call in node.native.calls:
+            for read in nodes_in((call.args, call.kwargs)):
+                constant, given = constants.find(read), constants.bodies.origin(read)
+                inner = constants.bodies.around(given)
+                if constant is not None and is_float_type(constant.dtype) and inner is None:
+                    found[given.name] = np.asarray(constant.load())
+    return found

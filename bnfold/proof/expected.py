@@ -1,0 +1,104 @@
+"""What a plan changes, in the words of the original's listing: what goes, what stands for it, and the
+elements of every tensor that is new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from numpy.typing import NDArray
+
+from bnfold.algebra.rounding import cast
+from bnfold.graph import Affine, Constant, Norm
+from bnfold.planning.decision import (
+    Bypass,
+    DropAddends,
+    MergeBranches,
+    Plan,
+    Reconstant,
+    Renorm,
+    Revalue,
+    Reweight,
+)
+from bnfold.proof.listing import Places, Tensor, same_bits
+
+
+@dataclass(eq=False)
+class Expected:
+    """Elements that the plan computed; ``load`` computes them again, so that few are held at once."""
+
+    dtype: str
+    size: int
+    load: Callable[[], NDArray[Any]]
+    found: bool = False
+
+    def is_in(self, tensor: Tensor) -> bool:
+        if (self.dtype, self.size) != (tensor.dtype, prod(tensor.shape)):
+            return False
+        return same_bits(self.load(), tensor.load())
+
+
+@dataclass(eq=False)
+class Changes:
+    """What a plan does, in the words of the original's listing."""
+
+    gone: set[int] = field(default_factory=set)
+    moved: dict[str, str] = field(default_factory=dict)  # a bypassed value -> what stands for it
+    expected: dict[int, list[Expected]] = field(default_factory=dict)
+    dropped: dict[int, set[str]] = field(default_factory=dict)
+    revalued: dict[str, Expected] = field(default_factory=dict)  # constants that flow like values
+
+
+def changes_of(plan: Plan, places: Places) -> Changes:
+    """What the edits of a plan come to in the original's listing."""
+    changes = Changes()
+    for edit in plan.edits:
+        calls = places.calls_of(edit.node)
+        if isinstance(edit, Bypass):
+            changes.gone.update(calls)
+            changes.moved[places.name_of(edit.node.outputs[0])] = places.name_of(edit.source)
+        elif isinstance(edit, MergeBranches):
+            for node in edit.gone:
+                changes.gone.update(places.calls_of(node))
+            changes.expected.setdefault(calls[0], [])
+        elif isinstance(edit, DropAddends):
+            changes.dropped[calls[0]] = {places.name_of(v) for v in edit.values}
+            changes.expected.setdefault(calls[0], [])
+        else:
+            arrays = list(_arrays_of(edit))
+            if isinstance(edit, Revalue):
+                changes.revalued[places.name_of(edit.value)] = arrays[0]
+            for call in calls:  # a bias may stand at the second
+                changes.expected.setdefault(call, []).extend(arrays)
+    return changes
+
+
+def _arrays_of(edit: Reweight | Reconstant | Renorm | Revalue) -> Iterator[Expected]:
+    """The elements that an edit computes, in their final type."""
+    if isinstance(edit, Reweight):
+        weight = edit.kind.weight
+        if edit.weight_changed:
+            yield Expected(str(weight.dtype), prod(weight.shape), edit.new_weight)
+        if (bias := edit.new_bias()) is not None:
+            yield _known(bias)
+    elif isinstance(edit, Renorm):
+        assert isinstance(edit.node.kind, Norm)
+        yield _known(cast(edit.scale, edit.node.kind.dtype))
+        yield _known(cast(edit.shift, edit.node.kind.dtype))
+    else:
+        yield _known(_constant_of(edit).fitted(edit.constant))
+
+
+def _known(array: NDArray[Any]) -> Expected:
+    return Expected(str(array.dtype), array.size, lambda: array)
+
+
+def _constant_of(edit: Reconstant | Revalue) -> Constant:
+    kind = edit.node.kind
+    found = edit.value.constant if isinstance(edit, Revalue) else None
+    if found is None and isinstance(kind, Affine):
+        found = kind.constant
+    assert found is not None
+    return found
