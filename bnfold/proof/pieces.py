@@ -156,11 +156,14 @@ def _excited(fed: Fed, own: NDArray[Any] | None, rng: np.random.Generator) -> ND
         return rng.standard_normal(fed.shape or ()).astype(fed.dtype)
     if not is_float(own) or not own.size:
         return own
-    values = own.astype(np.float64)
-    values[~np.isfinite(values)] = 0.0
+    values = own.astype(np.float32 if own.dtype == np.float32 else np.float64)
+    if not (finite := np.isfinite(values)).all():
+        values[~finite] = 0.0
     channels = tuple(i for i in range(values.ndim) if i != 1)
     mean = values.mean(axis=channels, keepdims=True)
     overall = float(values.std()) or float(np.abs(values).max()) or 1.0
     deviation = np.maximum(values.std(axis=channels, keepdims=True), _LEAST_SHARE * overall)
     noise = rng.standard_normal(own.shape, dtype=np.float32)
-    return np.asarray(mean + deviation * noise).astype(own.dtype)
+    noise *= deviation.astype(np.float32)
+    noise += mean
+    return noise.astype(own.dtype, copy=False)

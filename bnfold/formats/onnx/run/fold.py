@@ -27,7 +27,7 @@ from bnfold.proof.congruence import Congruence, compare_files
 from bnfold.proof.regions import Region, channel_axis, touched_nodes
 from bnfold.proof.subject import Arrays, Fed, Leaving, PreciseRun
 
-_GROUP_BYTES = 1 << 26
+_GROUP_BYTES = 1 << 27
 
 
 class OnnxFold:
