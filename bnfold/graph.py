@@ -223,18 +223,7 @@ class Opaque:
     obstacle: Obstacle | None = None
 
 
-Kind = (
-    Norm
-    | Affine
-    | Linear
-    | Movement
-    | Average
-    | Monotone
-    | Homogeneous
-    | Product
-    | Sum
-    | Opaque
-)
+Kind = Norm | Affine | Linear | Movement | Average | Monotone | Homogeneous | Product | Sum | Opaque
 
 
 @dataclass(eq=False)

@@ -84,9 +84,7 @@ class _Planner:
         found = self.gauges = fold_with_gauges(self.graph, self.ledger, self.kept)
         for node, into in found.gone.items():
             names = tuple(n.name for n in into)
-            self.made[node] = Decision(
-                node.name, "batch_norm", Action.FOLD, Direction.BOTH, names
-            )
+            self.made[node] = Decision(node.name, "batch_norm", Action.FOLD, Direction.BOTH, names)
         if found.region:
             self.regions.append(found.region)
 

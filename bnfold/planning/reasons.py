@@ -85,9 +85,7 @@ class Reason(Enum):
     CONSTANT_CHANNELS = (
         "{detail}: these hold a constant that {culprit} behind it would still have to be given"
     )
-    FAR_OFFSET = (
-        "{detail}: moved along the trunk, shifts that large would cost the values there their digits"
-    )
+    FAR_OFFSET = "{detail}: moved along the trunk, shifts that large would cost the values there their digits"
     SCALE_RANGE = "the scales that {culprit} ties together lie too far apart for the number type"
     SHARED_CONSTANT = "the constant in {culprit} cannot take over this map"
     TOO_MANY_WAYS = "too many sums before {culprit} could take its shift to try them all"

@@ -17,7 +17,6 @@ from bnfold.planning import kinds
 from bnfold.planning.ledger import ConstantState, Ledger
 from bnfold.planning.reasons import Reason, Refused
 
-
 _DEEPEST = 64  # sums within sums at which a branch is tried for another
 
 

@@ -95,7 +95,9 @@ class _Carrier:
             return
         own_scale, own_shift = norm.vectors(node, self.walk.ledger)
         (before, moved), (after, wanted) = self.gauges.of(read), self.gauges.of(written)
-        state = NormState(own_scale * before / after, (own_scale * moved + own_shift - wanted) / after)
+        state = NormState(
+            own_scale * before / after, (own_scale * moved + own_shift - wanted) / after
+        )
         for array in norm.parameters(kind, state):
             check_vector(array, kind.dtype, node.label)
         self.walk.ledger.put(node, state)

@@ -317,7 +317,7 @@ class Network:
         cells = source.cells
         for i in reversed(range(len(source.axes))):
             if source.axes[i] not in axes:
-                first = cells.take(0, axis=i)
+                first: Cells = np.take(cells, 0, axis=i)
                 self.laws.same(cells, np.broadcast_to(np.expand_dims(first, i), cells.shape), node)
                 cells = first
         order = sorted(range(len(kept)), key=lambda i: axes.index(kept[i]))
@@ -424,11 +424,11 @@ def _union(
     for found in fields:
         for axis, size in zip(found.axes, found.cells.shape, strict=True):
             if sizes.setdefault(axis, size) != size:
-                raise Refused(Reason.AXISReason.AXIS_MISMATCH)
+                raise Refused(Reason.AXIS_MISMATCH)
     for axis in own.varies_along if own else ():
         assert own is not None
         if sizes.setdefault(axis, own.shape[axis]) != own.shape[axis]:
-            raise Refused(Reason.AXISReason.AXIS_MISMATCH)
+            raise Refused(Reason.AXIS_MISMATCH)
     axes = tuple(sorted(sizes))
     if prod(sizes.values()) > _MOST_CELLS:
         raise Refused(Reason.MIXED_CHANNELS)

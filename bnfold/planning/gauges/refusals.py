@@ -36,7 +36,9 @@ def check_soundness(node: Node, network: Network) -> None:
             rectifies = isinstance(reader.kind, Homogeneous) and reader.kind.rectifies
             wrong = shift[dead] > 0 if rectifies else shift[dead] != 0
             if wrong.any():
-                told = channels(np.flatnonzero(dead)[wrong].tolist(), kind.channels, "scales are zero")
+                told = channels(
+                    np.flatnonzero(dead)[wrong].tolist(), kind.channels, "scales are zero"
+                )
                 raise Refused(Reason.CONSTANT_CHANNELS, reader.label, told)
 
 
@@ -49,7 +51,9 @@ def _check_offset(kind: Norm, live: NDArray[np.bool_]) -> None:
     if far.any():
         told = f"are more than {most:g} times smaller than the shifts beside them"
         raise Refused(
-            Reason.FAR_OFFSET, None, channels(np.flatnonzero(far).tolist(), kind.channels, f"scales {told}")
+            Reason.FAR_OFFSET,
+            None,
+            channels(np.flatnonzero(far).tolist(), kind.channels, f"scales {told}"),
         )
 
 
@@ -78,4 +82,6 @@ def _signs(scale: Array, conflict: Conflict, count: int) -> str:
     negative = np.flatnonzero(scale < 0)
     if set(conflict.where.tolist()) <= set(negative.tolist()):
         return channels(conflict.where.tolist(), count, "scales are negative")
-    return channels(conflict.where.tolist(), count, "scales are of another sign than others of the same values")
+    return channels(
+        conflict.where.tolist(), count, "scales are of another sign than others of the same values"
+    )
