@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 import bnfold
-from bnfold.jobs.recalibration_result import RecalibrationOptions, RecalibrationResult
+from bnfold.jobs.recalibration_result import RecalibrationResult
 
 BATCH = 32
 COUNTS, PRIORS, DRAWS = (8, 16, 64), (0, 8, 16, 64), 5
@@ -89,8 +89,7 @@ class Bench:
             f"{Path(__file__).parent / 'adaptation_networks.py'}:{NETWORKS[self.name].__name__}"
         )
         model = bnfold.load(source, weights=weights, inputs=("2x1x8x8",))
-        wanted = RecalibrationOptions(batch_size=BATCH, **options)
-        result = bnfold.recalibrate(model, target, data, options=wanted)
+        result = bnfold.recalibrate(model, data, target, batch_size=BATCH, **options).report
         assert result is not None and result.ok
         module = copy.deepcopy(module)
         module.load_state_dict(torch.load(target, weights_only=True))

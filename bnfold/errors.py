@@ -29,6 +29,10 @@ class RuntimeUnavailableError(BnfoldError):
     """A model that is readable, yet that no runtime at hand can execute."""
 
 
+class ModelNotLoadedError(RuntimeUnavailableError):
+    """A model that the runtime does not even load: no inputs could help."""
+
+
 class MissingExtraError(BnfoldError):
     """A feature whose optional dependency is not installed."""
 

@@ -61,6 +61,10 @@ class Value:
     is_output: bool = False
     constant: Constant | None = None
 
+    def __repr__(self) -> str:
+        """By name alone: a value leads to the whole graph."""
+        return f"Value({self.name!r})"
+
 
 @dataclass(frozen=True, eq=False)
 class Norm:
@@ -164,11 +168,17 @@ class Movement:
     An axis that is not touched is the same axis, of the same size, of every input and output.
     ``fill`` is a constant that the operator may write at some sizes of dynamic axes (NaN: unknown).
     ``cast`` are the number types before and behind an operator that changes them.
+
+    What is known of an operator that touches all axes lets it be tried on few elements:
+    ``row_major`` says that elements keep their order (a reshape), ``axes`` that whole axes change
+    places, as in `Average` (a transposition).
     """
 
     touched: tuple[int, ...] | None = None
     fill: float | None = None
     cast: tuple[np.dtype[Any], np.dtype[Any]] | None = None
+    row_major: bool = False
+    axes: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -237,6 +247,10 @@ class Node:
     outputs: list[Value]
     scope: int = 0
     native: Any = None
+
+    def __repr__(self) -> str:
+        """By name alone: a node leads to the whole graph."""
+        return f"Node({self.name!r}, {type(self.kind).__name__})"
 
     @property
     def label(self) -> str:

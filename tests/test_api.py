@@ -139,17 +139,106 @@ _untyped: Any = bnfold  # as callers without a type checker see it
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda m, _: _untyped.inspect(object()), "a path, or a model"),
-        (lambda m, _: _untyped.verify(m, np.zeros(3)), "a path, or a model"),
-        (lambda m, t: _untyped.recalibrate(m, t / "o.onnx", np.zeros((2, 3))), "data is a path"),
-        (lambda m, _: _untyped.inspect(m, data={"x": np.zeros(3)}), "data is a path"),
-        (lambda m, t: _untyped.fold(m, t / "o.onnx", data=np.zeros(3)), "data is a path"),
+        (lambda m, _: _untyped.inspect(object()), "a model is a path"),
+        (lambda m, _: _untyped.verify(m, np.zeros(3)), "a model is a path"),
+        (lambda m, _: _untyped.inspect(m, data=3), "data is a path"),
+        (lambda m, _: _untyped.fold(m, np.zeros(3)), "the file to write"),
+        (lambda m, t: _untyped.fold(m, t / "a.onnx", output=t / "b.onnx"), "given twice"),
+        (lambda m, _: _untyped.fold(m, example_inputs=(np.zeros(3),)), "ONNX model"),
+        (lambda m, _: _untyped.fold(m).model, "a plan alone"),
+        (lambda m, _: _untyped.recalibrate(m, np.zeros((4, 3, 6, 6), np.float32)), "output="),
         (lambda m, _: _untyped.load(onnx.load(m)), "load takes a path"),
     ],
 )
-def test_what_is_no_path_is_one_sentence(
+def test_what_does_not_go_is_one_sentence(
     call: Callable[[Path, Path], object], words: str, model: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(errors.UsageError, match=words) as caught:
+    with pytest.raises(errors.BnfoldError, match=words) as caught:
         call(model, tmp_path)
     assert len(str(caught.value)) < 250 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["inspect", "fold", "verify", "recalibrate", "load"])
+def test_unknown_options_are_type_errors(name: str, model: Path) -> None:
+    others = {"verify": (model,), "recalibrate": ("data.npz", "out.onnx")}.get(name, ())
+    with pytest.raises(TypeError, match="nonsense"):
+        getattr(_untyped, name)(model, *others, nonsense=1)
+
+
+@pytest.mark.parametrize("form", [onnx.load, Path.read_bytes])
+def test_a_model_in_memory_comes_back_as_one(
+    form: Callable[[Path], Any], model: Path, tmp_path: Path
+) -> None:
+    given = form(model)
+    result = bnfold.fold(given)
+    assert result.ok and type(result.model) is type(given)
+    assert result.output is None and result.verification is not None
+    bnfold.fold(model, tmp_path / "folded.onnx")
+    written = onnx.load(tmp_path / "folded.onnx")
+    got = onnx.load_from_string(result.model) if isinstance(given, bytes) else result.model
+    assert got == written
+    assert given == form(model)
+    assert bnfold.verify(given, result.model).ok
+    assert bnfold.inspect(given).plan.decisions == result.plan.decisions
+    data = np.random.default_rng(0).normal(size=(8, 3, 6, 6)).astype(np.float32)
+    again = bnfold.recalibrate(given, data)
+    assert again.ok and type(again.model) is type(given) and again.model != given
+    kept = bnfold.recalibrate(given, data, tmp_path / "new.onnx", evaluate=_Falling())
+    assert not kept.ok and not (tmp_path / "new.onnx").exists()
+    with pytest.raises(errors.VerificationError, match="evaluation fell"):
+        _ = kept.model
+
+
+class _Falling:
+    """A measure that finds each model worse than the one before."""
+
+    def __init__(self) -> None:
+        self.score = 1.0
+
+    def __call__(self, model: object) -> float:
+        self.score -= 0.25
+        return self.score
+
+
+def test_a_path_comes_back_as_a_path(model: Path, tmp_path: Path) -> None:
+    target = str(tmp_path / "folded.onnx")
+    assert bnfold.fold(str(model), target).model == target
+
+
+@pytest.mark.parametrize("form", ["array", "dict", "list", "generator", "one by one"])
+def test_data_in_memory(form: str, model: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(12, 3, 6, 6)).astype(np.float32)
+    proto = onnx.load(model)
+    name = proto.graph.input[0].name
+    batches = [{name: values[i : i + 5], "label": np.zeros(5)} for i in (0, 5, 10)]
+    data: Any = {
+        "array": values,
+        "dict": {name: values},
+        "list": batches,
+        "generator": iter(batches),
+        "one by one": [{name: row} for row in values],
+    }[form]
+    result = bnfold.recalibrate(proto, data)
+    assert result.report is not None and result.report.samples == 12
+    assert result.model == bnfold.recalibrate(proto, values).model
+    assert any("label" in note for note in result.notes) == (form in ("list", "generator"))
+
+
+def test_short_forms(model: Path) -> None:
+    found = bnfold.inspect(model)
+    for each in (found, found.report, found.plan, bnfold.fold(onnx.load(model))):
+        assert len(repr(each)) < 20_000
+    assert len(repr(found)) < 200
+    page = found._repr_html_()
+    assert page.startswith("<pre>") and "BatchNorm" in page and "\x1b" not in page
+
+
+def test_progress_and_log(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stages: list[str] = []
+    values = np.random.default_rng(0).normal(size=(4, 3, 6, 6)).astype(np.float32)
+    with caplog.at_level("INFO", logger="bnfold"):
+        bnfold.recalibrate(
+            onnx.load(model), values, progress=lambda stage, *_: stages.append(stage)
+        )
+    assert {"measuring", "checking"} <= set(stages)
+    assert any("Recalibrated" in record.getMessage() for record in caplog.records)

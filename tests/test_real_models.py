@@ -34,7 +34,7 @@ def folding(real_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Fold
             model = bnfold.load(real_models / name, freeze_initializers=freeze)
             result = bnfold.fold(model, target)
             assert result.ok, result.to_json()["verification"]
-            done[name, freeze] = result, target
+            done[name, freeze] = result.report, target
         return done[name, freeze]
 
     return fold

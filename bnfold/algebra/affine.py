@@ -53,6 +53,16 @@ class AffineMap:
     def varies_along(self) -> tuple[int, ...]:
         return tuple(axis for axis, size in enumerate(self.shape) if size != 1)
 
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether a value of ``shape`` has the size of the map along every axis where that varies."""
+        own = self.shape
+        return len(own) == len(shape) and all(a in (1, b) for a, b in zip(own, shape, strict=True))
+
+    def agrees(self, shape: tuple[int, ...]) -> bool:
+        """Whether the map and an array of ``shape`` broadcast against each other."""
+        pairs = zip(reversed(self.shape), reversed(shape), strict=False)
+        return all(1 in pair or pair[0] == pair[1] for pair in pairs)
+
     @property
     def is_identity(self) -> bool:
         return self.has_unit_scale and self.has_no_shift

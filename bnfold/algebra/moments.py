@@ -94,27 +94,30 @@ class Moments:
 class SampleMoments:
     """The moments of each sample of a batch by itself: ``mean`` and ``m2`` have shape ``(N, C)``.
 
-    ``count`` is the number of values that a sample holds in each channel.
+    ``counts`` are the numbers of values that the samples hold in each channel, shape ``(N,)``.
     """
 
-    count: int
+    counts: NDArray[np.int64]
     mean: Array
     m2: Array
 
     def __getitem__(self, rows: slice) -> SampleMoments:
-        return SampleMoments(self.count, self.mean[rows], self.m2[rows])
+        return SampleMoments(self.counts[rows], self.mean[rows], self.m2[rows])
 
     def pooled(self) -> Moments:
-        """All samples as one population (Chan's formula for parts of equal size)."""
-        rows, channels = self.mean.shape
-        if not rows or not self.count:
+        """All samples as one population (Chan's formula)."""
+        channels = self.mean.shape[1]
+        total = int(self.counts.sum())
+        if not total:
             return Moments.empty(channels)
-        pivot = self.mean[0]
+        counts = self.counts[:, None]
+        pivot = self.mean[int(np.argmax(self.counts > 0))]
+        equal = bool((self.counts == self.counts[0]).all())
         with np.errstate(invalid="ignore", over="ignore"):  # as in `_line_moments`
-            moved = self.mean - pivot
-            mean = moved.mean(axis=0)
-            between = ((moved - mean) ** 2).sum(axis=0) * self.count
-        return Moments(rows * self.count, pivot + mean, self.m2.sum(axis=0) + between)
+            moved = np.where(counts > 0, self.mean - pivot, 0.0)
+            mean = moved.mean(axis=0) if equal else (moved * counts).sum(axis=0) / total
+            between = ((moved - mean) ** 2 * counts).sum(axis=0)
+        return Moments(total, pivot + mean, self.m2.sum(axis=0) + between)
 
 
 def sample_moments(values: NDArray[Any], axis: int = 1) -> SampleMoments:
@@ -128,8 +131,9 @@ def sample_moments(values: NDArray[Any], axis: int = 1) -> SampleMoments:
     rows, channels = moved.shape[:2]
     size = math.prod(moved.shape[2:])
     lines = moved.reshape(rows, channels, size)
+    counts = np.full(rows, size, np.int64)
     if size == 1:
-        return SampleMoments(1, lines[:, :, 0].astype(np.float64), np.zeros((rows, channels)))
+        return SampleMoments(counts, lines[:, :, 0].astype(np.float64), np.zeros((rows, channels)))
     mean, m2 = np.empty((rows, channels)), np.empty((rows, channels))
     step = max(1, _BLOCK // max(1, channels * size))
     blocks = [slice(start, start + step) for start in range(0, rows, step)]
@@ -140,7 +144,25 @@ def sample_moments(values: NDArray[Any], axis: int = 1) -> SampleMoments:
     # Each sample's result is its own, so that threads change nothing but the time.
     for _ in _pool().map(reduce, blocks) if len(blocks) >= _WORTH_THREADS else map(reduce, blocks):
         pass
-    return SampleMoments(size, mean, m2)
+    return SampleMoments(counts, mean, m2)
+
+
+def counted_moments(values: NDArray[Any], axis: int, counted: NDArray[np.bool_]) -> SampleMoments:
+    """`sample_moments` of those values alone that count.
+
+    Args:
+        values: the samples along the first axis, channels along ``axis``, which is another.
+        axis: where the channels lie.
+        counted: shape ``(N, values of a channel)``, in the order of the axes that are left.
+    """
+    moved = np.moveaxis(values, axis % values.ndim, 1)
+    rows, channels = moved.shape[:2]
+    lines = moved.reshape(rows, channels, -1)
+    mean, m2 = np.zeros((rows, channels)), np.zeros((rows, channels))
+    for row in np.flatnonzero(counted.any(axis=1)):
+        found = _line_moments(lines[row : row + 1][:, :, counted[row]])
+        mean[row], m2[row] = found[0][0], found[1][0]
+    return SampleMoments(counted.sum(axis=1).astype(np.int64), mean, m2)
 
 
 @cache

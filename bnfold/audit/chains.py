@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bnfold.graph import Affine, Graph, Node
+from bnfold.graph import Affine, Graph, Node, Norm
 
 _SCALING, _SHIFTING = {"x*c", "x/c"}, {"x+c", "x-c", "c-x"}
 
@@ -23,9 +23,13 @@ class Chain:
 
 
 def chains(graph: Graph) -> Iterator[Chain]:
-    """Every chain that scales and shifts by one constant per channel, in the order of the graph."""
+    """Every chain that scales and shifts by one constant per channel, in the order of the graph.
+
+    Those behind a BatchNorm are its own scale and shift, as Caffe writes them.
+    """
     for node in graph.nodes:
-        if not _is_link(node) or _is_link(node.inputs[0].producer):
+        before = node.inputs[0].producer if _is_link(node) else None
+        if not _is_link(node) or _is_link(before) or (before and isinstance(before.kind, Norm)):
             continue
         nodes = [node]
         while (following := _next(nodes[-1])) is not None:

@@ -96,7 +96,8 @@ class _Watch:
             array, axis = values[node.inputs[0].name], _kind(node).axis
             found = batch.moments(array, axis, node.name).pooled()
             self._moments[node.name] = self._moments[node.name].merge(found)
-            self._kept[node.name].append(_spread(array, axis, batch, self._per_batch))
+            counted = batch.counted(array.shape, axis, node.name)
+            self._kept[node.name].append(_spread(array, axis, batch, self._per_batch, counted))
 
     def seen(self, node: Node) -> Observed:
         moments, kept = self._moments[node.name], np.concatenate(self._kept[node.name], axis=1)
@@ -118,11 +119,15 @@ def _kind(node: Node) -> Norm:
     return node.kind
 
 
-def _spread(array: NDArray[Any], axis: int, batch: Batch, most: int) -> NDArray[np.float32]:
+def _spread(
+    array: NDArray[Any], axis: int, batch: Batch, most: int, counted: NDArray[np.bool_] | None
+) -> NDArray[np.float32]:
     """Up to ``most`` values of each channel, spread evenly: shape ``(channels, values)``."""
     if batch.valid < batch.size and len(array) == batch.size and axis % array.ndim:
         array = array[: batch.valid]
     lines = np.moveaxis(array, axis % array.ndim, 0).reshape(array.shape[axis], -1)
+    if counted is not None:
+        lines = lines[:, counted[: len(array)].reshape(-1)]
     # A prime step could still fall in with the width of the image; positions that are no multiples
     # of each other do not.
     picked = np.linspace(0, lines.shape[1] - 1, min(most, lines.shape[1])).astype(np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bnfold.audit.rule import Check, Hit, sentence_of
 from bnfold.audit.subject import Layer, Subject
-from bnfold.graph import Homogeneous, Kind, Linear, Opaque, Product
+from bnfold.graph import Affine, Homogeneous, Kind, Linear, Node, Opaque, Product
 from bnfold.planning import Reason
 
 PRE_ACTIVATION = "pre-activation"
@@ -56,12 +56,20 @@ def is_pre_activation(layer: Layer) -> bool:
         return False
     if isinstance(producer.kind, Linear) and len(layer.source.readers) == 1:
         return False
-    readers = layer.node.outputs[0].readers
+    readers = _behind_scales(layer.node)
     return bool(readers) and all(_is_nonlinear(r.kind) for r in readers)
 
 
 def _is_nonlinear(kind: Kind) -> bool:
     return kind.nonlinear if isinstance(kind, Opaque) else isinstance(kind, _BLOCKS)
+
+
+def _behind_scales(node: Node) -> list[Node]:
+    """Who reads a layer; element-wise operations with a constant, which go into it, left out."""
+    readers = node.outputs[0].readers
+    while len(readers) == 1 and isinstance(readers[0].kind, Affine):
+        readers = readers[0].outputs[0].readers
+    return readers
 
 
 def situation(name: str) -> Check:

@@ -1,7 +1,7 @@
 """The command line: parse, call a job, print its report, exit with a code.
 
 Exit codes: 0 done; 1 findings at or above --fail-on, or a verification that failed; 2 wrong usage,
-unreadable or unsupported input; 130 interrupted.
+unreadable or unsupported input; 130 interrupted (143 by SIGTERM, 129 by SIGHUP).
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Annotated, Any
 import typer
 
 from bnfold.cli import fold, inspect, recalibrate, rule, verify
+from bnfold.cli.streams import discard_stdout, prepare_streams, say
 from bnfold.errors import BnfoldError
+from bnfold.startup import Interrupted
 
 app = typer.Typer(
     name="bnfold",
@@ -30,15 +32,16 @@ app = typer.Typer(
 
 
 def _said(command: Callable[..., None]) -> Callable[..., None]:
-    """``command`` with a word about Ctrl-C, which typer would end without one."""
+    """``command`` with a word about Ctrl-C and its like, which typer would end without one."""
 
     @wraps(command)
     def call(**given: Any) -> None:
         try:
             command(**given)
-        except KeyboardInterrupt:
-            print("bnfold: interrupted; nothing is left half-written", file=sys.stderr)
-            raise typer.Exit(130) from None
+        except KeyboardInterrupt as error:
+            stop = error if isinstance(error, Interrupted) else Interrupted()
+            print(stop.sentence, file=sys.stderr)
+            raise typer.Exit(stop.exit_code) from None
 
     return call
 
@@ -55,7 +58,7 @@ for _command in (
 
 def _version(value: bool) -> None:
     if value:
-        from bnfold import __version__
+        from bnfold.version import __version__
 
         typer.echo(f"bnfold {__version__}")
         raise typer.Exit
@@ -73,15 +76,25 @@ def _common(
 def main() -> None:
     """Runs the command line; an error becomes one sentence and an exit code, never a traceback."""
     debug = os.environ.get("BNFOLD_DEBUG") == "1"
+    prepare_streams()
     try:
         app()
     except BnfoldError as error:
         if debug:
             raise
         sys.exit(_complain(str(error)))
-    except BrokenPipeError:  # the reader of stdout has gone, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except MemoryError as error:
+        if debug:
+            raise
+        sys.exit(_complain(f"there is not enough memory for this ({error})"))
+    except BrokenPipeError:  # the reader of stdout has gone, as with `--help | head`
+        discard_stdout()
         sys.exit(0)
+    except OSError as error:
+        if debug:
+            raise
+        discard_stdout()
+        sys.exit(_complain(f"the system refused: {error}"))
     except Exception as error:
         if debug:
             raise
@@ -90,5 +103,5 @@ def main() -> None:
 
 
 def _complain(sentence: str) -> int:
-    print(f"bnfold: {sentence}", file=sys.stderr)
+    say(sentence)
     return 2

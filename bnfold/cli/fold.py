@@ -8,15 +8,15 @@ from typing import Annotated
 import typer
 
 from bnfold.cli.groups import grouped
+from bnfold.cli.model_options import ModelFlags
 from bnfold.cli.options import (
     ForceOption,
     InputData,
     ModelArgument,
-    ModelFlags,
     OutputFlags,
     ReparameterizeOption,
     SampleFlags,
-    check_page,
+    check_paths,
 )
 from bnfold.errors import UsageError
 
@@ -63,7 +63,7 @@ def fold(
         raise UsageError("name the file to write with -o, or use --dry-run to see the plan")
     if output is not None and dry_run:
         raise UsageError("--dry-run writes nothing; leave it out, or leave out -o")
-    check_page(shown.report)
+    check_paths(shown.report, model, source, data=data, output=output, force=force)
     sampling = sample.options(DEFAULT_SAMPLES)
     result = job(
         source.open(model, data, sampling),

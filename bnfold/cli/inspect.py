@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bnfold.cli.groups import grouped
+from bnfold.cli.model_options import MaskFlags, ModelFlags
 from bnfold.cli.options import (
     DATA_KINDS,
     ModelArgument,
-    ModelFlags,
     ReparameterizeOption,
     ReportOption,
     RuntimeFlags,
     SampleFlags,
     VerboseOption,
-    check_page,
+    check_paths,
+    write_page,
 )
+from bnfold.cli.streams import print_report
 
 if TYPE_CHECKING:
     from bnfold.jobs import Inspection
@@ -49,6 +52,7 @@ Codes = list[str] | None
 def inspect(
     model: ModelArgument,
     sample: SampleFlags,
+    masks: MaskFlags,
     source: ModelFlags,
     runtime: RuntimeFlags,
     format: Annotated[
@@ -82,8 +86,8 @@ def inspect(
     settings = load_settings().overridden(
         select, ignore, FailOn(fail_on.value) if fail_on else None
     )
-    check_page(report)
-    sampling = sample.options(DEFAULT_SAMPLES)
+    check_paths(report, model, source, data=data)
+    sampling = masks.on(sample.options(DEFAULT_SAMPLES))
     opened = source.open(model, data, sampling)
     with progress_bar() as progress:
         result = job(
@@ -95,11 +99,10 @@ def inspect(
             runtime=runtime.options(),
             progress=progress,
         )
-    if report is not None:
-        from bnfold.reports.html import write_page
-
-        write_page(result, report)
-    _show(result, format, verbose=verbose)
+    write_page(result, report)
+    print_report(
+        lambda: _show(result, format, verbose=verbose), None if report is None else str(report)
+    )
     if settings.fail_on.concerns(result.findings):
         raise typer.Exit(1)
 
@@ -113,4 +116,4 @@ def _show(result: Inspection, format: Format, *, verbose: bool) -> None:
     from bnfold.reports import github, markdown, sarif
 
     module = {Format.SARIF: sarif, Format.GITHUB: github, Format.MARKDOWN: markdown}[format]
-    typer.echo(module.render(result), nl=False)
+    sys.stdout.write(module.render(result))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,14 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnfold.cli.streams import print_report
 from bnfold.errors import MissingExtraError, OutputError, UsageError
+from bnfold.files import Use, check_destination
 
 if TYPE_CHECKING:
+    from bnfold.cli.model_options import ModelFlags
     from bnfold.data import SampleOptions
-    from bnfold.formats import Model
     from bnfold.recalibration.observer import RuntimeOptions
 
-_SAMPLE, _IMAGES, _TORCH, _RUNTIME = "Data sample", "Images", "PyTorch models", "Runtime"
+SAMPLE_PANEL, _IMAGES, TORCH_PANEL, _RUNTIME = "Data sample", "Images", "PyTorch models", "Runtime"
 DATA_KINDS = (
     "arrays (.npy, .npz, .safetensors, .pt), tables (.csv, .parquet), images, a folder or glob of "
     "these, or file.py:callable"
@@ -52,7 +55,9 @@ ReparameterizeOption = Annotated[
     bool,
     typer.Option("--reparameterize", help="Merge parallel linear branches (RepVGG) into one."),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Allow -o to name MODEL itself.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Allow -o to name MODEL itself (or its --weights).")
+]
 InputData = Annotated[
     str | None,
     typer.Option(
@@ -73,7 +78,7 @@ class SampleFlags:
         typer.Option(
             help="How many samples of --data to take.",
             min=1,
-            rich_help_panel=_SAMPLE,
+            rich_help_panel=SAMPLE_PANEL,
             show_default="2048 to recalibrate, 512 to inspect, 64 to compare",
         ),
     ] = None
@@ -82,11 +87,11 @@ class SampleFlags:
         typer.Option(
             "--shuffle",
             help="Draw samples at random, not evenly spread.",
-            rich_help_panel=_SAMPLE,
+            rich_help_panel=SAMPLE_PANEL,
         ),
     ] = False
     seed: Annotated[
-        int, typer.Option(help="Seed for --shuffle.", min=0, rich_help_panel=_SAMPLE)
+        int, typer.Option(help="Seed for --shuffle.", min=0, rich_help_panel=SAMPLE_PANEL)
     ] = 0
     image_size: Annotated[
         str | None,
@@ -108,6 +113,15 @@ class SampleFlags:
         typer.Option(help="rgb, bgr or gray.", rich_help_panel=_IMAGES, show_default="the model's"),
     ] = None
 
+    no_size_limit: Annotated[
+        bool,
+        typer.Option(
+            "--no-size-limit",
+            help="Read archives and images that unpack to far more than they hold.",
+            rich_help_panel=SAMPLE_PANEL,
+        ),
+    ] = False
+
     def options(self, default: int) -> SampleOptions:
         """What the data layer wants, ``default`` samples where none are asked for.
 
@@ -125,57 +139,7 @@ class SampleFlags:
             std=_numbers(self.std, "--std"),
             layout=self.layout,
             color=self.color,
-        )
-
-
-@dataclass(frozen=True)
-class ModelFlags:
-    """How a MODEL argument is opened."""
-
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="A checkpoint for the module of a factory.", rich_help_panel=_TORCH),
-    ] = None
-    input: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[NAME=]SHAPE[:DTYPE]",
-            help="An example input such as 1x3x224x224; may be repeated.",
-            rich_help_panel=_TORCH,
-            show_default="the first samples of --data",
-        ),
-    ] = None
-    allow_pickle: Annotated[
-        bool,
-        typer.Option(
-            "--allow-pickle",
-            help="Load pickled Python objects, which runs code from the file.",
-            rich_help_panel=_TORCH,
-        ),
-    ] = False
-    freeze_initializers: Annotated[
-        bool,
-        typer.Option(
-            "--freeze-initializers",
-            help="Take initializers that are also graph inputs for constants.",
-            rich_help_panel="ONNX models",
-        ),
-    ] = False
-
-    def open(
-        self, model: str, data: str | None = None, sampling: SampleOptions | None = None
-    ) -> Model:
-        """Opens what a MODEL argument names; a module may be traced on ``data``."""
-        from bnfold.formats import open_model
-
-        return open_model(
-            model,
-            freeze_initializers=self.freeze_initializers,
-            weights=self.weights,
-            inputs=tuple(self.input or ()),
-            data=data,
-            sampling=sampling,
-            allow_pickle=self.allow_pickle,
+            size_limit=not self.no_size_limit,
         )
 
 
@@ -224,28 +188,61 @@ class OutputFlags:
         """Prints a result, writes its page, and exits with 1 where it is not ok."""
         from bnfold.reports import show
 
-        if self.report is not None:
-            from bnfold.reports.html import write_page
-
-            write_page(result, self.report)
-        show(result, self.format.value, verbose=self.verbose)
+        output = getattr(result, "output", None)
+        written = None if output is None else output.path
+        write_page(result, self.report, written)
+        print_report(lambda: show(result, self.format.value, verbose=self.verbose), written)
         if not result.ok:
             raise typer.Exit(1)
 
 
-def check_page(report: Path | None) -> None:
-    """Refuses a page that could not be written, before anything else is done.
-
-    Raises:
-        MissingExtraError: where Jinja2 is not installed.
-        OutputError: where the folder of the page does not exist.
-    """
+def write_page(result: Any, report: Path | None, written: str | None = None) -> None:
+    """Writes the page of a result, where one is wanted; ``written`` is there already."""
     if report is None:
         return
+    from bnfold.reports import html
+
+    try:
+        html.write_page(result, report)
+    except OutputError as error:
+        if written is None:
+            raise
+        raise OutputError(f"the page: {error}; {written} was written") from None
+
+
+def check_paths(
+    report: Path | None,
+    model: str,
+    source: ModelFlags,
+    *,
+    data: str | None = None,
+    output: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Refuses paths that must not or cannot be written, before anything else is done.
+
+    Raises:
+        MissingExtraError: where the page needs Jinja2, which is not installed.
+        OutputError: with the path and what to do.
+    """
+    uses = [Use(Path(model), "the input itself", replaceable=True)]
+    if source.weights is not None:
+        uses.append(Use(source.weights, "the weights", replaceable=True))
+    if data is not None:
+        uses.append(Use(Path(data), "the data"))
+    if output is not None:
+        check_destination(output, "-o", uses, force=force)
+        uses.append(Use(output, "the output of this command"))
+    if report is not None:
+        _check_page(report, uses)
+
+
+def _check_page(report: Path, uses: Sequence[Use]) -> None:
     if find_spec("jinja2") is None:
         raise MissingExtraError("--report", "html")
-    if report.is_dir() or not report.parent.is_dir():
-        raise OutputError(f"{report} cannot be written; name a file in an existing folder")
+    check_destination(report, "--report", (replace(use, replaceable=False) for use in uses))
+    if report.suffix.lower() not in (".html", ".htm"):
+        raise OutputError(f"{report} is to be a page; name it PAGE.html")
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnfold.cli.groups import grouped
+from bnfold.cli.model_options import MaskFlags, ModelFlags
 from bnfold.cli.options import (
     DATA_KINDS,
     ForceOption,
     ModelArgument,
-    ModelFlags,
     OutputFlags,
     RuntimeFlags,
     SampleFlags,
-    check_page,
+    check_paths,
 )
 from bnfold.errors import UsageError
 
@@ -173,6 +173,7 @@ def recalibrate(
     how: MethodFlags,
     score: EvaluationFlags,
     sample: SampleFlags,
+    masks: MaskFlags,
     source: ModelFlags,
     runtime: RuntimeFlags,
     shown: OutputFlags,
@@ -183,8 +184,8 @@ def recalibrate(
     from bnfold.jobs.recalibrate import recalibrate as job
     from bnfold.jobs.recalibration_result import DEFAULT_SAMPLES
 
-    check_page(shown.report)
-    sampling = sample.options(DEFAULT_SAMPLES)
+    check_paths(shown.report, model, source, data=data, output=output, force=force)
+    sampling = masks.on(sample.options(DEFAULT_SAMPLES))
     options = how.options(max_drop=score.max_drop, runtime=runtime.options(), force=force)
     evaluate = score.function()
     opened = source.open(model, data, sampling)

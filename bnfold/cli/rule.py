@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnfold.cli.streams import print_report
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -21,19 +23,18 @@ def rule(
     ] = None,
 ) -> None:
     """Explain the rule CODE (as BN105), or list all rules."""
-    from rich.console import Console
-
     from bnfold.audit import find_rule
     from bnfold.audit.selection import unknown_rule
+    from bnfold.reports.terminal import ReportConsole
 
-    console = Console(highlight=False)
+    console = ReportConsole(highlight=False)
     if code is None:
-        _print_list(console)
+        print_report(lambda: _print_list(console))
         return
     found = find_rule(code)
     if found is None:
         raise unknown_rule(code)
-    _print_page(found, console)
+    print_report(lambda: _print_page(found, console))
 
 
 def _print_list(console: Console) -> None:

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from bnfold.data.opening import open_sample
+from bnfold.data.memory import Given
+from bnfold.data.opening import Data, first_rows, open_sample, sample_files
 from bnfold.data.signature import InputSpec
 from bnfold.data.source import Sample, SampleOptions, Source
 
-__all__ = ["InputSpec", "Sample", "SampleOptions", "Source", "open_sample"]
+__all__ = [
+    "Data",
+    "Given",
+    "InputSpec",
+    "Sample",
+    "SampleOptions",
+    "Source",
+    "first_rows",
+    "open_sample",
+    "sample_files",
+]

@@ -11,18 +11,15 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from bnfold.data.arrays import ArrayRows
+from bnfold.data.items import Items
 from bnfold.data.signature import InputSpec
 from bnfold.data.source import SampleOptions
-from bnfold.data.spool import spooled
-from bnfold.errors import DataError, UsageError
+from bnfold.data.spool import SpooledRows, spooled
+from bnfold.errors import BnfoldError, DataError, UsageError
 
 _NAME = re.compile(r"^(?P<module>.+):(?P<name>[A-Za-z_][\w.]*)$")
 
@@ -79,7 +76,7 @@ def _module(name: str) -> Any:
     return module
 
 
-def open_callable(text: str, inputs: Sequence[InputSpec], options: SampleOptions) -> ArrayRows:
+def open_callable(text: str, inputs: Sequence[InputSpec], options: SampleOptions) -> SpooledRows:
     """Calls it and notes down what it yields, up to ``options.samples``.
 
     Raises:
@@ -87,59 +84,28 @@ def open_callable(text: str, inputs: Sequence[InputSpec], options: SampleOptions
         DataError: where it fails, or yields what no input wants.
     """
     made = load_callable(text)
-    # Drawing at random needs all there is to draw from.
-    limit = None if options.shuffle else options.samples
     try:
-        produced = made()
-        if isinstance(produced, np.ndarray | Mapping) or hasattr(produced, "numpy"):
-            produced = [produced]
-        if not isinstance(produced, Iterable):
-            raise DataError(f"{text} returned {type(produced).__name__}; yield arrays instead")
-        batches = (by_name(item, inputs, text) for item in produced)
-        return ArrayRows(spooled(batches, inputs, limit, text), inputs, text)
-    except (DataError, KeyboardInterrupt):
+        return open_items(made(), inputs, options, text)
+    except (BnfoldError, KeyboardInterrupt):
         raise
     except Exception as error:  # whatever the user's code raises
         raise DataError(f"{text} failed: {_words(error)}") from error
 
 
-def by_name(item: Any, inputs: Sequence[InputSpec], where: str) -> dict[str, NDArray[Any]]:
-    """Arrays by name from an array, a tuple in the order of the inputs, or a mapping.
+def open_items(
+    produced: Any, inputs: Sequence[InputSpec], options: SampleOptions, where: str
+) -> SpooledRows:
+    """Notes down what user code yields, up to ``options.samples``.
 
     Raises:
-        DataError: where it is something else.
+        DataError: where no input wants it.
     """
-    if isinstance(item, Mapping):
-        return {str(k): as_array(v, where) for k, v in item.items() if _is_numeric(v)}
-    if isinstance(item, tuple | list):
-        if len(item) < len(inputs):
-            raise DataError(
-                f"{where} yields {len(item)} arrays, but the model has {len(inputs)} inputs"
-            )
-        pairs = zip(inputs, item, strict=False)  # labels come behind
-        return {spec.name: as_array(value, where) for spec, value in pairs}
-    return {inputs[0].name if len(inputs) == 1 else "": as_array(item, where)}
-
-
-def as_array(value: Any, where: str) -> NDArray[Any]:
-    """A NumPy array from what has one: arrays, torch tensors, numbers.
-
-    Raises:
-        DataError: where it holds no numbers.
-    """
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":  # NumPy knows no such type
-            value = value.float()
-        value = value.numpy()
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiub" and "float" not in array.dtype.name:
-        raise DataError(f"{where} yields {type(value).__name__}, which holds no numbers")
-    return array
-
-
-def _is_numeric(value: Any) -> bool:
-    return hasattr(value, "dtype") or isinstance(value, int | float)
+    # Drawing at random needs all there is to draw from.
+    limit = None if options.shuffle else options.samples
+    items = Items(inputs, where)
+    rows = spooled(items.all(produced), inputs, limit, where)
+    rows.left_out, rows.surplus = items.left_out, items.surplus
+    return rows
 
 
 def _words(error: Exception) -> str:

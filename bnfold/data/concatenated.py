@@ -19,6 +19,9 @@ class Concatenated:
         self._parts = parts
         self._ends = np.cumsum([part.count for part in parts])
         self.count = int(self._ends[-1])
+        self.left_out = tuple(dict.fromkeys(name for part in parts for name in part.left_out))
+        self.surplus = max(part.surplus for part in parts)
+        self.groups: Indices | None = None
 
     def read(self, indices: Indices) -> Arrays:
         """See `Source`."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bnfold.data.signature import InputSpec
+from bnfold.data.signature import InputSpec, by_position
 from bnfold.data.source import Arrays, Indices, SampleOptions
 from bnfold.errors import DataError, MissingExtraError, UsageError
+from bnfold.files import check_regular
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 _MODES = {"rgb": "RGB", "bgr": "RGB", "gray": "L"}
 _RANK = 4
+_MOST_PIXELS = 1 << 26
 
 Shape = tuple[int | None, ...]
 
@@ -41,6 +44,8 @@ class ImageFiles:
             import PIL.Image  # noqa: F401
         except ImportError:
             raise MissingExtraError("reading images", "images") from None
+        for file in files:
+            check_regular(file, DataError)
         self._files, self._options = files, options
         self._spec, shape = _image_input(inputs)
         self._last = _channels_last(shape, options)
@@ -58,6 +63,9 @@ class ImageFiles:
         self._mean = _vector(options.mean, 1 if self._color == "gray" else 3, "--mean")
         self._std = _vector(options.std, 1 if self._color == "gray" else 3, "--std")
         self.count = len(files)
+        self.left_out: tuple[str, ...] = ()
+        self.surplus = 0
+        self.groups: Indices | None = None
 
     def read(self, indices: Indices) -> Arrays:
         """See `Source`."""
@@ -71,7 +79,8 @@ class ImageFiles:
         assert self._size is not None
         height, width = self._size
         try:
-            with Image.open(file) as opened:
+            with _any_size(), Image.open(file) as opened:
+                self._check_size(file, opened.width * opened.height)
                 upright = ImageOps.exif_transpose(opened).convert(_MODES[self._color])
                 resized = upright.resize((width, height), Image.Resampling.BILINEAR)
         except (OSError, ValueError, SyntaxError) as error:
@@ -86,9 +95,30 @@ class ImageFiles:
             colours = colours - self._mean
         return colours if self._std is None else colours / self._std
 
+    def _check_size(self, file: Path, pixels: int) -> None:
+        if self._options.size_limit and pixels > _MOST_PIXELS:
+            raise DataError(
+                f"{file} has {pixels / 1e6:,.0f} megapixels, and more than {_MOST_PIXELS / 1e6:.0f} are "
+                "decoded with --no-size-limit only"
+            )
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Pillow without a limit of its own, which half refuses and half warns."""
+    from PIL import Image
+
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
 
 def _image_input(inputs: Sequence[InputSpec]) -> tuple[InputSpec, Shape]:
     """The one input, and its shape, of which nothing may be known yet."""
+    inputs = by_position(inputs)
     shapes = [spec.shape or (None,) * _RANK for spec in inputs]
     if len(inputs) != 1 or len(shapes[0]) != _RANK:
         wanted = "; ".join(spec.describe() for spec in inputs)

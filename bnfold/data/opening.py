@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bnfold.data import arrays, callables, images, safetensors, tables, tensors
 from bnfold.data.concatenated import Concatenated
+from bnfold.data.masks import with_masks
+from bnfold.data.memory import Given
 from bnfold.data.signature import InputSpec, row_specs
 from bnfold.data.source import Sample, SampleOptions, Source, choose
 from bnfold.errors import DataError
+from bnfold.files import check_regular
 
+Data = str | Path | Given
 Opener = Callable[[Path, Sequence[InputSpec], SampleOptions], Source]
 _OPENERS: dict[str, Opener] = {
     ".npy": arrays.open_npy,
@@ -29,12 +34,12 @@ KINDS = (
 
 
 def open_sample(
-    source: str | Path, inputs: Sequence[InputSpec], options: SampleOptions | None = None
+    source: Data, inputs: Sequence[InputSpec], options: SampleOptions | None = None
 ) -> Sample:
     """Opens a sample and checks its first row against a model's signature.
 
     Args:
-        source: a file or folder or glob (see `KINDS`), or ``module:callable`` or
+        source: data in memory, a file or folder or glob (see `KINDS`), or ``module:callable`` or
             ``file.py:callable``, which is called and yields arrays, tuples or dicts. Arrays are
             named as the inputs, or there is one of each; further ones (labels) are left out. The
             first axis counts samples; where the inputs' own first axes differ, a sample is all
@@ -48,22 +53,48 @@ def open_sample(
         MissingExtraError: where the kind needs a package that is not installed.
     """
     options = options or SampleOptions()
-    opened = _open(str(source), row_specs(inputs), options)
+    masks = options.masks
+    opened = _open(source, with_masks(row_specs(inputs), masks), options)
     if not opened.count:
         raise DataError(f"{source} holds no samples; give at least one")
-    sample = Sample(str(source), opened, tuple(inputs), choose(opened.count, options))
+    sample = Sample(str(source), opened, tuple(inputs), choose(opened.count, options), masks)
     if not sample.count:
         raise DataError("a sample of size 0 was asked for; give at least one with --samples")
     sample.read(0, 1)
+    sample.check_masks()
     return sample
 
 
-def _open(text: str, inputs: Sequence[InputSpec], options: SampleOptions) -> Source:
+def first_rows(
+    source: Data, inputs: Sequence[InputSpec], options: SampleOptions | None = None, count: int = 2
+) -> Sample:
+    """The first few samples, to try out a model whose inputs are not known yet.
+
+    Args:
+        source: as for `open_sample`.
+        inputs: what the model may take; none: everything, by the names that it has in the data.
+        options: how to read images.
+        count: how many at most.
+
+    Raises:
+        DataError: as `open_sample`.
+    """
+    options = replace(options or SampleOptions(), samples=count, shuffle=False, mask=(), padding=())
+    sample = open_sample(source, inputs, options)
+    edge = next(iter(sample.breaks), sample.count)
+    return replace(sample, rows=sample.rows[:edge])
+
+
+def _open(source: Data, inputs: Sequence[InputSpec], options: SampleOptions) -> Source:
+    if isinstance(source, Given):
+        return source.open(inputs, options)
+    text = str(source)
     path = Path(text)
     if path.is_dir():
         files = sorted(f for f in path.rglob("*") if f.is_file() and _is_known(f))
         return _open_files(files, text, inputs, options)
     if path.exists():
+        check_regular(path, DataError)
         if not _is_known(path):
             raise DataError(f"{path} is no kind of data that bnfold reads; give {KINDS}")
         return _open_files([path], text, inputs, options)
@@ -73,6 +104,21 @@ def _open(text: str, inputs: Sequence[InputSpec], options: SampleOptions) -> Sou
         files = sorted(Path(f) for f in glob.glob(text, recursive=True))
         return _open_files([f for f in files if _is_known(f)], text, inputs, options)
     raise DataError(f"{text} does not exist; check the path given with --data")
+
+
+def sample_files(source: Data) -> list[Path]:
+    """The files that a sample is read from; none where it is made by code."""
+    if isinstance(source, Given):
+        return []
+    path = Path(source)
+    if path.is_dir():
+        return [f for f in path.rglob("*") if f.is_file() and _is_known(f)]
+    if path.exists():
+        return [path]
+    where, _, _ = str(source).rpartition(":")
+    if where.endswith(".py"):
+        return [Path(where)]
+    return [Path(f) for f in glob.glob(str(source), recursive=True)]
 
 
 def _is_known(path: Path) -> bool:
@@ -92,5 +138,7 @@ def _open_files(
         )
     if pictures:
         return images.ImageFiles(pictures, inputs, options)
+    for file in files:
+        check_regular(file, DataError)
     opened = [_OPENERS[f.suffix.lower()](f, inputs, options) for f in files]
     return opened[0] if len(opened) == 1 else Concatenated(opened)

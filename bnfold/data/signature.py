@@ -11,11 +11,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class InputSpec:
-    """Name, element type (None: no tensor of numbers) and shape (None entries: any size)."""
+    """Name, element type (None: no tensor of numbers) and shape (None entries: any size).
+
+    ``optional``: it is read where the data has it, and not missed elsewhere.
+    """
 
     name: str
     dtype: np.dtype[Any] | None
     shape: tuple[int | None, ...] | None
+    optional: bool = False
 
     def describe(self) -> str:
         """How messages show it: ``image float32 [?, 3, 224, 224]``."""
@@ -25,6 +29,11 @@ class InputSpec:
             else ", ".join("?" if n is None else str(n) for n in self.shape)
         )
         return f"{self.name} {self.dtype or 'of unknown type'} [{dims}]"
+
+
+def by_position(inputs: Sequence[InputSpec]) -> list[InputSpec]:
+    """The inputs that arrays without a name go to: those that must be there, or else the first."""
+    return [spec for spec in inputs if not spec.optional] or list(inputs[:1])
 
 
 def takes_whole_calls(inputs: Sequence[InputSpec]) -> bool:

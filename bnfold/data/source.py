@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bnfold.data.signature import InputSpec, row_specs, samples_per_run, takes_whole_calls
+from bnfold.data.masks import Flags, Mask, looks_like_a_mask
+from bnfold.data.signature import (
+    InputSpec,
+    by_position,
+    row_specs,
+    samples_per_run,
+    takes_whole_calls,
+)
 from bnfold.errors import DataError
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -21,9 +29,15 @@ class Source(Protocol):
     """One kind of data: rows by position, read when they are asked for.
 
     Arrays go by the name of an input; by the empty name where the source knows no names.
+    ``left_out`` are names in the data that no input has; ``surplus`` is how many arrays without a
+    name no input took. ``groups`` numbers the rows: those of one group have one shape and can be
+    read together; None where all can.
     """
 
     count: int
+    left_out: tuple[str, ...]
+    surplus: int
+    groups: Indices | None
 
     def read(self, indices: Indices) -> Arrays:
         """The rows at ``indices``, in that order.
@@ -40,7 +54,9 @@ class SampleOptions:
     ``samples`` None: all of them. Without ``shuffle`` the rows are spread evenly over the data,
     as files are often sorted by class; with it they are drawn at random by ``seed``.
     ``layout``: ``NCHW`` or ``NHWC``, None as the model's input suggests. ``mean`` and ``std``
-    apply to colours between 0 and 1.
+    apply to colours between 0 and 1. ``mask`` names arrays of the data whose zeros mark frames
+    that do not count; ``padding`` those whose other values do. ``size_limit``: refuse archives and
+    images that unpack to far more than they hold, and more than half of the free disk.
     """
 
     samples: int | None = None
@@ -51,6 +67,13 @@ class SampleOptions:
     std: tuple[float, ...] = ()
     layout: str | None = None
     color: str | None = None
+    size_limit: bool = True
+    mask: tuple[str, ...] = ()
+    padding: tuple[str, ...] = ()
+
+    @property
+    def masks(self) -> tuple[Mask, ...]:
+        return (*(Mask(n) for n in self.mask), *(Mask(n, padding=True) for n in self.padding))
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +87,7 @@ class Sample:
     source: Source
     inputs: tuple[InputSpec, ...]
     rows: Indices = field(repr=False)
+    masks: tuple[Mask, ...] = ()
 
     @property
     def count(self) -> int:
@@ -73,23 +97,107 @@ class Sample:
     def per_run(self) -> int | None:
         return samples_per_run(self.inputs)
 
+    @property
+    def breaks(self) -> list[int]:
+        """Where a sample has another shape than the one before it: no batch goes across."""
+        if self.source.groups is None:
+            return []
+        return [int(n) + 1 for n in np.flatnonzero(np.diff(self.source.groups[self.rows]))]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about how the data was taken."""
+        left_out = ", ".join(self.source.left_out)
+        taken = [f"{left_out} of the data: no input of the model, left out"] if left_out else []
+        known = {mask.name for mask in self.masks}
+        open_questions = (
+            f"{spec.name} looks like a padding mask: padded frames count as data unless it is "
+            f"named with --mask {spec.name}"
+            for spec in self.inputs
+            if looks_like_a_mask(spec) and spec.name not in known
+        )
+        return (*taken, *open_questions, *self._notes_on_masks())
+
+    def _notes_on_masks(self) -> Iterator[str]:
+        for mask, rows in zip(self.masks, self._flags, strict=True):
+            share = sum(int(row.sum()) for row in rows) / max(sum(row.size for row in rows), 1)
+            yield f"frames do not count where {mask.rule}: {share:.0%} of all frames do"
+
+    def flags(self, start: int, stop: int) -> tuple[Flags, ...]:
+        """For each mask, which frames of the samples from ``start`` up to ``stop`` count."""
+        return tuple(np.stack(rows[start:stop]) for rows in self._flags)
+
+    @cached_property
+    def _flags(self) -> list[list[Flags]]:
+        """For each mask, its rows.
+
+        Raises:
+            DataError: where one is missing, or has no entry for each frame, or nothing counts.
+        """
+        found: list[list[Flags]] = [[] for _ in self.masks]
+        for row in range(self.count if self.masks else 0):
+            arrays = self.source.read(self.rows[row : row + 1])
+            for mask, rows in zip(self.masks, found, strict=True):
+                if mask.name not in arrays:
+                    names = ", ".join(name for name in arrays if name) or "it has no names"
+                    raise DataError(
+                        f"{self.name} holds no {mask.name}; --mask and --padding name an array of "
+                        f"the data ({names})"
+                    )
+                rows.extend(mask.flags(arrays[mask.name]))
+        for mask, rows in zip(self.masks, found, strict=True):
+            if not any(row.any() for row in rows):
+                raise DataError(
+                    f"no frame counts: everywhere {mask.rule}; is it the other way round?"
+                )
+        return found
+
+    def check_masks(self) -> None:
+        """Raises a `DataError` where the data has no such masks."""
+        assert self._flags is not None
+
     def read(self, start: int, stop: int) -> dict[str, NDArray[Any]]:
         """The samples from ``start`` up to ``stop`` by input name, in the inputs' types.
 
         Where a sample is a whole call, only one can be read at a time.
 
         Raises:
-            DataError: where they cannot be read or do not fit.
+            DataError: where they cannot be read, do not fit, or are not finite.
         """
         specs, whole = row_specs(self.inputs), takes_whole_calls(self.inputs)
         found = named(self.source.read(self.rows[start:stop]), specs, self.name)
-        for spec in specs:
+        if not specs:
+            plain = {name: np.ascontiguousarray(array) for name, array in found.items()}
+            for name, array in plain.items():
+                self._check_finite(name, array, start)
+            return plain
+        known = [spec for spec in specs if spec.name in found]
+        for spec in known:
             check(spec, found[spec.name], self.name, _WHOLE_CALL if whole else "")
-        feeds = {s.name: np.ascontiguousarray(found[s.name], dtype=s.dtype) for s in specs}
+        with np.errstate(over="ignore"):  # what does not fit the type is refused below
+            feeds = {s.name: np.ascontiguousarray(found[s.name], dtype=s.dtype) for s in known}
+        for name, array in feeds.items():
+            self._check_finite(name, array, start)
         if not whole:
             return feeds
         assert stop - start == 1
         return {name: array.reshape(array.shape[1:]) for name, array in feeds.items()}
+
+    def _check_finite(self, name: str, array: NDArray[Any], start: int) -> None:
+        """Whatever is compared or measured on NaN agrees with everything.
+
+        Raises:
+            DataError: naming the first sample and the input.
+        """
+        if array.dtype.kind in "biu" or not array.size:
+            return
+        finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        if not finite.all():
+            row = int(self.rows[start + int(np.argmin(finite))])
+            raise DataError(
+                f"sample {row} of {self.name} (counted from 0) holds NaN or infinite values in input "
+                f"{name} as {array.dtype}; remove or repair it"
+            )
 
 
 def choose(count: int, options: SampleOptions) -> Indices:
@@ -102,19 +210,23 @@ def choose(count: int, options: SampleOptions) -> Indices:
 
 
 def named(found: Arrays, inputs: Sequence[InputSpec], where: str) -> dict[str, NDArray[Any]]:
-    """The arrays by input name; further ones, labels say, are left out.
+    """The arrays by input name; further ones, labels say, are left out. No inputs: all arrays.
 
     Raises:
         DataError: where an input has none.
     """
-    if len(inputs) == 1 and len(found) == 1:
-        return {inputs[0].name: next(iter(found.values()))}
-    missing = [spec for spec in inputs if spec.name not in found]
-    if missing:
+    if not inputs:
+        return dict(found)
+    unnamed = by_position(inputs)
+    known = [spec for spec in inputs if spec.name in found]
+    if not known and len(unnamed) == 1 and len(found) == 1:
+        return {unnamed[0].name: next(iter(found.values()))}
+    missing = [spec for spec in inputs if spec not in known and not spec.optional]
+    if missing or not known:
         wanted = "; ".join(spec.describe() for spec in inputs)
         names = ", ".join(name or "one array without a name" for name in found)
         raise DataError(f"{where} holds {names}, but the model wants {wanted}")
-    return {spec.name: found[spec.name] for spec in inputs}
+    return {spec.name: found[spec.name] for spec in known}
 
 
 def check(spec: InputSpec, array: NDArray[Any], where: str, hint: str = "") -> None:

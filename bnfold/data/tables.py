@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnfold.data.arrays import ArrayRows
 from bnfold.data.signature import InputSpec
 from bnfold.data.source import SampleOptions
-from bnfold.data.spool import spooled
+from bnfold.data.spool import SpooledRows, spooled
 from bnfold.errors import DataError, MissingExtraError
 
 _LABELS = {"label", "labels", "target", "class", "y"}
@@ -28,17 +27,17 @@ _ROWS = 4096
 Columns = dict[str, NDArray[Any]]
 
 
-def open_csv(path: Path, inputs: Sequence[InputSpec], options: SampleOptions) -> ArrayRows:
+def open_csv(path: Path, inputs: Sequence[InputSpec], options: SampleOptions) -> SpooledRows:
     """A file whose first line names the columns (or holds numbers already).
 
     Raises:
         DataError: where a field is no number, or the columns do not fit.
     """
     batches = (columns_to_inputs(c, inputs, path) for c in _csv_columns(path))
-    return ArrayRows(spooled(batches, inputs, None, str(path)), inputs, path)
+    return spooled(batches, inputs, None, str(path))
 
 
-def open_parquet(path: Path, inputs: Sequence[InputSpec], options: SampleOptions) -> ArrayRows:
+def open_parquet(path: Path, inputs: Sequence[InputSpec], options: SampleOptions) -> SpooledRows:
     """Columns of numbers, or of lists of numbers of one length.
 
     Raises:
@@ -54,7 +53,7 @@ def open_parquet(path: Path, inputs: Sequence[InputSpec], options: SampleOptions
         batches = (
             columns_to_inputs(_arrow_columns(b), inputs, path) for b in file.iter_batches(_ROWS)
         )
-        return ArrayRows(spooled(batches, inputs, None, str(path)), inputs, path)
+        return spooled(batches, inputs, None, str(path))
     except (OSError, ValueError) as error:  # pyarrow's errors are one of these
         raise DataError(f"{path} is no readable parquet file ({error})") from None
 

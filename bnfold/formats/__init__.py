@@ -5,7 +5,7 @@ What a format owes is written down as protocols; nothing else of bnfold looks fu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from bnfold.data import InputSpec, SampleOptions, open_sample
+from bnfold.data import Data, InputSpec, Sample, SampleOptions, first_rows
 from bnfold.errors import MissingExtraError, UsageError
 from bnfold.graph import Graph
 from bnfold.planning import Plan
@@ -22,7 +22,6 @@ from bnfold.recalibration.edit import NewStatistics
 from bnfold.recalibration.observer import Observer, RuntimeOptions
 
 Arrays = Mapping[str, NDArray[Any]]
-_EXAMPLES = 2  # a tracer takes a batch of one for a constant
 
 
 class Model(Protocol):
@@ -37,7 +36,20 @@ class Model(Protocol):
         """The file that holds the weights; ``path`` where the model was made without one."""
 
     @property
-    def sha256(self) -> str: ...
+    def files(self) -> Sequence[Path]:
+        """All files that it was read from, `file` first; none where it was made without one."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the bytes that were read."""
+
+    def check_unchanged(self) -> None:
+        """Compares its files with what they were when they were read.
+
+        Raises:
+            ModelError: where one was replaced or written to meanwhile.
+        """
+
     @property
     def graph(self) -> Graph: ...
     @property
@@ -47,7 +59,13 @@ class Model(Protocol):
 
 
 class Edited(Protocol):
-    """An edited copy. ``key_map``: which names of a state dict changed, None where there is none."""
+    """An edited copy.
+
+    ``plan`` is what could be carried out of the plan that was asked for; ``key_map``: which names
+    of a state dict changed, None where there is none.
+    """
+
+    plan: Plan
 
     @property
     def node_count(self) -> int: ...
@@ -124,9 +142,12 @@ def open_model(
     *,
     freeze_initializers: bool = False,
     weights: Path | None = None,
+    weights_key: str | None = None,
     inputs: Sequence[str] = (),
-    data: str | Path | None = None,
+    given: tuple[tuple[Any, ...], Mapping[str, Any]] | None = None,
+    data: Data | None = None,
     sampling: SampleOptions | None = None,
+    dynamic: Any = None,
     allow_pickle: bool = False,
 ) -> Model:
     """Opens a model, told apart by content, or builds one from a factory.
@@ -135,9 +156,13 @@ def open_model(
         source: a file, or ``package.module:factory``, or ``file.py:factory``.
         freeze_initializers: take ONNX initializers that are also graph inputs for constants.
         weights: a checkpoint for the module of a factory.
+        weights_key: which network of a checkpoint, where it holds several.
         inputs: example inputs for a module that has to be traced, as ``1x3x224x224:float32``.
+        given: example inputs themselves, by position and by name.
         data: a sample whose first rows are such inputs where ``inputs`` names none.
         sampling: how to read images of it.
+        dynamic: which axes of these inputs are free where the batch alone is not enough: ``auto``,
+            or what torch.export takes as ``dynamic_shapes``.
         allow_pickle: load files that hold Python objects, which runs code from them.
 
     Raises:
@@ -147,9 +172,10 @@ def open_model(
         DataError: where ``data`` is needed and cannot be read.
     """
     if is_onnx(source):
-        if weights or inputs or allow_pickle:
+        if weights or weights_key or inputs or given or dynamic or allow_pickle:
             raise UsageError(
-                f"{source} is an ONNX model; --weights, --input and --allow-pickle are for PyTorch"
+                f"{source} is an ONNX model; --weights, --weights-key, --input, --dynamic and "
+                "--allow-pickle are for PyTorch"
             )
         from bnfold.formats.onnx import OnnxModel
 
@@ -158,10 +184,23 @@ def open_model(
         raise MissingExtraError(f"{source} is a PyTorch model, which", "torch")
     from bnfold.formats.torch import open_torch
 
-    examples = None if data is None else partial(_first_rows, data, sampling)
     return open_torch(
-        source, weights=weights, inputs=inputs, examples=examples, allow_pickle=allow_pickle
+        source,
+        weights=weights,
+        weights_key=weights_key,
+        inputs=inputs,
+        examples=examples_in(data, sampling),
+        given=given,
+        dynamic=dynamic,
+        allow_pickle=allow_pickle,
     )
+
+
+def examples_in(
+    data: Data | None, sampling: SampleOptions | None = None
+) -> Callable[[Sequence[InputSpec]], Sample] | None:
+    """What gives a tracer the first samples of ``data``."""
+    return None if data is None else partial(first_rows, data, options=sampling)
 
 
 def is_onnx(source: str | Path) -> bool:
@@ -173,14 +212,6 @@ def is_onnx(source: str | Path) -> bool:
     from bnfold.formats.detect import Content, content_of
 
     return not _is_factory(str(source)) and content_of(Path(source)) is Content.ONNX
-
-
-def _first_rows(
-    data: str | Path, sampling: SampleOptions | None, wanted: Sequence[InputSpec]
-) -> Arrays:
-    """A small batch for the tracer."""
-    sample = open_sample(data, wanted, sampling)
-    return sample.read(0, min(_EXAMPLES, sample.count))
 
 
 def _is_factory(source: str) -> bool:

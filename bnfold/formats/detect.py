@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from bnfold.errors import ModelError
+from bnfold.files import check_regular
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
@@ -25,6 +26,7 @@ def content_of(path: Path) -> Content:
     """
     if path.is_dir():
         raise ModelError(f"{path} is a folder; name the model file in it")
+    check_regular(path)
     try:
         with path.open("rb") as file:
             head = file.read(4096)

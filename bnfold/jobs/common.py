@@ -1,26 +1,22 @@
-"""What the jobs share: describing a model, choosing inputs, writing in one step or not at all."""
+"""What the jobs share: describing a model, choosing inputs, which paths may be written."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from bnfold.data import SampleOptions, open_sample
-from bnfold.errors import OutputError
+from bnfold.data import Data, SampleOptions, open_sample, sample_files
+from bnfold.files import Use, check_destination, older_data, same_file
 from bnfold.formats import Model, format_of
 from bnfold.planning import Plan
 from bnfold.recalibration.batches import Batches
 
 FORMAT_VERSION = "1.0"
-DEFAULT_SAMPLES, _BATCH = 64, 16
+DEFAULT_SAMPLES, _BATCH, _FEW = 64, 16, 2
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -71,7 +67,7 @@ def notes_of(plan: Plan, format: str) -> tuple[str, ...]:
 
 
 def comparison_inputs(
-    model: Model, data: str | Path | None, sampling: SampleOptions | None = None
+    model: Model, data: Data | None, sampling: SampleOptions | None = None
 ) -> tuple[Sequence[Arrays], str]:
     """A few sets of inputs, and where they come from in words.
 
@@ -88,56 +84,52 @@ def comparison_inputs(
         return format_of(model).generated_inputs(model), "generated from the input signature"
     sample = open_sample(data, model.inputs, sampling or SampleOptions(samples=DEFAULT_SAMPLES))
     batches = Batches(sample, _BATCH)
-    feeds = [batches[index].feeds for index in range(len(batches))]
-    return feeds, f"{data}, {sample.count} samples"
+    feeds: list[Arrays] = [batches[index].feeds for index in range(len(batches))]
+    if batches.fixed is None and sample.count > _FEW:
+        feeds.insert(0, sample.read(0, _FEW))  # for what is compared piece by piece
+    left_out = ", ".join(sample.source.left_out)
+    return feeds, f"{data}, {sample.count} samples" + (
+        f" ({left_out} left out)" if left_out else ""
+    )
 
 
-def check_target(target: Path, source: Path, *, force: bool) -> None:
+def check_target(target: Path, model: Model, data: Data | None = None, *, force: bool) -> None:
     """Refuses a destination that cannot or must not be written.
 
     Raises:
         OutputError: with the reason and what to do.
     """
-    if target.is_dir():
-        raise OutputError(f"{target} is a folder; name a file with -o")
-    if not target.parent.is_dir():
-        raise OutputError(f"the folder {target.parent} does not exist; create it first")
-    if target.exists() and source.exists() and target.samefile(source) and not force:
-        raise OutputError(f"{target} is the input itself; add --force to overwrite it")
-    # A file is written beside it and renamed, which would put an end to what it is now.
-    if target.is_symlink():
-        raise OutputError(f"{target} is a link; name the file that it points to with -o")
-    if target.exists() and not target.is_file():
-        raise OutputError(f"{target} is no ordinary file (a device or a pipe); name a file with -o")
-    if target.exists() and not os.access(target, os.W_OK):
-        raise OutputError(f"{target} is not writable; choose another file with -o")
-    if not os.access(target.parent, os.W_OK):
-        raise OutputError(f"the folder {target.parent} is not writable; choose another with -o")
+    check_destination(target, "-o", uses_of(model, data, target), force=force)
 
 
-@contextmanager
-def scratch_folder(target: Path | None = None) -> Iterator[Path]:
-    """A folder beside ``target`` (on the same file system), gone afterwards whatever happens.
+def uses_of(model: Model, data: Data | None, target: Path) -> list[Use]:
+    """What a command reads, as far as ``target`` could be one of it."""
+    itself, *others = model.files or (model.file,)
+    uses = [Use(itself, "the input itself", replaceable=True)]
+    uses += [Use(path, f"part of the input {model.path}") for path in others]
+    if data is not None and target.exists():
+        uses += [Use(path, f"part of the data {data}") for path in sample_files(data)]
+    return uses
+
+
+def check_unchanged(model: Model) -> ModelInfo:
+    """What the reports say of a model, whose files are still those that were read.
+
+    To be asked before anything is published: the model's own file may be replaced by that.
 
     Raises:
-        OutputError: where it cannot be made.
+        ModelError: where one was replaced or written to meanwhile.
     """
-    try:
-        folder = Path(
-            tempfile.mkdtemp(prefix=".bnfold-", dir=None if target is None else target.parent)
-        )
-    except OSError as error:
-        raise OutputError(f"no temporary folder can be made: {error}") from None
-    try:
-        yield folder
-    except OSError as error:
-        raise OutputError(f"writing failed: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    info = ModelInfo.of(model)
+    model.check_unchanged()
+    return info
 
 
-def publish(files: Sequence[Path], target: Path) -> None:
-    """Moves finished files beside ``target``; the one to open, which comes last, becomes it."""
-    for file in files[:-1]:
-        os.replace(file, target.parent / file.name)
-    os.replace(files[-1], target)
+def left_behind(model: Model, target: Path, files: Sequence[Path]) -> tuple[str, ...]:
+    """Data files of the model that ``files`` will replace at ``target``.
+
+    They are never removed: a copy of that model may lie beside it and read them too.
+    """
+    own = [path for path in model.files[1:] if same_file(model.files[0], target)]
+    new = {file.name for file in files}
+    return tuple(str(p) for p in (*own, *older_data(target)) if p.name not in new)

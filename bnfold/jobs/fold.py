@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnfold.data import SampleOptions
-from bnfold.errors import RuntimeUnavailableError, UsageError
-from bnfold.files import file_sha256
+from bnfold.data import Data, SampleOptions
+from bnfold.errors import ModelNotLoadedError, RuntimeUnavailableError, UsageError
+from bnfold.files import file_sha256, publish, scratch_folder
 from bnfold.formats import Edited, Model, format_of
 from bnfold.jobs.common import (
     FORMAT_VERSION,
-    Arrays,
     ModelInfo,
     check_target,
+    check_unchanged,
     comparison_inputs,
+    left_behind,
     notes_of,
-    publish,
-    scratch_folder,
 )
 from bnfold.planning import Plan, make_plan
 from bnfold.proof.verification import Verification, prove
@@ -27,15 +25,17 @@ from bnfold.proof.verification import Verification, prove
 
 @dataclass(frozen=True)
 class Output:
-    """The file that was written."""
+    """The file that was written. ``left``: data files that only the model before it used."""
 
     path: str
     sha256: str
     key_map: dict[str, list[str]] | None = None
+    left: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        found = {"path": self.path, "sha256": self.sha256}
-        return found if self.key_map is None else {**found, "key_map": self.key_map}
+        found: dict[str, Any] = {"path": self.path, "sha256": self.sha256}
+        found |= {} if self.key_map is None else {"key_map": self.key_map}
+        return found | ({"left": list(self.left)} if self.left else {})
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def fold(
     model: Model,
     target: Path | None,
     *,
-    data: str | Path | None = None,
+    data: Data | None = None,
     sampling: SampleOptions | None = None,
     verified: bool = True,
     strict: bool = False,
@@ -114,24 +114,22 @@ def fold(
         DataError: where ``data`` does not fit the model.
     """
     if target is not None:
-        check_target(target, model.path, force=force)
+        check_target(target, model, data, force=force)
     plan = make_plan(model.graph, reparameterize=reparameterize, gauges=not keep_modules)
     edited = format_of(model).edit(model, plan, keep_modules=keep_modules)
+    plan = edited.plan
     outcome = _Outcome(model, plan, edited)
     if target is None or (strict and plan.kept):
         return outcome.result(refused_by_strict=strict and plan.kept > 0)
     with scratch_folder(target) as scratch:
         files = edited.write(scratch / target.name)
-        verification = None
-        if verified:
-            feeds, inputs = _inputs(model, data, sampling)
-            subject = format_of(model).fold(edited, files[-1])
-            verification = prove(subject, model.graph, plan, feeds, inputs)
+        verification = _proved(model, edited, plan, files[-1], data, sampling) if verified else None
         if verification is not None and not verification.passed:
             return outcome.result(verification)
+        info, left = check_unchanged(model), left_behind(model, target, files)
         publish(files, target)
-    written = Output(str(target), file_sha256(target), edited.key_map)
-    return outcome.result(verification, written)
+    written = Output(str(target), file_sha256(target), edited.key_map, left)
+    return outcome.result(verification, written, info=info)
 
 
 @dataclass(frozen=True)
@@ -146,9 +144,10 @@ class _Outcome:
         output: Output | None = None,
         *,
         refused_by_strict: bool = False,
+        info: ModelInfo | None = None,
     ) -> FoldResult:
         return FoldResult(
-            ModelInfo.of(self.model),
+            info or ModelInfo.of(self.model),
             self.plan,
             verification,
             output,
@@ -159,11 +158,25 @@ class _Outcome:
         )
 
 
-def _inputs(
-    model: Model, data: str | Path | None, sampling: SampleOptions | None
-) -> tuple[Sequence[Arrays], str]:
+def _proved(
+    model: Model,
+    edited: Edited,
+    plan: Plan,
+    written: Path,
+    data: Data | None,
+    sampling: SampleOptions | None,
+) -> Verification | None:
+    """The proof; None for a copy of a model that the runtime does not load: it needs none."""
     try:
-        return comparison_inputs(model, data, sampling)
+        feeds, inputs = comparison_inputs(model, data, sampling)
+        return prove(format_of(model).fold(edited, written), model.graph, plan, feeds, inputs)
+    except ModelNotLoadedError as error:
+        if not plan.edits:
+            return None
+        raise UsageError(
+            f"the fold of {model.path} cannot be verified, because the runtime does not load it "
+            f"({error}); write it unproven with --no-verify"
+        ) from None
     except RuntimeUnavailableError as error:
         raise UsageError(
             f"the fold of {model.path} cannot be verified, because the model itself does not run "

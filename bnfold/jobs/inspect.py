@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,11 @@ import numpy as np
 from bnfold.algebra.affine import Array
 from bnfold.audit import Drift, Finding, Observed, Selection, run_rules
 from bnfold.audit.chains import chains
-from bnfold.data import SampleOptions, open_sample
+from bnfold.data import Data, SampleOptions, open_sample
+from bnfold.files import scratch_folder
 from bnfold.formats import Model, format_of
 from bnfold.graph import Node, Norm
-from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, notes_of, scratch_folder
+from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, notes_of
 from bnfold.planning import Decision, Plan, Reason, make_plan
 from bnfold.recalibration.observer import RuntimeOptions
 
@@ -159,7 +159,7 @@ def inspect(
     *,
     reparameterize: bool = False,
     selection: Selection | None = None,
-    data: str | Path | None = None,
+    data: Data | None = None,
     sampling: SampleOptions | None = None,
     runtime: RuntimeOptions | None = None,
     progress: Progress | None = None,
@@ -182,6 +182,7 @@ def inspect(
     planned = make_plan(model.graph, reparameterize=reparameterize)
     plan = replace(planned, decisions=tuple(filter(_is_decided, planned.decisions)))
     observed: Mapping[str, Observed] = {}
+    on_data: tuple[str, ...] = ()
     if data is not None:
         from bnfold.audit.observing import observe
 
@@ -189,6 +190,7 @@ def inspect(
         with scratch_folder() as folder:
             observer = format_of(model).observer(model, folder, runtime or RuntimeOptions())
             observed = observe(observer, sample, progress)
+        on_data = sample.notes
     decisions = {decision.name: decision for decision in plan.batch_norms}
     reports = tuple(
         NormReport.of(node, decisions.get(node.name), model.format, observed.get(node.name))
@@ -198,7 +200,7 @@ def inspect(
     where = None if data is None else str(data)
     # Where a normalisation stands written out as single operations, a rule says so.
     notes = planned.notes if any(chains(model.graph)) else notes_of(planned, model.format)
-    return Inspection(ModelInfo.of(model), reports, plan, findings, notes, where)
+    return Inspection(ModelInfo.of(model), reports, plan, findings, (*notes, *on_data), where)
 
 
 def _is_decided(decision: Decision) -> bool:

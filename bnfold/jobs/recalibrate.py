@@ -9,11 +9,11 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnfold.data import Sample, SampleOptions, open_sample
+from bnfold.data import Data, Sample, SampleOptions, open_sample
 from bnfold.errors import DataError, RuntimeUnavailableError, UsageError
-from bnfold.files import file_sha256
+from bnfold.files import file_sha256, publish, scratch_folder
 from bnfold.formats import Model, format_of
-from bnfold.jobs.common import ModelInfo, check_target, publish, scratch_folder
+from bnfold.jobs.common import ModelInfo, check_target, check_unchanged, left_behind
 from bnfold.jobs.fold import Output
 from bnfold.jobs.recalibration_result import (
     DEFAULT_SAMPLES,
@@ -41,7 +41,7 @@ Evaluate = Callable[[Path], float]
 def recalibrate(
     model: Model,
     target: Path,
-    data: str | Path,
+    data: Data,
     *,
     options: RecalibrationOptions | None = None,
     sampling: SampleOptions | None = None,
@@ -69,7 +69,7 @@ def recalibrate(
     """
     options = options or RecalibrationOptions()
     _check_options(options)
-    check_target(target, model.path, force=options.force)
+    check_target(target, model, data, force=options.force)
     if evaluate is not None and not model.file.is_file():
         raise UsageError(
             f"--evaluate is called with files, and {model.path} has none; add --weights"
@@ -152,10 +152,12 @@ class _Job:
                 return None
             evaluation = self._evaluate(evaluate, files[-1])
             output = None
+            info = check_unchanged(self.model)
             if (check.agrees or not check.expected) and (evaluation is None or evaluation.passed):
+                left = left_behind(self.model, target, files)
                 publish(files, target)
-                output = Output(str(target), file_sha256(target))
-        return self._result(found, check, outputs, evaluation, output)
+                output = Output(str(target), file_sha256(target), left=left)
+        return self._result(found, check, outputs, evaluation, output, info)
 
     def _prove(
         self, written: Model, found: Recalibration
@@ -189,10 +191,11 @@ class _Job:
         outputs: tuple[OutputChange, ...],
         evaluation: Evaluation | None,
         output: Output | None,
+        info: ModelInfo,
     ) -> RecalibrationResult:
         cache = self.run.cache
         return RecalibrationResult(
-            ModelInfo.of(self.model),
+            info,
             self.options.method,
             self.variance,
             self.options.prior,
@@ -208,7 +211,7 @@ class _Job:
             check,
             evaluation,
             output,
-            (*self.model.notes, *map(_split_note, self.plan.split)),
+            (*self.model.notes, *map(_split_note, self.plan.split), *self.sample.notes),
         )
 
 

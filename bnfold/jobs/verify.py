@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from bnfold.data import InputSpec, SampleOptions
+from bnfold.data import Data, InputSpec, SampleOptions
 from bnfold.errors import UsageError
 from bnfold.formats import Model, format_of
 from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, comparison_inputs
+from bnfold.proof.bounds import Bounds
+from bnfold.proof.subject import Arrays, Runs
 from bnfold.proof.verification import Verification
 from bnfold.proof.verification import verify as compare
 
@@ -40,8 +42,9 @@ def verify(
     reference: Model,
     candidate: Model,
     *,
-    data: str | Path | None = None,
+    data: Data | None = None,
     sampling: SampleOptions | None = None,
+    bounds: Bounds | None = None,
 ) -> VerifyResult:
     """Compares two models on the same inputs, the reference's own rounding as the yardstick.
 
@@ -50,6 +53,7 @@ def verify(
         candidate: the other.
         data: a sample; None makes inputs from the signature.
         sampling: which rows of it to take; 64 at most by default.
+        bounds: what the outputs have to keep to, in place of that yardstick.
 
     Raises:
         UsageError: where their inputs or outputs differ in name.
@@ -58,9 +62,35 @@ def verify(
     """
     _check_signatures(reference, candidate)
     feeds, inputs = comparison_inputs(reference, data, sampling)
-    theirs = format_of(candidate).runs(candidate)
-    outcome = compare(format_of(reference).runs(reference), theirs, feeds, inputs)
+    ours, theirs = (format_of(m).runs(m) for m in (reference, candidate))
+    other: Runs = theirs
+    if reference.format != candidate.format:
+        other = _ByPosition(theirs, list(ours.outputs(feeds[0])))
+    outcome = compare(ours, other, feeds, inputs, bounds)
     return VerifyResult(ModelInfo.of(reference), ModelInfo.of(candidate), outcome)
+
+
+class _ByPosition:
+    """A model of another format, its outputs under the reference's names: every format has names
+    of its own for outputs that their author gave none."""
+
+    def __init__(self, model: Runs, names: Sequence[str]) -> None:
+        self._model, self._names = model, names
+        self.runtime = model.runtime
+
+    def outputs(self, feeds: Arrays) -> Arrays:
+        found = self._model.outputs(feeds)
+        if set(found) == set(self._names):
+            return found
+        if len(found) != len(self._names):
+            raise UsageError(
+                f"the models return {len(self._names)} and {len(found)} outputs; "
+                "only models with the same signature can be compared"
+            )
+        return dict(zip(self._names, found.values(), strict=True))
+
+    def release(self) -> None:
+        self._model.release()
 
 
 def _check_signatures(reference: Model, candidate: Model) -> None:

@@ -182,8 +182,8 @@ class Plan:
     """
 
     decisions: tuple[Decision, ...]
-    edits: tuple[Edit, ...] = ()
-    regions: tuple[frozenset[Value], ...] = ()
+    edits: tuple[Edit, ...] = field(default=(), repr=False)
+    regions: tuple[frozenset[Value], ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = field(default=())
 
     @property

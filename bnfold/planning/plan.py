@@ -224,7 +224,7 @@ def _source_map(node: Node, walk: Walk) -> AffineMap:
     if isinstance(kind, Norm):
         norm.check_source(node)
     rank = walk.graph.rank(node.inputs[0])
-    if rank is None:
+    if rank is None or (isinstance(kind, Norm) and rank <= kind.axis):  # one channel, no axis
         raise Refused(Reason.UNKNOWN_SHAPE, node.inputs[0].name)
     if isinstance(kind, Norm):
         scale, shift = norm.vectors(node, walk.ledger)

@@ -46,6 +46,10 @@ class Reason(Enum):
         "a checkpoint does not tell what stands around it; name the code of the network as "
         "package.module:factory and give the checkpoint with --weights"
     )
+    UNCHANGED_CLASS = (
+        "the unchanged class has no place for this fold into {culprit}; it is made without "
+        "--keep-modules"
+    )
     # Before it
     GRAPH_INPUT = "its input is the graph input {culprit}, so no weight stands before it"
     GRAPH_OUTPUT = "{culprit} is a graph output and must keep its values"

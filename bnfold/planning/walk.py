@@ -142,6 +142,7 @@ class Walk:
             raise Refused(Reason.SHARED_CONSTANT, reader.label)
         state = self.ledger.get((reader, value))
         old = state.array if isinstance(state, ConstantState) else value.constant.float64()
+        kinds.affine.refuse_misfit(reader, amap, old.shape)
         new = amap.scale * old + amap.shift
         kinds.affine.check_constant(new, value.constant, reader)
         self.ledger.put((reader, value), ConstantState(new))

@@ -55,7 +55,7 @@ def compare_channels(
     name: str,
     reference: Array,
     candidate: Array,
-    perturbed: Sequence[Array],
+    moved: Array,
     axis: int,
     excitation: str,
     *,
@@ -67,7 +67,7 @@ def compare_channels(
         name: of the value.
         reference: the original's.
         candidate: the written model's.
-        perturbed: the original's with moved parameters.
+        moved: how far moved parameters move each channel, as `movement` gives it.
         axis: the channels; values without that axis are one channel.
         excitation: what was fed.
         dtype: the type that the value has in the file, where these arrays are more precise.
@@ -75,14 +75,16 @@ def compare_channels(
     precise = dtype is not None
     if reference.shape != candidate.shape:
         return PieceComparison(name, 0, np.inf, 0.0, np.inf, excitation, True, False, precise)
-    a, b, *moved = (_by_channel(x, axis) for x in (reference, candidate, *perturbed))
+    a, b = _by_channel(reference, axis), _by_channel(candidate, axis)
     if not a.size:
         return PieceComparison(name, 0, 0.0, 0.0, 0.0, excitation, False, True, precise)
     finite = np.isfinite(a) & np.isfinite(b)
-    floor = _floors(a, moved, dtype or reference.dtype, precise=precise)
+    floor = np.maximum(_own_rounding(a, dtype or reference.dtype, precise=precise), moved)
     with np.errstate(all="ignore"):
-        error = np.where(finite, np.abs(a - b), 0.0).max(axis=1)
-    error[_differ_in_pattern(a, b, moved)] = np.inf
+        error = np.abs(a - b).max(axis=1).astype(np.float64)
+        if not finite.all():
+            error = np.where(finite, np.abs(a - b), 0.0).max(axis=1).astype(np.float64)
+            error[_differ_in_pattern(a, b) & np.isfinite(moved)] = np.inf
     ratios = np.array([ratio_of(e, f) for e, f in zip(error, floor, strict=True)])
     worst = int(ratios.argmax())
     informs = bool(finite.any(axis=1).all())
@@ -99,38 +101,54 @@ def compare_channels(
     )
 
 
-def _floors(a: Array, moved: Sequence[Array], dtype: Any, *, precise: bool) -> Array:
-    """One for each channel: what moved parameters do, or the rounding of the value itself.
+def movement(reference: Array, perturbed: Sequence[Array], axis: int) -> Array:
+    """How far moved parameters move each channel, shape ``(channels,)``, float64.
+
+    Infinite where they put a NaN or an infinity where there was a number, or the other way round.
+    """
+    a = _by_channel(reference, axis)
+    found = np.zeros(len(a))
+    for draw in perturbed:
+        p = _by_channel(draw, axis)
+        if p.shape != a.shape or not a.size:
+            return np.zeros(len(a))
+        with np.errstate(all="ignore"):
+            change = np.abs(a - p)
+            alike = np.isfinite(change)
+            if not alike.all():
+                change = np.where(alike, change, 0.0)
+                change[np.isfinite(a) != np.isfinite(p)] = np.inf
+        found = np.maximum(found, change.max(axis=1))
+    return found
+
+
+def _own_rounding(a: Array, dtype: Any, *, precise: bool) -> Array:
+    """Half a unit in the last place of each channel's largest value.
 
     Next to a channel whose values are smaller than the others' by more than the square of the unit
     roundoff, that channel is dead: what becomes of it is lost in any sum with them.
     """
     info = float_info(dtype)
-    eps, magnitude = float(info.eps), np.where(np.isfinite(a), np.abs(a), 0.0)
-    peaks = magnitude.max(axis=1)
+    eps, magnitude = float(info.eps), np.abs(a)
+    if not np.isfinite(magnitude).all():
+        magnitude = np.where(np.isfinite(magnitude), magnitude, 0.0)
+    peaks = magnitude.max(axis=1).astype(np.float64)
     least = max(eps**2 * float(peaks.max()), float(info.tiny))
-    floor = np.full(len(a), least) if precise else np.maximum(eps / 2 * peaks, least)
-    with np.errstate(all="ignore"):
-        for p in moved:
-            change = np.abs(a - p)
-            floor = np.maximum(floor, np.where(np.isfinite(change), change, 0.0).max(axis=1))
-    return np.asarray(floor)
+    return np.full(len(a), least) if precise else np.maximum(eps / 2 * peaks, least)
 
 
-def _differ_in_pattern(a: Array, b: Array, moved: Sequence[Array]) -> NDArray[np.bool_]:
-    """Channels where NaN or an infinity stands in one model only, and rounding cannot explain it."""
+def _differ_in_pattern(a: Array, b: Array) -> NDArray[np.bool_]:
+    """Channels where NaN or an infinity stands in one model only."""
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     odd = (~np.isfinite(a) | ~np.isfinite(b)) & ~same
-    for p in moved:
-        odd &= np.isfinite(a) == np.isfinite(p)
     return np.asarray(odd.any(axis=1))
 
 
 def _by_channel(array: Array, axis: int) -> Array:
-    """Shape (channels, everything else), float64."""
+    """Shape (channels, everything else), float32 or float64."""
     if np.iscomplexobj(array):
         array = np.stack([array.real, array.imag], axis=-1)
-    wide = array.astype(np.float64)
+    wide = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
     if not -wide.ndim <= axis < wide.ndim:
         return wide.reshape(1, -1)
     moved = np.moveaxis(wide, axis, 0)

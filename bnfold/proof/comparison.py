@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnfold.algebra.rounding import float_info, is_half
+from bnfold.proof.bounds import Bounds, Measured
 
 ALLOWED_RATIO = 8.0
 CAP, HALF_CAP = 1e-3, 5e-2
@@ -29,7 +30,7 @@ class OutputComparison:
     blurs the output. ``informs``: whether the output could have shown a difference; a constant,
     saturated, discrete, blurred or non-finite one could not. ``agreement`` is the share of equal
     elements, ``argmax_agreement`` that of rows with the same largest entry, where the output looks
-    like class scores.
+    like class scores. ``bounds``: what the user asked for in place of the rounding floor.
     """
 
     name: str
@@ -42,6 +43,7 @@ class OutputComparison:
     argmax_agreement: float | None
     informs: bool
     passed: bool
+    bounds: tuple[Measured, ...] = ()
 
     @property
     def is_small(self) -> bool:
@@ -58,6 +60,7 @@ class OutputComparison:
             "agreement": self.agreement,
             "argmax_agreement": self.argmax_agreement,
             "informs": self.informs,
+            "bounds": [each.to_json() for each in self.bounds],
             "passed": self.passed,
         }
 
@@ -83,6 +86,7 @@ def compare(
     references: Sequence[Array],
     candidates: Sequence[Array],
     perturbed: Sequence[Sequence[Array]],
+    bounds: Bounds | None = None,
 ) -> OutputComparison:
     """Compares one output over several inputs.
 
@@ -91,6 +95,7 @@ def compare(
         references: the original's output, one array for each input.
         candidates: the other model's, in the same order.
         perturbed: for each input, the original's output in several draws of rounded parameters.
+        bounds: judge by these.
     """
     rows = [
         _compared(_real(r), _real(c), [_real(p) for p in draws])
@@ -99,6 +104,8 @@ def compare(
     pairs = list(zip(references, candidates, strict=True))
     worst = max(rows, key=lambda row: row.ratio)
     same = [_agreement(r, c) for r, c in pairs if r.size]
+    comparable = all(r.shape == c.shape and r.dtype != object for r, c in pairs)
+    judged = bounds.judge(name, references, candidates) if bounds and comparable else ()
     return OutputComparison(
         name=name,
         max_abs_error=max(row.error for row in rows),
@@ -108,8 +115,9 @@ def compare(
         cap=worst.cap,
         agreement=float(np.mean(same)) if same else 1.0,
         argmax_agreement=_argmax_agreement(pairs),
-        informs=any(row.informs for row in rows),
-        passed=all(row.passed for row in rows),
+        informs=bool(judged) or any(row.informs for row in rows),
+        passed=all(each.passed for each in judged or rows),
+        bounds=judged,
     )
 
 

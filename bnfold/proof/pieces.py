@@ -6,24 +6,24 @@ least a share of the whole tensor's deviation, so that a dead or saturated neigh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bnfold.proof.channels import PieceComparison, compare_channels
+from bnfold.proof.channels import PieceComparison, compare_channels, movement
 from bnfold.proof.comparison import is_float
 from bnfold.proof.subject import Arrays, Fed, Fold, Leaving, Piece
 
 ACTIVATIONS, RANDOM, NOTHING = "activations", "random", "nothing"
-DRAWS, MORE_DRAWS = 2, 12
+MORE_DRAWS = 8
 _LEAST_SHARE = 0.1
 
 
 def compare_pieces(
-    fold: Fold, pieces: Sequence[Piece], feeds: Arrays
+    fold: Fold, pieces: Sequence[Piece], feeds: Arrays, outputs: Arrays
 ) -> tuple[PieceComparison, ...]:
     """Each value that leaves a piece, the worse of its two comparisons.
 
@@ -31,29 +31,38 @@ def compare_pieces(
         fold: both files.
         pieces: cut out of them.
         feeds: inputs of the whole network.
+        outputs: what the user's own file gives for them. Inner values come from a copy of its
+            structure, fed with its tensors: that copy has to give the same.
 
     Raises:
         RuntimeUnavailableError: where a piece does not run.
     """
-    return tuple(each for piece in pieces for each in _compared(fold, piece, feeds))
+    return tuple(each for piece in pieces for each in _compared(fold, piece, feeds, outputs))
 
 
-def _compared(fold: Fold, piece: Piece, feeds: Arrays) -> Iterator[PieceComparison]:
+def _compared(
+    fold: Fold, piece: Piece, feeds: Arrays, outputs: Arrays
+) -> Iterator[PieceComparison]:
     if any(f.value is None and f.shape is None for f in piece.inputs):
         yield from (_not_run(leaving) for leaving in piece.outputs)
         return
     names = [f.value for f in piece.inputs] + [o.value for o in piece.outputs]
-    values = fold.values(feeds, list(dict.fromkeys(name for name in names if name is not None)))
+    known = [name for name in fold.named_outputs if name in outputs]
+    wanted = dict.fromkeys([*known, *(name for name in names if name is not None)])
+    values = fold.values(feeds, list(wanted))
+    misread = [name for name in known if not _alike(outputs[name], values[name])]
     rng = np.random.default_rng(0)
     observed = {f.key: values[f.value] for f in piece.inputs if f.value is not None}
     excited = {f.key: _excited(f, observed.get(f.key), rng) for f in piece.inputs}
-    found: dict[str, list[PieceComparison]] = {o.key: [] for o in piece.outputs}
+    random, moved = _on_random_values(piece, excited)
+    activations: dict[str, PieceComparison] = {}
     if len(observed) == len(excited):
         own = {o.key: values[o.value] for o in piece.outputs if o.value is not None}
-        _compare_on(piece, observed, own, ACTIVATIONS, found)
-    _compare_on(piece, excited, None, RANDOM, found)
+        activations = _on_activations(piece, observed, own, moved)
     for leaving in piece.outputs:
-        yield _summary(found[leaving.key])
+        found = [each[leaving.key] for each in (random, activations) if each]
+        summary = _summary(found)
+        yield replace(summary, passed=False, ratio=np.inf, error=np.inf) if misread else summary
 
 
 def _not_run(leaving: Leaving) -> PieceComparison:
@@ -61,42 +70,64 @@ def _not_run(leaving: Leaving) -> PieceComparison:
     return PieceComparison(leaving.shown, 0, 0.0, 0.0, 0.0, NOTHING, False, True)
 
 
-def _compare_on(
+def _on_random_values(
+    piece: Piece, feeds: Arrays
+) -> tuple[dict[str, PieceComparison], dict[str, NDArray[Any]]]:
+    """Both models on random values; and how far moved parameters move each value there."""
+    whole, candidate = piece.original(feeds), piece.written(feeds)
+    drawn = piece.original(feeds, 0)
+    moved = {o.key: movement(whole[o.key], [drawn[o.key]], o.axis) for o in piece.outputs}
+    return _compared_values(piece, feeds, whole, candidate, moved, RANDOM), moved
+
+
+def _on_activations(
+    piece: Piece, feeds: Arrays, whole: Arrays, moved: Mapping[str, NDArray[Any]]
+) -> dict[str, PieceComparison]:
+    """The written piece on what the original feeds to it, beside what the original as a whole makes
+    of that. Random values like these have shown how far moved parameters move them."""
+    return _compared_values(piece, feeds, whole, piece.written(feeds), moved, ACTIVATIONS)
+
+
+def _compared_values(
     piece: Piece,
     feeds: Arrays,
-    reference: Arrays | None,
+    whole: Arrays,
+    candidate: Arrays,
+    moved: Mapping[str, NDArray[Any]],
     excitation: str,
-    found: dict[str, list[PieceComparison]],
-) -> None:
-    """Compares all values that leave a piece.
-
-    ``reference`` are the values that they have in the original as a whole, where they are known: the
-    piece alone has to compute the same, or it would be no piece of the original.
-    """
-    alone = piece.original(feeds)
-    whole = alone if reference is None else {**alone, **reference}
-    candidate = piece.written(feeds)
-    moved = [piece.original(feeds, draw) for draw in range(DRAWS)]
-
-    def compared(leaving: Leaving) -> PieceComparison:
-        key = leaving.key
-        others = [m[key] for m in moved]
-        return compare_channels(
-            leaving.shown, whole[key], candidate[key], others, leaving.axis, excitation
-        )
-
-    first = {leaving.key: compared(leaving) for leaving in piece.outputs}
-    if not all(each.passed for each in first.values()):
-        # Where few elements make a channel, few draws may leave its floor too low.
-        moved += [piece.original(feeds, draw) for draw in range(DRAWS, MORE_DRAWS)]
+) -> dict[str, PieceComparison]:
+    found = {}
     for leaving in piece.outputs:
-        key, each = leaving.key, first[leaving.key]
-        each = each if each.passed else compared(leaving)
-        if not _alike(whole[key], alone[key]):
-            each = replace(each, passed=False, error=np.inf, ratio=np.inf)
-        elif not each.passed:
-            each = _in_double(piece, leaving, feeds, each)
-        found[key].append(each)
+        key = leaving.key
+        each = compare_channels(
+            leaving.shown, whole[key], candidate[key], moved[key], leaving.axis, excitation
+        )
+        if not each.passed:
+            each = _again(piece, leaving, feeds, whole[key], candidate[key], each)
+        found[key] = each
+    return found
+
+
+def _again(
+    piece: Piece,
+    leaving: Leaving,
+    feeds: Arrays,
+    whole: NDArray[Any],
+    candidate: NDArray[Any],
+    first: PieceComparison,
+) -> PieceComparison:
+    """A second look at a value that seemed to differ: where few elements make a channel, one draw
+    may leave its floor too low; and in float64 nothing is rounded but the parameters."""
+    where = (leaving.axis, first.excitation)
+    moved = movement(whole, piece.moved(leaving, feeds, MORE_DRAWS), leaving.axis)
+    each = compare_channels(leaving.shown, whole, candidate, moved, *where)
+    run = None if each.passed else piece.in_double(leaving, feeds, MORE_DRAWS)
+    if run is None:
+        return each
+    moved = movement(run.reference, run.perturbed, leaving.axis)
+    return compare_channels(
+        leaving.shown, run.reference, run.candidate, moved, *where, dtype=run.dtype
+    )
 
 
 def _alike(whole: NDArray[Any], alone: NDArray[Any]) -> bool:
@@ -111,24 +142,6 @@ def _alike(whole: NDArray[Any], alone: NDArray[Any]) -> bool:
     peak = np.abs(a[np.isfinite(a)]).max(initial=0.0)
     with np.errstate(all="ignore"):
         return bool(np.allclose(a, b, rtol=0, atol=1e-3 * peak, equal_nan=True))
-
-
-def _in_double(
-    piece: Piece, leaving: Leaving, feeds: Arrays, found: PieceComparison
-) -> PieceComparison:
-    """The same in float64, where nothing is rounded but the parameters."""
-    run = piece.in_double(leaving, feeds, DRAWS)
-    if run is None:
-        return found
-    return compare_channels(
-        leaving.shown,
-        run.reference,
-        run.candidate,
-        run.perturbed,
-        leaving.axis,
-        found.excitation,
-        dtype=run.dtype,
-    )
 
 
 def _summary(found: Sequence[PieceComparison]) -> PieceComparison:

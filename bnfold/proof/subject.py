@@ -92,6 +92,9 @@ class Piece(Protocol):
     def written(self, feeds: Arrays) -> Arrays:
         """The written model's values by key."""
 
+    def moved(self, leaving: Leaving, feeds: Arrays, draws: int) -> list[NDArray[Any]]:
+        """One of the original's values, its parameters moved in several draws."""
+
     def in_double(self, leaving: Leaving, feeds: Arrays, draws: int) -> PreciseRun | None:
         """One value in float64, None where that cannot be had."""
 
@@ -103,6 +106,10 @@ class Fold(Protocol):
     def reference(self) -> Reference: ...
     @property
     def candidate(self) -> Runs: ...
+
+    @property
+    def named_outputs(self) -> Sequence[str]:
+        """The outputs that `values` knows by the names that `Runs.outputs` gives them."""
 
     def congruence(self) -> Congruence:
         """Whether the written file is the original plus the plan."""

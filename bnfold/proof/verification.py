@@ -14,20 +14,23 @@ from typing import Any
 from bnfold.errors import RuntimeUnavailableError, UsageError
 from bnfold.graph import Graph
 from bnfold.planning import Plan
+from bnfold.proof.bounds import Bounds
 from bnfold.proof.channels import PieceComparison
 from bnfold.proof.comparison import OutputComparison, compare
 from bnfold.proof.congruence import Congruence
+from bnfold.proof.divergence import Named, parting
 from bnfold.proof.pieces import NOTHING, compare_pieces
 from bnfold.proof.regions import regions_of
 from bnfold.proof.subject import Arrays, Fold, Reference, Runs
 
-DRAWS = 2
+DRAWS = 2  # a single one moves what one parameter decides in one direction only
 
 
 @dataclass(frozen=True)
 class Verification:
     """The outcome. ``congruence`` and ``pieces`` are None where two models were compared that no
-    plan connects. ``problem``: why a comparison could not be made at all."""
+    plan connects. ``problem``: why a comparison could not be made at all. ``parting``: where two
+    models part, among the values that both name."""
 
     runtime: str
     inputs: str
@@ -35,6 +38,7 @@ class Verification:
     congruence: Congruence | None = None
     pieces: tuple[PieceComparison, ...] | None = None
     problem: str | None = None
+    parting: tuple[PieceComparison, ...] = ()
 
     @property
     def decided(self) -> bool:
@@ -77,6 +81,7 @@ class Verification:
             "outputs": [o.to_json() for o in self.outputs],
             "first_wrong": self.first_wrong,
             "problem": self.problem,
+            "parting": [p.to_json() for p in self.parting],
         }
 
 
@@ -100,10 +105,11 @@ def prove(
     pieces: tuple[PieceComparison, ...] = ()
     outputs: tuple[OutputComparison, ...] = ()
     problem = None
+    least = min(range(len(feeds)), key=lambda i: sum(a.size for a in feeds[i].values()))
     try:
         if congruence.passed and plan.edits:
             cut = fold.pieces(regions_of(graph, plan), congruence.names)
-            pieces = compare_pieces(fold, cut, feeds[0])
+            pieces = compare_pieces(fold, cut, feeds[least], references[least])
         outputs = _end_to_end(references, fold.reference, fold.candidate, feeds)
         if pieces and all(p.passed and p.informs for p in pieces):
             outputs = tuple(map(_overruled, outputs))
@@ -123,16 +129,31 @@ def _overruled(output: OutputComparison) -> OutputComparison:
 
 
 def verify(
-    reference: Reference, candidate: Runs, feeds: Sequence[Arrays], inputs: str
+    reference: Reference,
+    candidate: Runs,
+    feeds: Sequence[Arrays],
+    inputs: str,
+    bounds: Bounds | None = None,
 ) -> Verification:
     """Compares any two models of the same signature on the same inputs.
+
+    Args:
+        reference: the model to trust.
+        candidate: the other.
+        feeds: inputs, at least one set.
+        inputs: where they come from, for the report.
+        bounds: judge by these in place of the reference's rounding floor.
 
     Raises:
         RuntimeUnavailableError: where one of them does not run.
         UsageError: where their outputs differ in name.
     """
-    outputs = _end_to_end(outputs_of(reference, feeds), reference, candidate, feeds)
-    return Verification(candidate.runtime, inputs, outputs)
+    references = outputs_of(reference, feeds)
+    outputs = _end_to_end(references, reference, candidate, feeds, bounds)
+    found = Verification(candidate.runtime, inputs, outputs)
+    if not found.differs or not isinstance(reference, Named) or not isinstance(candidate, Named):
+        return found
+    return replace(found, parting=parting(reference, candidate, feeds[0]))
 
 
 def outputs_of(model: Runs, feeds: Sequence[Arrays]) -> list[Arrays]:
@@ -147,7 +168,11 @@ def outputs_of(model: Runs, feeds: Sequence[Arrays]) -> list[Arrays]:
 
 
 def _end_to_end(
-    references: Sequence[Arrays], reference: Reference, candidate: Runs, feeds: Sequence[Arrays]
+    references: Sequence[Arrays],
+    reference: Reference,
+    candidate: Runs,
+    feeds: Sequence[Arrays],
+    bounds: Bounds | None = None,
 ) -> tuple[OutputComparison, ...]:
     """Every output of both models on the same inputs."""
     candidates = outputs_of(candidate, feeds)
@@ -168,6 +193,7 @@ def _end_to_end(
             [r[name] for r in references],
             [c[name] for c in candidates],
             [[draw[name] for draw in each] for each in perturbed],
+            bounds,
         )
         for name in references[0]
     )

@@ -71,7 +71,7 @@ class _Pieces:
         if self._number:
             held = self._run.cache.take(index)
             if held is not None:
-                return self._shell(index), held | self._forward(held)
+                return self._run.batches.shell(index), held | self._forward(held)
         batch = self._run.batches[index]
         return batch, batch.feeds | self._whole(batch.feeds)
 
@@ -95,9 +95,3 @@ class _Pieces:
             types = {name: array.dtype for name, array in feeds.items()}
             self._from_inputs = self._run.observer.piece(types, computed, level.before)
         return dict(self._from_inputs.run(feeds, self._run.settled))
-
-    def _shell(self, index: int) -> Batch:
-        """What is known of a batch without reading it again."""
-        batches = self._run.batches
-        valid = batches.samples_in(index)
-        return Batch(index, {}, valid, batches.fixed or valid)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bnfold.algebra.moments import Moments
 from bnfold.algebra.rounding import cast, overflows
@@ -125,18 +123,8 @@ def problem_of(population: Population, moments_finite: bool, batch: Batch) -> st
     """The sentence on values that are no numbers: the batch, and the layer they reach first."""
     if moments_finite:
         return None
-    for name, array in batch.feeds.items():
-        if not _finite(array[: batch.valid]):
-            return (
-                f"batch {batch.index + 1} of the data holds NaN or infinite values in {name} "
-                f"(first seen at {population.name}); remove or repair these samples"
-            )
     return (
         f"batch {batch.index + 1} gives NaN or infinite values at {population.name}, the first "
         "layer that they reach, though the data itself is finite; check its scale and the weights "
         "before that layer"
     )
-
-
-def _finite(array: NDArray[Any]) -> bool:
-    return array.dtype.kind in "iub" or bool(np.isfinite(array.astype(np.float64)).all())

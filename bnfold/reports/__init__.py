@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from typing import Any
+
+
+def json_text(document: Any) -> str:
+    """``document`` as JSON, which has no word for NaN and infinity: they become null."""
+    return json.dumps(_finite(document), indent=2, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def show(result: Any, format: str, *, verbose: bool = False) -> None:
@@ -16,8 +32,7 @@ def show(result: Any, format: str, *, verbose: bool = False) -> None:
         verbose: every layer instead of a summary (text only).
     """
     if format == "json":
-        json.dump(result.to_json(), sys.stdout, indent=2, allow_nan=False)
-        sys.stdout.write("\n")
+        sys.stdout.write(json_text(result.to_json()))
         return
     from bnfold.reports.text import render
 

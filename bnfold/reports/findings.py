@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions
-from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +15,7 @@ from bnfold.jobs import NormReport
 from bnfold.jobs.inspect import Range
 from bnfold.planning import Action, Decision
 from bnfold.reports.fates import ARROWS
+from bnfold.reports.terminal import escape
 
 COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 WORDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}

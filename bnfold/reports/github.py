@@ -8,6 +8,7 @@ from __future__ import annotations
 from bnfold.audit import Group, Severity, find_rule, grouped
 from bnfold.jobs import Inspection
 from bnfold.reports.artifact import artifact_of
+from bnfold.showable import showable
 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "notice"}
 _LAYERS = 8
@@ -22,7 +23,7 @@ def render(result: Inspection) -> str:
 
 
 def _annotation(group: Group, path: str) -> str:
-    file, title = _property(path), _property(f"{group.code} {group.name}")
+    file, title = _property(showable(path)), _property(f"{group.code} {group.name}")
     return f"::{_COMMANDS[group.severity]} file={file},title={title}::{_data(_text(group))}"
 
 
@@ -35,7 +36,7 @@ def _text(group: Group) -> str:
         lines.append(f"Layers: {names}.")
     if rule is not None:
         lines.append(rule.remedy)
-    return "\n".join(lines)
+    return "\n".join(map(showable, lines))
 
 
 def _data(text: str) -> str:

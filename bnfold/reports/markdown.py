@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import singledispatch
 from pathlib import PurePath
@@ -12,10 +13,13 @@ from bnfold.errors import UsageError
 from bnfold.jobs import FoldResult, Inspection
 from bnfold.planning import Action, Plan
 from bnfold.proof.verification import Verification
+from bnfold.reports.proof import proof_in_words, verdict_on
+from bnfold.showable import showable
 
 _SIGNS = {Severity.ERROR: "🔴 error", Severity.WARNING: "🟡 warning", Severity.INFO: "⚪ note"}
 # GitHub cuts a comment at 65,536 characters; a table of this many rows stays below it.
 _ROWS = 100
+_LINK = re.compile(r"[\[\]]")  # of links and images, which would load something
 
 
 @singledispatch
@@ -120,11 +124,16 @@ def _more(count: int) -> str:
 def _verification(found: Verification) -> Iterator[str]:
     yield f"**{'Verified' if found.passed else 'Not verified'}** with {found.runtime}; inputs {found.inputs}."
     yield ""
-    yield "| output | largest error | rounding floor | error / floor |"
-    yield "|---|--:|--:|--:|"
+    for line in proof_in_words(found):
+        yield f"- {_html(line)}"
+    yield ""
+    yield "| output | largest error | rounding floor | error / floor | |"
+    yield "|---|--:|--:|--:|---|"
     for each in found.outputs:
-        numbers = (each.max_abs_error, each.rounding_floor, each.ratio)
-        yield f"| {_code(each.name)} | {' | '.join(f'{n:.3g}' for n in numbers)} |"
+        numbers = " | ".join(
+            f"{n:.3g}" for n in (each.max_abs_error, each.rounding_floor, each.ratio)
+        )
+        yield f"| {_code(each.name)} | {numbers} | {verdict_on(each)} |"
 
 
 def _code(name: str) -> str:
@@ -138,8 +147,8 @@ def _cell(text: str) -> str:
 
 
 def _one_cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return showable(text).replace("|", "\\|")
 
 
 def _html(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")
+    return _LINK.sub(r"\\\g<0>", text.replace("&", "&amp;").replace("<", "&lt;"))

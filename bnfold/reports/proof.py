@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bnfold.proof.comparison import OutputComparison
 from bnfold.proof.verification import Verification
+
+_METRICS = {
+    "max": "largest error",
+    "sqnr": "signal to noise in dB",
+    "cosine": "cosine similarity",
+    "class": "rows with the same class",
+    "tolerance": "excess over the tolerance",
+}
 
 
 def proof_in_words(found: Verification) -> Iterator[str]:
@@ -23,6 +32,21 @@ def proof_in_words(found: Verification) -> Iterator[str]:
         yield _pieces(found)
     if pieces and (wrong := found.first_wrong) is not None:
         yield f"first wrong value: {wrong}"
+    for output in found.outputs:
+        for bound in output.bounds:
+            sides = "at most" if bound.metric in ("max", "tolerance") else "at least"
+            yield (
+                f"{output.name}: {_METRICS[bound.metric]} {bound.value:.6g}, {sides} "
+                f"{bound.threshold:g} asked for{'' if bound.passed else ': not kept'}"
+            )
+    if found.parting:
+        yield "the models part here, in the order of the reference:"
+        for value in found.parting:
+            verdict = "same" if value.passed else "differs"
+            yield (
+                f"  {value.name}: error {value.error:.3g}, {value.ratio:.3g} rounding floors in "
+                f"channel {value.channel}, {verdict}"
+            )
     silent = [o.name for o in found.outputs if not o.informs]
     if silent and found.congruence is not None:
         names = ", ".join(silent[:3]) + (", …" if len(silent) > 3 else "")
@@ -30,6 +54,13 @@ def proof_in_words(found: Verification) -> Iterator[str]:
             f"no difference could show in {names} (constant, saturated, blurred by rounding, or not "
             "floating-point)" + ("; the pieces decide" if pieces else "")
         )
+
+
+def verdict_on(output: OutputComparison) -> str:
+    """One output in a word or three."""
+    if not output.passed:
+        return "differs"
+    return "same" if output.informs else "does not inform"
 
 
 def _pieces(found: Verification) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from bnfold.jobs.fold import Output
 from bnfold.jobs.recalibration_result import RecalibrationResult
 from bnfold.recalibration.changes import NormChange
 from bnfold.reports.findings import Name
+from bnfold.reports.terminal import escape
 
 _MANY = 12
 
@@ -98,5 +99,15 @@ def _print_outcome(result: RecalibrationResult, console: Console) -> None:
     console.print(f"{model}: {counts}, {result.method_in_words}")
     if result.output is not None:
         console.print(f"wrote [bold]{escape(result.output.path)}[/]")
+        print_left(result.output, console)
     else:
         console.print(f"[red]nothing written[/]: {escape(result.refusal or '')}")
+
+
+def print_left(output: Output, console: Console) -> None:
+    """Data files of the model that was there before."""
+    for path in output.left:
+        console.print(
+            f"[cyan]note:[/] {escape(path)} belonged to the model that was there before, and is left; "
+            "remove it if no other model reads it"
+        )

@@ -8,7 +8,6 @@ GitHub asks for beyond the standard is in its documentation under "SARIF support
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,7 +17,9 @@ from urllib.parse import quote
 
 from bnfold.audit import FAMILIES, RULES, Finding, Rule, Severity
 from bnfold.jobs import Inspection
+from bnfold.reports import json_text
 from bnfold.reports.artifact import artifact_of, is_code
+from bnfold.showable import showable
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _ROOT = "%SRCROOT%"
@@ -28,12 +29,12 @@ _PROBLEMS = {**_LEVELS, Severity.INFO: "recommendation"}
 
 def render(result: Inspection) -> str:
     """The findings as one SARIF document."""
-    return json.dumps(document(result), indent=2, allow_nan=False) + "\n"
+    return json_text(document(result))
 
 
 def document(result: Inspection) -> dict[str, Any]:
     """The same as data."""
-    from bnfold import __version__
+    from bnfold.version import __version__
 
     driver = {"name": "bnfold", "version": __version__, "rules": [_rule(r) for r in RULES]}
     place = artifact_location(artifact_of(result.model))
@@ -93,7 +94,8 @@ def _results(findings: Sequence[Finding], place: dict[str, str]) -> Iterable[dic
 
 
 def _message(finding: Finding) -> str:
-    return finding.message if finding.layer is None else f"{finding.layer}: {finding.message}"
+    message = finding.message if finding.layer is None else f"{finding.layer}: {finding.message}"
+    return showable(message)
 
 
 def _location(finding: Finding, place: dict[str, str]) -> dict[str, Any]:
@@ -104,8 +106,9 @@ def _location(finding: Finding, place: dict[str, str]) -> dict[str, Any]:
     }
     location: dict[str, Any] = {"physicalLocation": physical}
     if finding.layer is not None:
+        name = showable(finding.layer)
         location["logicalLocations"] = [
-            {"name": finding.layer, "fullyQualifiedName": finding.layer, "kind": "member"}
+            {"name": name, "fullyQualifiedName": name, "kind": "member"}
         ]
     return location
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from bnfold.jobs import FoldResult, Inspection, VerifyResult
@@ -17,16 +17,24 @@ from bnfold.proof.comparison import OutputComparison
 from bnfold.proof.verification import Verification
 from bnfold.reports.fates import ARROWS, WAYS
 from bnfold.reports.findings import findings_summary, layer_table, print_findings
-from bnfold.reports.proof import proof_in_words
-from bnfold.reports.recalibration import print_recalibration
+from bnfold.reports.proof import proof_in_words, verdict_on
+from bnfold.reports.recalibration import print_left, print_recalibration
+from bnfold.reports.terminal import ReportConsole, escape
 
 _MANY = 12
 
 
 def render(result: Any, *, verbose: bool = False) -> None:
     """Prints ``result`` to stdout."""
-    console = Console(highlight=False, soft_wrap=False)
+    console = ReportConsole(highlight=False, soft_wrap=False)
     _render(result, console, verbose)
+
+
+def rendered(result: Any, width: int = 110) -> str:
+    """What `render` prints, as plain text."""
+    page = io.StringIO()
+    _render(result, Console(file=page, width=width, highlight=False, color_system=None), False)
+    return page.getvalue()
 
 
 @singledispatch
@@ -60,6 +68,7 @@ def _(result: FoldResult, console: Console, verbose: bool) -> None:
     if result.output is not None:
         unproven = "" if result.verification else " [yellow](not verified)[/]"
         console.print(f"wrote [bold]{escape(result.output.path)}[/]{unproven}, {nodes}")
+        print_left(result.output, console)
     elif result.refused_by_strict:
         console.print("[red]nothing written[/]: --strict, and a BatchNorm has to stay")
     elif not result.ok:
@@ -74,7 +83,10 @@ _render.register(RecalibrationResult, print_recalibration)
 @_render.register
 def _(result: VerifyResult, console: Console, verbose: bool) -> None:
     _print_verification(result.verification, console)
-    verdict = "[green]compute the same[/]" if result.ok else "[red]do not compute the same[/]"
+    bounded = any(output.bounds for output in result.verification.outputs)
+    right = "keep to the bounds asked for" if bounded else "compute the same"
+    wrong = "do not keep to the bounds asked for" if bounded else "do not compute the same"
+    verdict = f"[green]{right}[/]" if result.ok else f"[red]{wrong}[/]"
     names = f"{escape(result.reference.label)} and {escape(result.candidate.label)}"
     console.print(f"{names} {verdict}")
 
@@ -131,16 +143,17 @@ def _print_verification(found: Verification, console: Console) -> None:
         console.print(table)
     for line in proof_in_words(found):
         console.print(f"  {escape(line)}")
-    verdict = "[green]verified[/]" if found.passed else "[red]verification failed[/]"
+    bounded = any(output.bounds for output in found.outputs)
+    right = "compared" if bounded else "verified"
+    verdict = f"[green]{right}[/]" if found.passed else "[red]verification failed[/]"
     if not found.passed and not found.differs:
         verdict = "[yellow]not verified[/]: nothing that was compared could have shown a difference"
     console.print(f"{verdict} with {found.runtime}; inputs {escape(found.inputs)}")
 
 
 def _comparison(each: OutputComparison) -> tuple[str, ...]:
-    verdict = "[green]same[/]" if each.passed else "[red]differs[/]"
-    if each.passed and not each.informs:
-        verdict = "[yellow]does not inform[/]"
+    colour = {"same": "green", "differs": "red"}.get(verdict_on(each), "yellow")
+    verdict = f"[{colour}]{verdict_on(each)}[/]"
     same = "" if each.argmax_agreement is None else f"{each.argmax_agreement:.2%}"
     numbers = (each.max_abs_error, each.max_abs_reference, each.rounding_floor, each.ratio)
     return escape(each.name), *(f"{n:.3g}" for n in numbers), same, verdict

@@ -302,3 +302,22 @@ def test_callables_that_fail(tmp_path: Path) -> None:
         open_sample(f"{tmp_path / 'gone.py'}:f", ONE)
     with pytest.raises(UsageError, match="importing no_such_module"):
         open_sample("no_such_module:f", ONE)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_data_that_is_not_finite_is_refused(bad: float, tmp_path: Path) -> None:
+    """Whatever is compared or measured on NaN agrees with everything."""
+    spoilt = X.copy()
+    spoilt[7, 1, 2] = bad
+    np.save(tmp_path / "d.npy", spoilt)
+    sample = open_sample(str(tmp_path / "d.npy"), ONE)
+    assert sample.read(0, 7)["x"].shape == (7, 2, 3)
+    with pytest.raises(DataError, match=r"sample 7 of .*d\.npy .* holds NaN .* in input x"):
+        sample.read(5, 10)
+
+
+def test_data_that_the_type_of_the_input_cannot_hold_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "d.npy", X * 1e6)
+    half = [InputSpec("x", np.dtype(np.float16), (None, 2, 3))]
+    with pytest.raises(DataError, match="infinite values in input x as float16"):
+        open_sample(str(tmp_path / "d.npy"), half).read(0, 2)

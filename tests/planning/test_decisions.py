@@ -88,6 +88,7 @@ NOT_SHOWN = {
     "scale_range",
     "probe_failed",
     "shared_constant",
+    "unchanged_class",
     "too_many_ways",
     "unequal_branches",
     "unknown_shape",

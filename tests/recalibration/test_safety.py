@@ -71,11 +71,13 @@ def test_an_evaluation_that_falls_writes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("method", ["population", "batch"])
-def test_non_finite_data_names_batch_and_layer(bad: float, method: str, tmp_path: Path) -> None:
+def test_non_finite_data_names_the_sample_and_the_input(
+    bad: float, method: str, tmp_path: Path
+) -> None:
     images = digits(100)
     images[70, 0, 3, 3] = bad
     np.save(tmp_path / "x.npy", images)
-    with pytest.raises(DataError, match=r"batch 3 .* in image .*/stem/bn/"):
+    with pytest.raises(DataError, match=r"sample 70 of .*x\.npy .* in input image"):
         run(tmp_path / "x.npy", tmp_path / "out.onnx", batch_size=32, method=method)
     assert os.listdir(tmp_path) == ["x.npy"]
 

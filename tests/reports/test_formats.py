@@ -138,7 +138,7 @@ def test_github_lines_cannot_be_broken(inspection: Inspection) -> None:
     lines = github.render(replace(inspection, findings=(nasty,))).splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(
-        "::error file=models/gate & door.onnx,title=BN101 non-finite::50 %25%0Aof"
+        "::error file=models/gate & door.onnx,title=BN101 non-finite::50 %25\\nof"
     )
 
 

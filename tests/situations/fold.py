@@ -45,7 +45,7 @@ class Folder:
             model = bnfold.load(source, freeze_initializers=freeze)
             result = bnfold.fold(model, target, verify=verify)
             assert result.ok, result.to_json()["verification"]
-            self._done[name] = Folded(source, target, before, onnx.load(target), result)
+            self._done[name] = Folded(source, target, before, onnx.load(target), result.report)
         return self._done[name]
 
     def situation(self, situation: Situation) -> Folded:

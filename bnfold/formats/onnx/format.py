@@ -11,7 +11,7 @@ from bnfold.formats.onnx.edit.edited import OnnxEdited
 from bnfold.formats.onnx.edit.editor import Editor
 from bnfold.formats.onnx.edit.statistics import with_statistics
 from bnfold.formats.onnx.graph.model import OnnxModel
-from bnfold.formats.onnx.run.fold import OnnxFold, reference_of
+from bnfold.formats.onnx.run.fold import OnnxFold, runs_of
 from bnfold.formats.onnx.run.generated import generated_inputs
 from bnfold.formats.onnx.run.observer import OnnxObserver
 from bnfold.planning import Plan
@@ -43,7 +43,7 @@ class OnnxFormat:
         return OnnxObserver(model, scratch, options)
 
     def runs(self, model: OnnxModel) -> Reference:
-        return reference_of(model)
+        return runs_of(model)
 
     def fold(self, edited: OnnxEdited, written: Path) -> OnnxFold:
         frozen = edited.model.freeze_initializers

@@ -15,7 +15,7 @@ from bnfold.formats.torch.file.state import read_tensors
 from bnfold.formats.torch.graph.checkpoint import TorchCheckpoint
 from bnfold.formats.torch.graph.model import TorchModel
 from bnfold.formats.torch.graph.open import open_torch
-from bnfold.formats.torch.run.fold import TorchFold, reference_of
+from bnfold.formats.torch.run.fold import TorchFold, runs_of
 from bnfold.formats.torch.run.generated import generated_inputs
 from bnfold.formats.torch.run.observer import TorchObserver
 from bnfold.planning import Plan
@@ -42,7 +42,7 @@ class TorchFormat:
 
     def reopened(self, edited: TorchEdited, written: Path) -> TorchModel:
         if written.suffix.lower() == PROGRAM:
-            opened = open_torch(written)
+            opened = open_torch(written, allow_pickle=True)  # what it wrote itself
             assert isinstance(opened, TorchModel)
             return opened
         tensors = read_tensors(written)
@@ -56,7 +56,7 @@ class TorchFormat:
         return TorchObserver(_with_program(model, "run"), options)
 
     def runs(self, model: Opened) -> Reference:
-        return reference_of(_with_program(model, "compared"))
+        return runs_of(_with_program(model, "compared"))
 
     def fold(self, edited: TorchEdited, written: Path) -> TorchFold:
         return TorchFold(edited, written)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bnfold.graph import Graph, Movement, Node, Shape
 from bnfold.planning.gauges.laws import IDENTITY, Cells, Field
-from bnfold.planning.probe import index_probe
+from bnfold.planning.probe import index_probe, trial_shapes
 from bnfold.planning.reasons import Reason, Refused
 
 _OWN = -1  # what the operator writes by itself
@@ -54,7 +54,7 @@ def writes_constants(node: Node, graph: Graph) -> tuple[bool, bool]:
     """
     zeros = others = False
     for round in range(graph.oracle.rounds):
-        for routing in index_probe(node, _shapes(node, (), graph, round), graph.oracle, round):
+        for routing in index_probe(node, trial_shapes(node, graph, round), graph.oracle, round):
             own = routing.constants[routing.source < 0]
             zeros |= bool((own == 0).any())
             others |= bool((own != 0).any())
@@ -68,24 +68,9 @@ def touched(node: Node, rank: int) -> set[int] | None:
     return None if axes is None else {axis % rank for axis in axes}
 
 
-def _shapes(node: Node, vary: tuple[int, ...], graph: Graph, round: int) -> list[Shape]:
-    """Shapes to try it with: axes along which nothing happens shrink to 1."""
-    shapes = []
-    for source in node.inputs:
-        shape = graph.oracle.shape(source, round)
-        if shape is None:
-            raise Refused(Reason.UNKNOWN_SHAPE, source.name)
-        axes = touched(node, len(shape))
-        if axes is not None:
-            axes |= set(vary)
-            shape = tuple(n if i in axes else min(n, 1) for i, n in enumerate(shape))
-        shapes.append(shape)
-    return shapes
-
-
 def _in_round(node: Node, fields: list[Field], graph: Graph, round: int) -> list[Moved]:
     vary = tuple({axis for field in fields for axis in field.axes})
-    shapes = _shapes(node, vary, graph, round)
+    shapes = trial_shapes(node, graph, round, vary)
     table = [_spread(f, shape, node) for f, shape in zip(fields, shapes, strict=True)]
     flat = np.concatenate([*(t.reshape(-1) for t in table), [_OWN]])
     return [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bnfold.algebra.affine import AffineMap, Array
-from bnfold.graph import Affine, Constant, Graph, Node, Value
+from bnfold.graph import Affine, Constant, Graph, Node, Shape, Value
 from bnfold.planning.ledger import ConstantState, Ledger, check_vector
 from bnfold.planning.reasons import Reason, Refused
 
@@ -48,6 +48,7 @@ def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     assert isinstance(kind, Affine)
     before = current_map(node, amap.rank, walk.ledger)
     refuse_growth(node, before, walk.graph)
+    refuse_misfit(node, amap, before.shape)
     if kind.form == "-x":
         walk.pull(node.inputs[0], AffineMap(amap.scale, -amap.shift), node)
     elif kind.form in ("x*c", "x/c"):
@@ -70,6 +71,7 @@ def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     assert isinstance(kind, Affine)
     after = current_map(node, amap.rank, walk.ledger)
     refuse_growth(node, after, walk.graph)
+    refuse_misfit(node, amap, after.shape)
     scales = kind.form in ("x*c", "x/c")
     fits = amap.has_no_shift if scales else kind.constant is not None and amap.has_unit_scale
     if walk.merging and fits:
@@ -83,15 +85,35 @@ def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
 
 
 def refuse_growth(node: Node, own: AffineMap, graph: Graph) -> None:
-    """A constant that broadcasts the value to a larger one is no map on that value."""
+    """A constant that broadcasts the value to a larger one, or of higher rank, is no map on it."""
+    kind = node.kind
+    assert isinstance(kind, Affine)
+    if kind.constant is None:
+        return
     if all(size == 1 for size in own.shape):
+        if len(kind.constant.shape) >= own.rank > 0:
+            _refuse_higher_rank(node, own, graph)
         return
     shapes = graph.shapes(node.inputs[0])
     if shapes is None:
         raise Refused(Reason.UNKNOWN_SHAPE, node.inputs[0].name)
     for shape in shapes:
-        if len(shape) != own.rank or np.broadcast_shapes(shape, own.shape) != shape:
+        if len(shape) != own.rank or not own.fits(shape):
             raise Refused(Reason.BROADCAST, node.label)
+
+
+def _refuse_higher_rank(node: Node, own: AffineMap, graph: Graph) -> None:
+    rank = graph.rank(node.inputs[0])
+    if rank is None:
+        raise Refused(Reason.UNKNOWN_SHAPE, node.inputs[0].name)
+    if rank != own.rank:
+        raise Refused(Reason.BROADCAST, node.label)
+
+
+def refuse_misfit(node: Node, amap: AffineMap, own: Shape) -> None:
+    """A map whose sizes are not those of a constant of shape ``own`` cannot be put into it."""
+    if not amap.agrees(own):
+        raise Refused(Reason.AXIS_MISMATCH, node.label)
 
 
 def become(node: Node, new: AffineMap, walk: Walk) -> None:

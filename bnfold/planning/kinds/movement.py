@@ -11,7 +11,7 @@ import numpy as np
 from bnfold.algebra.affine import AffineMap, Array
 from bnfold.algebra.rounding import float_info
 from bnfold.graph import Movement, Node, Shape, Value
-from bnfold.planning.probe import index_probe
+from bnfold.planning.probe import index_probe, trial_shapes
 from bnfold.planning.reasons import Reason, Refused
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
 def reads_unchanged(node: Node, value: Value, amap: AffineMap, walk: Walk) -> bool:
     """Whether ``node`` reads only such elements of ``value`` as ``amap`` leaves as they are."""
     for round in _rounds(walk):
-        shapes = _probe_shapes(node, amap, walk, round)
+        shapes = trial_shapes(node, walk.graph, round, amap.varies_along)
         starts = np.cumsum([0, *map(prod, shapes)])
-        scale, shift = (_spread(a, shapes[node.inputs.index(value)]) for a in _arrays(amap))
+        scale, shift = _spread(amap, shapes[node.inputs.index(value)], node)
         for routing in index_probe(node, shapes, walk.graph.oracle, round):
             for i, source in enumerate(node.inputs):
                 if source is value:
@@ -72,12 +72,16 @@ def _rounds(walk: Walk) -> range:
     return range(walk.graph.oracle.rounds)
 
 
-def _arrays(amap: AffineMap) -> tuple[Array, Array]:
-    return amap.scale, amap.shift
+def _spread(amap: AffineMap, shape: Shape, node: Node) -> tuple[Array, Array]:
+    """Scale and shift of every element of a value of ``shape``, in row-major order.
 
-
-def _spread(array: Array, shape: Shape) -> Array:
-    return np.broadcast_to(array, shape).reshape(-1)
+    Raises:
+        Refused: where the map varies along an axis that has another size there.
+    """
+    if not amap.fits(shape):
+        raise Refused(Reason.AXIS_MISMATCH, node.label)
+    scale, shift = (np.broadcast_to(a, shape).reshape(-1) for a in (amap.scale, amap.shift))
+    return scale, shift
 
 
 def _is_untouched(node: Node, amap: AffineMap) -> bool:
@@ -90,21 +94,6 @@ def _touched(node: Node, rank: int) -> set[int] | None:
     assert isinstance(node.kind, Movement)
     axes = node.kind.touched
     return None if axes is None else {axis % rank for axis in axes}
-
-
-def _probe_shapes(node: Node, amap: AffineMap | None, walk: Walk, round: int) -> list[Shape]:
-    """Input shapes for a probe: axes along which nothing happens shrink to 1."""
-    shapes = []
-    for source in node.inputs:
-        shape = walk.graph.oracle.shape(source, round)
-        if shape is None:
-            raise Refused(Reason.UNKNOWN_SHAPE, source.name)
-        touched = _touched(node, len(shape))
-        if touched is not None:
-            vary = touched | (set() if amap is None else set(amap.varies_along))
-            shape = tuple(n if i in vary else min(n, 1) for i, n in enumerate(shape))
-        shapes.append(shape)
-    return shapes
 
 
 def _check_fill(node: Node, amap: AffineMap) -> None:
@@ -138,7 +127,7 @@ def _is_widening(node: Node, *, reverse: bool = False) -> bool:
 def _check_constants(node: Node, amap: AffineMap, walk: Walk) -> None:
     """What the operator writes by itself (zero padding) must be a fixed point of the map."""
     for round in _rounds(walk):
-        shapes = _probe_shapes(node, None, walk, round)
+        shapes = trial_shapes(node, walk.graph, round)
         for routing in index_probe(node, shapes, walk.graph.oracle, round):
             for constant in np.unique(routing.constants[routing.source < 0]):
                 if (amap.scale * constant + amap.shift != constant).any():
@@ -147,7 +136,7 @@ def _check_constants(node: Node, amap: AffineMap, walk: Walk) -> None:
 
 def _pulled(node: Node, value: Value, amap: AffineMap, walk: Walk, round: int) -> list[AffineMap]:
     """Maps on the inputs that make ``value`` become ``amap(value)`` and leave other outputs alone."""
-    shapes = _probe_shapes(node, amap, walk, round)
+    shapes = trial_shapes(node, walk.graph, round, amap.varies_along, behind=True)
     total = sum(map(prod, shapes))
     scale, shift = np.full(total, np.nan), np.full(total, np.nan)
     for output, routing in zip(
@@ -157,7 +146,7 @@ def _pulled(node: Node, value: Value, amap: AffineMap, walk: Walk, round: int) -
             continue
         source = routing.source.reshape(-1)
         if output is value:
-            s, t = (_spread(a, routing.source.shape) for a in _arrays(amap))
+            s, t = _spread(amap, routing.source.shape, node)
         else:
             s, t = np.ones(source.size), np.zeros(source.size)
         constants = routing.constants.reshape(-1)
@@ -179,13 +168,13 @@ def _pulled(node: Node, value: Value, amap: AffineMap, walk: Walk, round: int) -
 
 def _pushed(node: Node, value: Value, amap: AffineMap, walk: Walk, round: int) -> list[AffineMap]:
     """Maps on the outputs that follow where the input ``value`` carries ``amap``."""
-    shapes = _probe_shapes(node, amap, walk, round)
-    scales, shifts = [], []
-    for source, shape in zip(node.inputs, shapes, strict=True):
-        carried = amap if source is value else AffineMap.identity(len(shape))
-        scales.append(_spread(carried.scale, shape))
-        shifts.append(_spread(carried.shift, shape))
-    scale, shift = np.concatenate([*scales, [1.0]]), np.concatenate([*shifts, [0.0]])
+    shapes = trial_shapes(node, walk.graph, round, amap.varies_along)
+    carried = [
+        _spread(amap if source is value else AffineMap.identity(len(shape)), shape, node)
+        for source, shape in zip(node.inputs, shapes, strict=True)
+    ]
+    scale = np.concatenate([*(s for s, _ in carried), [1.0]])
+    shift = np.concatenate([*(t for _, t in carried), [0.0]])
     return [  # index -1, a constant of the operator, reads the neutral last entry
         AffineMap(_compressed(scale[r.source], 1.0), _compressed(shift[r.source], 0.0))
         for r in index_probe(node, shapes, walk.graph.oracle, round)

@@ -8,7 +8,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnfold.errors import MissingExtraError, OutputError, UsageError
+from bnfold.errors import MissingExtraError, UsageError
+from bnfold.files import publish_text
+from bnfold.showable import showable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -21,18 +23,14 @@ _PAGES: Mapping[str, str] = {
 
 
 def write_page(result: Any, path: Path) -> None:
-    """Writes the page of a job's result.
+    """Writes the page of a job's result, whole or not at all.
 
     Raises:
         MissingExtraError: where Jinja2 is not installed.
         OutputError: where ``path`` cannot be written.
         UsageError: where there is no page for such a result.
     """
-    text = page(result)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
+    publish_text(page(result), path)
 
 
 def page(result: Any) -> str:
@@ -48,7 +46,7 @@ def page(result: Any) -> str:
         raise UsageError(f"there is no page for {data['command']}; use --format json")
     environment = _environment()
     context = _CONTEXTS[data["command"]](result)
-    from bnfold import __version__
+    from bnfold.version import __version__
 
     return environment.get_template(template).render(
         **context,
@@ -68,6 +66,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FunctionLoader(_resource),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -76,6 +75,11 @@ def _environment() -> Environment:
     environment.filters["code"] = _code
     environment.filters["breaks"] = _breaks
     return environment
+
+
+def _shown(value: Any) -> Any:
+    """Every value that a template inserts, but markup of our own."""
+    return showable(value) if type(value) is str else value
 
 
 def _resource(name: str) -> str:
@@ -90,7 +94,7 @@ def _code(text: str) -> Any:
     """What stands between backticks becomes code."""
     from markupsafe import Markup, escape
 
-    pieces = str(text).split("`")
+    pieces = showable(str(text)).split("`")
     return Markup("").join(
         Markup("<code>{}</code>").format(piece) if i % 2 else escape(piece)
         for i, piece in enumerate(pieces)
@@ -101,7 +105,7 @@ def _breaks(name: str) -> Any:
     """A name that may go over to the next line behind its slashes, dots and underscores."""
     from markupsafe import Markup, escape
 
-    return Markup(re.sub(r"([/._])(?=.)", r"\1<wbr>", str(escape(name))))
+    return Markup(re.sub(r"([/._])(?=.)", r"\1<wbr>", str(escape(showable(name)))))
 
 
 def _inspection(result: Any) -> dict[str, Any]:
@@ -133,9 +137,11 @@ def _inspection(result: Any) -> dict[str, Any]:
 
 def _fold(result: Any) -> dict[str, Any]:
     from bnfold.reports.html.view import decision_rows
+    from bnfold.reports.proof import proof_in_words
 
-    plan = result.plan
+    plan, proof = result.plan, result.verification
     return {
+        "proof_lines": [] if proof is None else list(proof_in_words(proof)),
         "decisions": decision_rows(plan.batch_norms),
         "affines": decision_rows(plan.affines),
         "merged": sum(d.action.value == "merge" for d in plan.batch_norms),

@@ -20,6 +20,7 @@ from torch._higher_order_ops.while_loop import while_loop
 from bnfold.formats.torch import TorchModel, open_module, open_torch
 from bnfold.formats.torch.format import FORMAT as TORCH
 from bnfold.formats.torch.run.runner import Runner
+from bnfold.jobs import fold
 from bnfold.planning import Plan, make_plan
 from test_torch_decisions import EXACT, outcome
 from torch_cases import AHEAD, BACK, Lambda, bn, conv, proved, randomised
@@ -267,16 +268,11 @@ def test_a_backbone_without_gradients_folds(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_mixed_precision_stays_and_is_named(tmp_path: Path) -> None:
-    """What autocast does to the types stands in no operator."""
-
+def test_mixed_precision_is_read_with_its_conversions(tmp_path: Path) -> None:
     def forward(m: Any, x: Tensor) -> Any:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             return m.b(m.c(x)).float()
 
     model = _saved(forward, tmp_path / "model.pt2", c=conv(), b=bn())
-    assert not model.graph.norms
-    assert model.notes == [
-        "1 BatchNorm are called in the body of wrap_with_autocast, which is not looked into, "
-        "and stay (b)"
-    ]
+    assert outcome(make_plan(model.graph)) == {"b": BACK} and model.notes == []
+    assert fold(model, tmp_path / "folded.pt2").ok

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from bnfold.errors import ModelError, OutputError, RuntimeUnavailableError, UsageError
-from bnfold.formats.torch import TorchModel, fold_module, open_module, open_torch
+from bnfold.errors import ModelError, OutputError, RuntimeUnavailableError
+from bnfold.formats.torch import TorchModel, open_module, open_torch
 from bnfold.formats.torch.format import FORMAT as TORCH
 from bnfold.jobs import fold
 from bnfold.planning import Plan, make_plan
@@ -146,7 +146,7 @@ def test_keep_modules_loads_strictly_into_the_unchanged_class(
     module, model, plan = small
     edited = TORCH.edit(model, plan, keep_modules=True)
     file = edited.write(tmp_path / f"kept{suffix}")[-1]
-    assert edited.kept.not_possible == []
+    assert edited.plan.decisions == plan.decisions
     assert proved(edited, file).passed
     fresh = Small().eval()
     fresh.load_state_dict(edited.state_dict(), strict=True)
@@ -169,7 +169,8 @@ def test_keep_modules_names_what_has_no_such_form() -> None:
     )  # fmt: skip
     model = open_module(module, (torch.randn(2, 3, 9, 9),))
     edited = TORCH.edit(model, make_plan(model.graph))
-    assert sorted(edited.kept.not_possible) == ["b", "f"]
+    stays = {d.name for d in edited.kept.plan.batch_norms if d.reason is not None}
+    assert stays == {"b", "f"}
     x = torch.randn(2, 3, 9, 9)
     with torch.no_grad():
         expected = module(x)
@@ -277,7 +278,9 @@ def test_keep_modules_does_not_carry_out_half_a_merge(tmp_path: Path) -> None:
     model = open_module(module, (torch.randn(2, 3, 9, 9),))
     plan = make_plan(model.graph, reparameterize=True)
     edited = TORCH.edit(model, plan, keep_modules=True)
-    assert edited.kept.not_possible == ["an", "bn"]
+    kept = {d.name: d.reason.reason.code if d.reason else None for d in edited.plan.batch_norms}
+    assert kept == {"an": "unchanged_class", "bn": "unchanged_class"}
+    assert edited.plan.edits == ()
     assert edited.key_map["changed"] == []
     result = fold(model, tmp_path / "kept.pth", reparameterize=True, keep_modules=True)
     assert result.ok
@@ -367,9 +370,3 @@ def test_a_state_dict_holds_all_that_changed(tmp_path: Path) -> None:
     assert result.output is not None and result.output.key_map is not None
     assert result.output.key_map["added"] == ["token"]
     assert "token" in torch.load(tmp_path / "folded.pth")
-
-
-def test_example_inputs_are_a_tuple() -> None:
-    module = written(lambda m, x: m.b(m.c(x)))
-    with pytest.raises(UsageError, match=r"\(x,\)"):
-        fold_module(module, torch.randn(1, 3, 9, 9))  # type: ignore[arg-type]

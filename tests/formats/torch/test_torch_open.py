@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from bnfold.data import InputSpec
+from bnfold.data import Given, InputSpec, Sample, first_rows
 from bnfold.errors import BnfoldError, ModelError, UsageError
 from bnfold.formats.torch import TorchCheckpoint, TorchModel, open_module, open_torch
 from bnfold.formats.torch.file.source import Source, source_of
@@ -178,9 +177,11 @@ def test_torchscript(tmp_path: Path) -> None:
         script: Any = torch.jit.trace
         script(module, x).save(str(path))
     assert source_of(path) is Source.TORCHSCRIPT
+    with pytest.raises(ModelError, match="--allow-pickle"):
+        open_torch(path, inputs=["1x3x9x9"])
     with pytest.raises(UsageError, match="--input"):
-        open_torch(path)
-    model = open_torch(path, inputs=["1x3x9x9"])
+        open_torch(path, allow_pickle=True)
+    model = open_torch(path, inputs=["1x3x9x9"], allow_pickle=True)
     assert isinstance(model, TorchModel)
     plan = make_plan(model.graph)
     assert plan.foldable == 1
@@ -195,9 +196,9 @@ def test_factory_with_named_inputs(factory: str) -> None:
 
 
 def test_factory_from_a_sample(factory: str) -> None:
-    def examples(wanted: Sequence[InputSpec]) -> dict[str, NDArray[Any]]:
+    def examples(wanted: Sequence[InputSpec]) -> Sample:
         assert [spec.name for spec in wanted] == ["input"]  # as nn.Sequential.forward has it
-        return {"input": np.zeros((4, 3, 9, 9))}
+        return first_rows(Given(np.zeros((4, 3, 9, 9))), wanted)
 
     model = open_torch(f"{factory}:net", examples=examples)
     assert model.inputs[0].shape == (None, 3, 9, 9)
@@ -281,11 +282,12 @@ def test_batch_that_cannot_be_dynamic_is_static_and_said() -> None:
 
 
 def test_input_specs() -> None:
-    positional, named = parse_inputs(["1x3x8x8", "ids=2x5:int64", "x=scalar"])
+    found = parse_inputs(["1x3x8x8", "ids=2x5:int64", "x=scalar"])
+    positional, named = found.positional, found.named
     assert positional[0].shape == (1, 3, 8, 8) and positional[0].any()
     assert named["ids"].dtype is torch.int64 and named["ids"].shape == (2, 5)
     assert named["x"].shape == ()
-    again = parse_inputs(["1x3x8x8"])[0][0]
+    again = parse_inputs(["1x3x8x8"]).positional[0]
     assert torch.equal(positional[0], again)
     with pytest.raises(UsageError, match="behind named ones"):
         parse_inputs(["a=1x2", "1x2"])
@@ -520,3 +522,91 @@ def test_statistics_that_are_one_number_for_all_channels() -> None:
     model = open_module(module, (x,))
     with torch.no_grad():
         torch.testing.assert_close(TORCH.edit(model, make_plan(model.graph)).module()(x), module(x))
+
+
+def two_networks(path: Path, **others: Any) -> Path:
+    """A checkpoint as training scripts with an average of the weights write it."""
+    own, average = weights(), {f"module.{n}": t + 1 for n, t in weights().items()}
+    average["n_averaged"] = torch.tensor(7)
+    torch.save({"model": own, "model_ema": average, "epoch": 3, **others}, path)
+    return path
+
+
+def test_several_networks_are_asked_about(factory: str, tmp_path: Path) -> None:
+    path = two_networks(tmp_path / "both.pth")
+    with pytest.raises(UsageError, match=r"several networks \(model, model_ema\).*--weights-key"):
+        open_torch(f"{factory}:net", weights=path, inputs=["1x3x9x9"])
+    for key, more in (("model", 0), ("model_ema", 1)):
+        model = open_torch(f"{factory}:net", weights=path, weights_key=key, inputs=["1x3x9x9"])
+        assert isinstance(model, TorchModel)
+        loaded = model.program.state_dict["0.weight"].detach()
+        assert torch.equal(loaded, weights()["0.weight"] + more)
+        alone: Any = open_torch(path, weights_key=key)
+        mean = alone.graph.norms[0].kind.mean
+        assert np.array_equal(mean, (weights()["1.running_mean"] + more).double().numpy())
+    assert any("model_ema" in note and "--weights-key" in note for note in open_torch(path).notes)
+    with pytest.raises(UsageError, match="no network nothing"):
+        open_torch(f"{factory}:net", weights=path, weights_key="nothing", inputs=["1x3x9x9"])
+
+
+def test_of_several_networks_the_only_one_that_fits_is_taken(factory: str, tmp_path: Path) -> None:
+    path = tmp_path / "gan.pth"
+    torch.save({"generator": randomised(bn(3)).state_dict(), "discriminator": weights()}, path)
+    model = open_torch(f"{factory}:net", weights=path, inputs=["1x3x9x9"])
+    assert isinstance(model, TorchModel)
+    assert torch.equal(model.program.state_dict["0.weight"].detach(), weights()["0.weight"])
+
+
+def test_the_file_of_an_averaged_model_fits(factory: str, tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    module.load_state_dict(weights())
+    averaged = torch.optim.swa_utils.AveragedModel(module, use_buffers=True)
+    averaged.update_parameters(module)
+    path = tmp_path / "averaged.pth"
+    torch.save(averaged.state_dict(), path)
+    model = open_torch(f"{factory}:net", weights=path, inputs=["1x3x9x9"])
+    assert isinstance(model, TorchModel) and make_plan(model.graph).foldable == 1
+    assert torch.equal(model.program.state_dict["0.weight"].detach(), weights()["0.weight"])
+
+
+OUTPUTS = """
+from collections import OrderedDict
+import torch.utils._pytree as pytree
+class Out(OrderedDict): pass
+pytree.register_pytree_node(
+    Out, lambda d: (list(d.values()), list(d.keys())), lambda v, c: Out(zip(c, v)),
+    serialized_type_name="output_types_of_a_test.Out",
+)
+"""
+SAVE = """
+import torch, output_types_of_a_test
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.c, self.b = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)
+    def forward(self, x):
+        return output_types_of_a_test.Out(y=self.b(self.c(x)))
+torch.export.save(torch.export.export(Net().eval(), (torch.randn(2, 3, 8, 8),)), "p.pt2")
+"""
+
+
+def test_types_of_outputs_are_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an installed package they are imported; a file beside the model is not."""
+    import subprocess
+    import sys
+
+    home = tmp_path / "installed"
+    home.mkdir()
+    (home / "output_types_of_a_test.py").write_text(OUTPUTS)
+    environment = {"PYTHONPATH": str(home), "PATH": ""}
+    command = [sys.executable, "-W", "ignore", "-c", SAVE]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    monkeypatch.syspath_prepend(str(home))
+    with pytest.raises(ModelError, match="install the package output_types_of_a_test"):
+        open_torch(tmp_path / "p.pt2")
+    assert "output_types_of_a_test" not in sys.modules
+    info = home / "output_types_of_a_test-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: output-types-of-a-test\n")
+    (info / "top_level.txt").write_text("output_types_of_a_test\n")
+    assert names(open_torch(tmp_path / "p.pt2")) == ["b"]

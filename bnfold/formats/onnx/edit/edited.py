@@ -40,8 +40,4 @@ class OnnxEdited:
             raise OutputError(
                 f"{path.name}: an ONNX model is written as {SUFFIX}; name it so with -o"
             )
-        taken = {file.name for file in self.model.store.external_files(self.model.proto)}
-        data_name = f"{path.name}.data"
-        if data_name in taken and path.name != self.model.path.name:
-            data_name = f"{path.name}.folded.data"
-        return save(self.draft.proto, self.model.store, self.draft.computed, path, data_name)
+        return save(self.draft.proto, self.model.store, self.draft.computed, path)

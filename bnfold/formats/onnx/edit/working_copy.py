@@ -43,6 +43,7 @@ class WorkingCopy:
             for old, new in zip(before.graph.node, after.graph.node, strict=True)
         }
         self._suspects: list[tuple[Scope, str]] = []
+        self._declared: dict[int, dict[str, onnx.TypeProto]] = {}
 
     def copy_of(self, proto: onnx.NodeProto) -> onnx.NodeProto:
         """The copy of a node of the original."""
@@ -88,10 +89,22 @@ class WorkingCopy:
         tensor.Clear()
         tensor.name, tensor.data_type = name, helper.np_dtype_to_tensor_dtype(dtype)
         tensor.dims.extend(shape)
+        self._declare(scope, tensor)
         if scope.parent is None:
             self.computed[name] = compute
         else:
             tensor.raw_data = np.ascontiguousarray(compute()).tobytes()
+
+    def _declare(self, scope: Scope, tensor: onnx.TensorProto) -> None:
+        """Corrects what the graph says about a tensor beside the tensor itself."""
+        if scope.index not in self._declared:
+            stated = (*scope.graph.input, *scope.graph.value_info)
+            self._declared[scope.index] = {
+                value.name: value.type for value in stated if value.name in scope.initializers
+            }
+        declared = self._declared[scope.index].get(tensor.name)
+        if declared is not None:
+            declared.CopyFrom(helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims)))
 
     def _initializer_only_for(
         self, proto: onnx.NodeProto, scope: Scope, name: str

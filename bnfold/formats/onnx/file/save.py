@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from bnfold.files import SourceFile, content_name
 from bnfold.formats.onnx.file.tensors import TensorStore
-from bnfold.formats.onnx.file.wire import LARGE, Payload, copy_range, write_model
+from bnfold.formats.onnx.file.wire import LARGE, Payload, write_model
 
 _ALIGNMENT = 64
 _INLINE_LIMIT = (1 << 31) - (1 << 24)  # protobuf holds 2 GiB, structure included
@@ -23,19 +25,17 @@ def save(
     store: TensorStore,
     computed: Mapping[str, Callable[[], NDArray[Any]]],
     path: Path,
-    data_name: str | None = None,
 ) -> list[Path]:
     """Writes ``model`` to ``path`` and returns the files written, the one to open last.
 
     Tensors in ``computed`` come from there, all others from where ``store`` finds them. A model
-    with external data gets one data file beside it.
+    with external data gets one data file beside it, named by its content.
 
     Args:
         model: the structure; its fields are left as they are.
         store: where unchanged tensors lie.
         computed: new elements by initializer name, asked for one at a time.
         path: the file to write.
-        data_name: the name of the data file, ``<name>.data`` by default.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
@@ -45,14 +45,39 @@ def save(
     )
     files = []
     if external:
-        data = path.with_name(data_name or f"{path.name}.data")
-        files.append(data)
-        with data.open("wb") as target:
-            _write_external(result, payloads, target, data.name)
+        files.append(_save_data(result, payloads, path))
         payloads = {}
     with path.open("wb") as target:
         write_model(result, payloads, target)
     return [*files, path]
+
+
+def _save_data(model: onnx.ModelProto, payloads: dict[str, Payload], path: Path) -> Path:
+    """Writes the payloads into a file beside ``path``, and their places in it into ``model``."""
+    unnamed = path.with_name(f"{path.name}.data")
+    with unnamed.open("wb") as file:
+        target = _Hashed(file)
+        placed = _write_external(model, payloads, cast(BinaryIO, target))
+    data = path.with_name(content_name(path.name, target.digest.hexdigest()))
+    unnamed.rename(data)
+    for tensor in placed:
+        tensor.external_data.add(key="location", value=data.name)
+    return data
+
+
+class _Hashed(io.BufferedIOBase):
+    """A file to write to, whose hash is taken on the way."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def write(self, piece: Any) -> int:
+        self.digest.update(piece)
+        return self._file.write(piece)
+
+    def tell(self) -> int:
+        return self._file.tell()
 
 
 def _payloads(
@@ -80,17 +105,19 @@ def _computed(tensor: onnx.TensorProto, compute: Callable[[], NDArray[Any]]) -> 
     return Payload(length, write)
 
 
-def _carried(file: Path, offset: int, length: int) -> Payload:
+def _carried(file: SourceFile, offset: int, length: int) -> Payload:
     def write(target: BinaryIO) -> None:
-        with file.open("rb") as source:
-            copy_range(source, offset, length, target)
+        for piece in file.pieces(offset, length):
+            target.write(piece)
 
     return Payload(length, write)
 
 
 def _write_external(
-    model: onnx.ModelProto, payloads: dict[str, Payload], target: BinaryIO, location: str
-) -> None:
+    model: onnx.ModelProto, payloads: dict[str, Payload], target: BinaryIO
+) -> list[onnx.TensorProto]:
+    """Writes the payloads one after the other; returns the tensors that lack the file's name."""
+    placed = []
     for tensor in model.graph.initializer:
         payload = payloads.get(tensor.name)
         if payload is None:
@@ -104,10 +131,11 @@ def _write_external(
         target.write(b"\0" * (-target.tell() % _ALIGNMENT))
         _clear_place(tensor)
         tensor.data_location = onnx.TensorProto.EXTERNAL
-        entries = {"location": location, "offset": target.tell(), "length": payload.length}
-        for key, value in entries.items():
+        for key, value in (("offset", target.tell()), ("length", payload.length)):
             tensor.external_data.add(key=key, value=str(value))
         payload.write(target)
+        placed.append(tensor)
+    return placed
 
 
 def _clear_place(tensor: onnx.TensorProto) -> None:

@@ -8,17 +8,19 @@ Wire format: https://protobuf.dev/programming-guides/encoding (varint tags, leng
 
 from __future__ import annotations
 
-import mmap
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import onnx
+from google.protobuf.message import DecodeError
 
 from bnfold.errors import ModelError
+from bnfold.files import SourceFile
 
-EMBEDDED = "*embedded*"  # the location of a payload that lies in the model file itself
+# The location of a payload that lies in the model file itself: a word that no file can know.
+EMBEDDED = f"*embedded {secrets.token_hex(16)}*"
 LARGE = 4096
 
 _MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7, 5, 9
@@ -30,31 +32,51 @@ class _Damaged(Exception):
     """The bytes are no protobuf message, or end too early."""
 
 
-def read_skeleton(path: Path) -> onnx.ModelProto:
-    """The model at ``path`` with every large initializer's payload left in the file.
+def read_skeleton(source: SourceFile) -> onnx.ModelProto:
+    """The model in a file, with every large initializer's payload left there.
 
     Raises:
-        ModelError: where the file is missing, truncated or no ONNX model.
+        ModelError: where the file is truncated, changed meanwhile or no ONNX model.
     """
+    path = source.path
+    if not source.size:
+        raise ModelError(f"{path} is empty; the model was not written completely")
     try:
-        with path.open("rb") as file:
-            if not file.seek(0, 2):
-                raise ModelError(f"{path} is empty; the model was not written completely")
-            # Not closed by hand: the frames of an exception may still hold views of it.
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            skeleton = b"".join(_without_payloads(memoryview(data)))
+        skeleton = b"".join(_without_payloads(_Window(source)))
         model: onnx.ModelProto = onnx.ModelProto.FromString(skeleton)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
     except _Damaged as error:
         raise ModelError(f"{path} is no intact ONNX model ({error}); export it again") from None
-    except Exception as error:
-        if type(error).__name__ != "DecodeError":
-            raise
+    except DecodeError:
         raise ModelError(f"{path} is no intact ONNX model; export it again") from None
     if not model.HasField("graph") or not model.opset_import:
         raise ModelError(f"{path} is no ONNX model: it holds no graph with an operator set")
     return model
+
+
+class _Window:
+    """A file as a sequence of bytes, of which one stretch is in memory."""
+
+    _STRETCH = 1 << 20
+
+    def __init__(self, source: SourceFile) -> None:
+        self._source = source
+        self._start = self._end = 0
+        self._bytes = bytearray()
+
+    def __len__(self) -> int:
+        return self._source.size
+
+    def byte(self, at: int) -> int:
+        if not self._start <= at < self._end:
+            self._start = at
+            self._bytes = self._source.read(at, min(self._STRETCH, len(self) - at))
+            self._end = at + len(self._bytes)
+        return self._bytes[at - self._start]
+
+    def part(self, start: int, end: int) -> bytes:
+        if self._start <= start and end <= self._end:
+            return bytes(self._bytes[start - self._start : end - self._start])
+        return bytes(self._source.read(start, end - start))
 
 
 @dataclass(frozen=True)
@@ -90,21 +112,6 @@ def write_model(model: onnx.ModelProto, payloads: Mapping[str, Payload], target:
         payload.write(target)
 
 
-def copy_range(source: BinaryIO, offset: int, length: int, target: BinaryIO) -> None:
-    """Copies bytes between files in pieces.
-
-    Raises:
-        ModelError: where the source ends too early.
-    """
-    source.seek(offset)
-    while length:
-        piece = source.read(min(length, 1 << 22))
-        if not piece:
-            raise ModelError(f"{source.name} ends in the middle of a tensor; copy it again")
-        target.write(piece)
-        length -= len(piece)
-
-
 def _copy_field(target: onnx.ModelProto, name: str, value: Any) -> None:
     if isinstance(value, str | int | float | bytes):
         setattr(target, name, value)
@@ -114,31 +121,31 @@ def _copy_field(target: onnx.ModelProto, name: str, value: Any) -> None:
         getattr(target, name).extend(value)
 
 
-def _without_payloads(data: memoryview) -> Iterator[bytes]:
+def _without_payloads(data: _Window) -> Iterator[bytes]:
     for number, start, body, end in _fields(data, 0, len(data)):
         if number != _MODEL_GRAPH:
-            yield bytes(data[start:end])
+            yield data.part(start, end)
             continue
         graph = b"".join(_graph_without_payloads(data, body, end))
         yield _tag(_MODEL_GRAPH) + _varint(len(graph)) + graph
 
 
-def _graph_without_payloads(data: memoryview, body: int, end: int) -> Iterator[bytes]:
+def _graph_without_payloads(data: _Window, body: int, end: int) -> Iterator[bytes]:
     for number, start, inner, stop in _fields(data, body, end):
         if number != _GRAPH_INITIALIZER or stop - inner < LARGE:
-            yield bytes(data[start:stop])
+            yield data.part(start, stop)
             continue
         tensor = _tensor_without_payload(data, inner, stop)
         yield _tag(_GRAPH_INITIALIZER) + _varint(len(tensor)) + tensor
 
 
-def _tensor_without_payload(data: memoryview, body: int, end: int) -> bytes:
+def _tensor_without_payload(data: _Window, body: int, end: int) -> bytes:
     pieces, place = [], None
     for number, start, inner, stop in _fields(data, body, end):
         if number == _TENSOR_RAW_DATA and stop - inner >= LARGE:
             place = inner, stop - inner
         else:
-            pieces.append(bytes(data[start:stop]))
+            pieces.append(data.part(start, stop))
     if place is not None:
         note = onnx.TensorProto(data_location=onnx.TensorProto.EXTERNAL)
         for key, value in zip(("location", "offset", "length"), (EMBEDDED, *place), strict=True):
@@ -156,7 +163,7 @@ def _tensor_head(tensor: onnx.TensorProto, length: int) -> bytes:
     return bytes(plain.SerializeToString()) + _tag(_TENSOR_RAW_DATA) + _varint(length)
 
 
-def _fields(data: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+def _fields(data: _Window, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """``(number, start, body, end)`` of each field between two offsets."""
     while at < end:
         start = at
@@ -176,10 +183,10 @@ def _fields(data: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int
         yield key >> 3, start, body, at
 
 
-def _read_varint(data: memoryview, at: int, end: int) -> tuple[int, int]:
+def _read_varint(data: _Window, at: int, end: int) -> tuple[int, int]:
     result = shift = 0
     while at < end and shift < 70:
-        byte = data[at]
+        byte = data.byte(at)
         result |= (byte & 0x7F) << shift
         at += 1
         if byte < 0x80:

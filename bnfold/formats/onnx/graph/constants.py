@@ -1,23 +1,25 @@
 """Which values are known before the model runs: initializers, Constant nodes and what follows.
 
-A node of a deterministic operator whose inputs are all known is evaluated with onnx.reference when
-somebody asks. Shapes of known values are known too, so that chains such as
+What a node of a deterministic operator makes of known values is known. onnxruntime computes it, see
+`precomputed`. Shapes of known values are known too, so that chains such as
 ``Expand(CastLike(0, x), Shape(W))`` come out as the zeros that they are.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx.reference import ReferenceEvaluator
+from onnx import helper
 
 from bnfold.formats.onnx.file.tensors import TensorStore
 from bnfold.formats.onnx.graph.element_types import element_type
+from bnfold.formats.onnx.graph.evaluation import STANDARD, Runtime, inputs_of
+from bnfold.formats.onnx.graph.inference import Inference, dtype_in, shape_in
+from bnfold.formats.onnx.graph.precomputed import Precomputed
 from bnfold.formats.onnx.graph.scopes import Scope, bodies_of
 from bnfold.graph import Constant, Obstacle
 
@@ -31,165 +33,201 @@ _NEVER = {
     "Dropout",
     "BatchNormalization",
 }
-_LARGEST_RESULT = 1 << 28
 # At which input these operators are told the shape of their result.
 _SIZED = {"Expand": 1, "ConstantOfShape": 0}
+_PLAIN = {
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+}
 
 
 class Constants:
-    """Finds and evaluates constants of one model.
+    """Finds the constants of one model.
 
     Args:
+        model: without local functions.
+        scopes: its graph and the bodies in it.
+        store: where its tensors are loaded from.
         overridable: names in the main graph that callers may replace (initializers that are
             graph inputs); what depends on them carries an obstacle.
     """
 
     def __init__(
         self,
-        main: Scope,
+        model: onnx.ModelProto,
+        scopes: list[Scope],
         store: TensorStore,
-        opsets: dict[str, int],
         overridable: set[str],
     ) -> None:
-        self._main = main
+        self._scopes = scopes
         self._store = store
-        self._opsets = opsets
         self._overridable = overridable
-        self._found: dict[tuple[int, str], Constant | None] = {}
-        self._lengths: dict[tuple[int, str], int] = {}
-
-    def note_lengths(self, scopes: Iterable[Scope]) -> None:
-        """Scale and shift of a norm are as long as its mean.
-
-        That makes those known that repeat a number along an axis of the norm's own input, as the
-        newer torch exporter writes a norm without affine parameters.
-        """
-        for scope in scopes:
-            for node in scope.graph.node:
-                if node.op_type != "BatchNormalization" or node.domain not in ("", "ai.onnx"):
-                    continue
-                mean = self.find(scope, node.input[3])
-                if mean is not None and len(mean.shape) == 1:
-                    owners = [(scope.owner(name), name) for name in node.input[1:3]]
-                    self._lengths |= {(o.index, name): mean.shape[0] for o, name in owners if o}
+        self._opset = max((o.version for o in model.opset_import if not o.domain), default=1)
+        self.runtime = Runtime(self._opset, model.ir_version)
+        self.inference = Inference(model)
+        self._known = Precomputed(self.inference, self.runtime)
+        self._obstacles: dict[str, Obstacle | None] = {}
+        self._found: dict[str, Constant] = {}
+        self._lengths: dict[str, int] = {}
+        self.settle()
 
     def find(self, scope: Scope, name: str) -> Constant | None:
         """The constant that ``name`` means in ``scope``, None where it is computed at run time."""
         owner = scope.owner(name)
         if owner is None:
             return None
-        key = owner.index, name
+        key = key_of(owner, name)
         if key not in self._found:
-            self._found[key] = None  # a cycle is no constant
-            self._found[key] = self._look_up(owner, name)
+            tensor = owner.initializers.get(name)
+            found = self._computed(key, name) if tensor is None else self._stored(owner, tensor)
+            if found is None:
+                return None
+            self._found[key] = found
         return self._found[key]
 
-    def _look_up(self, scope: Scope, name: str) -> Constant | None:
-        tensor = scope.initializers.get(name)
-        if tensor is not None:
-            obstacle = None
-            if scope is self._main and name in self._overridable:
-                obstacle = Obstacle("OVERRIDABLE_INITIALIZER", name)
-            return self._of_tensor(tensor, name, obstacle)
-        node = scope.producers.get(name)
-        if node is None or node.domain not in ("", "ai.onnx") or node.op_type in _NEVER:
-            return None
-        if node.op_type == "Constant":
-            for attribute in node.attribute:
-                if attribute.type == onnx.AttributeProto.TENSOR:
-                    return self._of_tensor(attribute.t, name, None)
-            return self._evaluated([node], name, [])
-        if any(True for _ in bodies_of(node)):
-            return None
-        if node.op_type == "CastLike":
-            return self._cast_like(scope, node, name)
-        nodes = scope.chain(node)
-        names = inputs_of(nodes)
-        found = (self.find(scope, i) or self._length(scope, node, i) for i in names)
-        inputs = [c for c in found if c is not None]
-        return self._evaluated(nodes, name, inputs) if names and len(inputs) == len(names) else None
-
-    def _length(self, scope: Scope, node: onnx.NodeProto, name: str) -> Constant | None:
-        """The input ``name`` of a node that makes a scale or a shift: how long that is."""
-        length = self._lengths.get((scope.index, node.output[0]))
-        place = _SIZED.get(node.op_type)
-        if length is None or place is None or name not in node.input[place : place + 1]:
-            return None
-        sizes = np.array([length], np.int64)
-        return Constant(name, sizes.shape, sizes.dtype, lambda: sizes)
-
-    def _of_tensor(
-        self, tensor: onnx.TensorProto, name: str, obstacle: Obstacle | None
-    ) -> Constant | None:
+    def _stored(self, owner: Scope, tensor: onnx.TensorProto) -> Constant | None:
+        """An initializer. Most are read by nodes that compute nothing ahead."""
         if tensor.data_type == onnx.TensorProto.STRING:
             return None
-        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
-        shape = tuple(tensor.dims)
-        return Constant(name, shape, dtype, lambda: self._store.load(tensor), obstacle)
-
-    def _cast_like(self, scope: Scope, node: onnx.NodeProto, name: str) -> Constant | None:
-        source, like = self.find(scope, node.input[0]), self.find(scope, node.input[1])
-        if source is None:
-            return None
-        if like is not None:
-            dtype: np.dtype[Any] | None = like.dtype
-        else:
-            code = element_type(scope, node.input[1], self._opsets.get("", 1))
-            dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(code)) if code else None
-        if dtype is None:
-            return None
-        target = dtype
-        return Constant(
-            name, source.shape, dtype, lambda: source.load().astype(target), source.obstacle
-        )
-
-    def _evaluated(
-        self, nodes: Sequence[onnx.NodeProto], name: str, inputs: list[Constant]
-    ) -> Constant | None:
-        """The result ``name`` of the last of ``nodes``; ``inputs`` as `inputs_of` orders them."""
-        elements = sum(math.prod(c.shape) for c in inputs)
-        if elements > _LARGEST_RESULT:
-            return None
-        position = list(nodes[-1].output).index(name)
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+        obstacle = self._replaceable(owner, tensor.name)
 
         def load() -> NDArray[Any]:
-            named = zip(inputs_of(nodes), inputs, strict=True)
-            feeds = {i: np.asarray(c.load()) for i, c in named}
-            return evaluate(nodes, feeds, self._opsets)[position]
+            return self._store.load(tensor)
 
-        try:
-            result = load()
-        except Exception:  # the reference evaluator raises whatever its operators raise
+        return Constant(tensor.name, tuple(tensor.dims), dtype, load, obstacle)
+
+    def _computed(self, key: str, name: str) -> Constant | None:
+        known = self._known.type(key)
+        shape = shape_in(known)
+        if known is None or shape is None:
             return None
-        obstacle = next((c.obstacle for c in inputs if c.obstacle), None)
-        if nodes[-1].op_type == "DequantizeLinear":
-            obstacle = obstacle or Obstacle("QUANTIZED_WEIGHT", None)
-        if result.nbytes < 1 << 16:
-            return Constant(name, result.shape, result.dtype, lambda: result, obstacle)
-        return Constant(name, result.shape, result.dtype, load, obstacle)
+
+        def load() -> NDArray[Any]:
+            return self._known.elements(key)
+
+        return Constant(name, shape, dtype_in(known), load, self._obstacles[key])
+
+    def _replaceable(self, owner: Scope, name: str) -> Obstacle | None:
+        replaceable = owner.parent is None and name in self._overridable
+        return Obstacle("OVERRIDABLE_INITIALIZER", name) if replaceable else None
+
+    def settle(self) -> None:
+        """Finds every constant that is computed; again, where more has become known."""
+        for scope, node in _nodes(self._scopes[0]):
+            done = (
+                not any(node.output) or self._known.type(key_of(scope, node.output[0])) is not None
+            )
+            if not done and is_deterministic(node):
+                self._settle_node(scope, node)
+        self._known.finish()
+
+    def note_lengths(self) -> None:
+        """Scale and shift of a norm are as long as its mean.
+
+        That makes those known that repeat a number along an axis of the norm's own input, as the
+        newer torch exporter writes a norm without affine parameters.
+        """
+        for scope, node in _nodes(self._scopes[0]):
+            if node.op_type != "BatchNormalization" or node.domain not in STANDARD:
+                continue
+            mean = self.find(scope, node.input[3])
+            for name in node.input[1:3] if mean is not None and len(mean.shape) == 1 else ():
+                owner = scope.owner(name)
+                maker = owner.producers.get(name) if owner else None
+                if owner and maker and maker.op_type in _SIZED:
+                    assert mean is not None
+                    self._lengths[key_of(owner, name)] = mean.shape[0]
+        if self._lengths:
+            self.settle()
+
+    def _key(self, scope: Scope, name: str) -> str | None:
+        """The key of what ``name`` means; an initializer is made known on the way."""
+        owner = scope.owner(name)
+        if owner is None:
+            return None
+        key = key_of(owner, name)
+        if key not in self._obstacles and name in owner.initializers:
+            self._note_tensor(key, owner.initializers[name], self._replaceable(owner, name))
+        return key
+
+    def _note_tensor(self, key: str, tensor: onnx.TensorProto, obstacle: Obstacle | None) -> None:
+        self._obstacles[key] = obstacle
+        if tensor.data_type != onnx.TensorProto.STRING:
+            dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+            self._known.give(key, dtype, tensor.dims, lambda: self._store.load(tensor))
+
+    def _settle_node(self, scope: Scope, node: onnx.NodeProto) -> None:
+        if node.op_type == "Constant":
+            self._settle_constant(scope, node)
+            return
+        cast = self._as_cast(scope, node) if node.op_type == "CastLike" else node
+        if cast is None:
+            return
+        nodes = scope.chain(cast)
+        keys: dict[str, str] = {}
+        for name in inputs_of(nodes):
+            known = self._input_key(scope, node, name)
+            if known is None or self._known.type(known) is None:
+                return
+            keys[name] = known
+        if keys and self._known.take(nodes, lambda name: keys.get(name) or key_of(scope, name)):
+            obstacle = next((o for k in keys.values() if (o := self._obstacles[k])), None)
+            if node.op_type == "DequantizeLinear":
+                obstacle = obstacle or Obstacle("QUANTIZED_WEIGHT", None)
+            self._obstacles |= {key_of(scope, o): obstacle for o in node.output if o}
+
+    def _settle_constant(self, scope: Scope, node: onnx.NodeProto) -> None:
+        key = key_of(scope, node.output[0])
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                self._note_tensor(key, attribute.t, None)
+            elif attribute.name in _PLAIN:
+                value = helper.get_attribute_value(attribute)
+                array = np.asarray(value, _PLAIN[attribute.name])
+                self._note_array(key, array)
+
+    def _as_cast(self, scope: Scope, node: onnx.NodeProto) -> onnx.NodeProto | None:
+        """A CastLike whose type is known, whatever the other value is."""
+        code = element_type(scope, node.input[1], self._opset)
+        if not code:
+            return None
+        return helper.make_node("Cast", node.input[:1], node.output, to=code)
+
+    def _input_key(self, scope: Scope, node: onnx.NodeProto, name: str) -> str | None:
+        """The key of an input; that of a length, where the node makes a scale or a shift of it."""
+        key = self._key(scope, name)
+        length = self._lengths.get(key_of(scope, node.output[0]))
+        place = _SIZED.get(node.op_type)
+        if length is None or place is None or name not in node.input[place : place + 1]:
+            return key
+        if key is not None and self._known.type(key) is not None:
+            return key
+        key = f"length {length}"
+        self._note_array(key, np.array([length], np.int64))
+        return key
+
+    def _note_array(self, key: str, array: NDArray[Any]) -> None:
+        self._obstacles[key] = None
+        self._known.give(key, array.dtype, array.shape, lambda: array)
 
 
-def inputs_of(nodes: Sequence[onnx.NodeProto]) -> list[str]:
-    """The names, each once, that a chain of nodes reads from outside."""
-    made = {name for node in nodes for name in node.output}
-    return list(dict.fromkeys(i for node in nodes for i in node.input if i and i not in made))
+def is_deterministic(node: onnx.NodeProto) -> bool:
+    """Whether a node makes the same of the same, by itself; a norm has to be reported, and counts not."""
+    known = node.domain in STANDARD and node.op_type not in _NEVER
+    return known and not any(True for _ in bodies_of(node))
 
 
-def evaluate(
-    nodes: Sequence[onnx.NodeProto], feeds: dict[str, NDArray[Any]], opsets: dict[str, int]
-) -> list[NDArray[Any]]:
-    """The outputs of the last of a chain of nodes, with onnx.reference. Raises whatever that raises.
+def key_of(scope: Scope, name: str) -> str:
+    """A name for ``name`` that is unique in the model."""
+    return f"{scope.index}:{name}"
 
-    Raises:
-        TypeError: where they are sequences.
-    """
-    known: dict[str, Any] = dict(feeds)
-    results: list[Any] = []
-    with np.errstate(all="ignore"):
-        for node in nodes:
-            evaluator = ReferenceEvaluator(node, opsets=opsets)
-            results = list(evaluator.run(None, {i: known[i] for i in node.input if i}))
-            known |= zip(node.output, results, strict=False)
-    if any(isinstance(y, list) for y in results):
-        raise TypeError("a sequence is no tensor")
-    return [np.asarray(y) for y in results]
+
+def _nodes(scope: Scope) -> Iterator[tuple[Scope, onnx.NodeProto]]:
+    """All nodes, those of bodies after the node that holds them."""
+    for position, node in enumerate(scope.graph.node):
+        yield scope, node
+        for body in scope.bodies.get(position, ()):
+            yield from _nodes(body)

@@ -18,9 +18,7 @@ _CONCRETE = {
 
 def element_type(scope: Scope, name: str, opset: int) -> int | None:
     """The type that ``name`` must have: a declared one, or that of an operand of the same type."""
-    seen = set()
-    while (owner := scope.owner(name)) is not None and (owner.index, name) not in seen:
-        seen.add((owner.index, name))
+    while (owner := scope.owner(name)) is not None:
         scope = owner
         if name in scope.initializers:
             return int(scope.initializers[name].data_type)

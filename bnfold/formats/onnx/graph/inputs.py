@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,8 @@ from onnx import TensorProto, helper
 from bnfold.data import InputSpec
 from bnfold.errors import DataError
 
-_SETS = 2
+SETS = 2
+_MOST_ELEMENTS = 1 << 28  # 2 GiB of random numbers
 
 
 def signature(model: onnx.ModelProto) -> list[InputSpec]:
@@ -47,12 +49,12 @@ def make_inputs(
         other: the size for any other dynamic axis.
 
     Raises:
-        DataError: where an input is no plain tensor of numbers.
+        DataError: where an input is no plain tensor of numbers, or a huge one.
     """
     rng = np.random.default_rng(seed)
     return [
         {spec.name: _array(spec, batch, other, rng, image=bool(k)) for spec in inputs}
-        for k in range(_SETS)
+        for k in range(SETS)
     ]
 
 
@@ -66,6 +68,11 @@ def _array(
     shape = tuple(
         n if n is not None else (batch if axis == 0 else other) for axis, n in enumerate(spec.shape)
     )
+    if math.prod(shape) > _MOST_ELEMENTS:
+        raise DataError(
+            f"input {spec.name!r} of shape {list(shape)} is too large to make values for; "
+            "give some with --data"
+        )
     if spec.dtype == np.bool_:
         return rng.integers(0, 2, shape).astype(np.bool_)
     if np.issubdtype(spec.dtype, np.integer):  # 0 and 1 are legal indices nearly everywhere

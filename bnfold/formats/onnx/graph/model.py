@@ -9,7 +9,8 @@ import onnx
 from onnx import inliner
 
 from bnfold.data import InputSpec
-from bnfold.files import file_sha256
+from bnfold.errors import ModelError
+from bnfold.files import SourceFile
 from bnfold.formats.onnx.file.tensors import TensorStore
 from bnfold.formats.onnx.file.wire import read_skeleton
 from bnfold.formats.onnx.graph.constants import Constants
@@ -17,6 +18,11 @@ from bnfold.formats.onnx.graph.counting import BATCH_NORMS, count_nodes
 from bnfold.formats.onnx.graph.inputs import signature
 from bnfold.formats.onnx.graph.read import read_graph
 from bnfold.formats.onnx.graph.scopes import Scope, inner_tensors
+from bnfold.formats.onnx.graph.validation import (
+    validate_functions,
+    validate_graph,
+    validate_opsets,
+)
 from bnfold.graph import Constant, Graph
 
 _FIRST_IR_WITH_OVERRIDES = 4
@@ -39,10 +45,13 @@ class OnnxModel:
         """
         self.path = path
         self.freeze_initializers = freeze_initializers
-        self.store = TensorStore(path)
-        self.proto = read_skeleton(path)
-        for tensor in self.proto.graph.initializer:
-            self.store.place(tensor)
+        try:
+            source = SourceFile(path)
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+        self.store = TensorStore(source)
+        self.proto = read_skeleton(source)
+        self._validate()
         # The standard domain's other name; the writer gives it back.
         self.spelled_out = any(o.domain == "ai.onnx" for o in self.proto.opset_import)
         for opset in self.proto.opset_import:
@@ -82,7 +91,7 @@ class OnnxModel:
 
     @cached_property
     def sha256(self) -> str:
-        return file_sha256(self.path)
+        return self.store.source.sha256()
 
     @property
     def node_count(self) -> int:
@@ -100,6 +109,24 @@ class OnnxModel:
     def file(self) -> Path:
         return self.path
 
+    @property
+    def files(self) -> list[Path]:
+        return self.store.files
+
+    def check_unchanged(self) -> None:
+        self.store.check_unchanged()
+
+    def _validate(self) -> None:
+        """Everything that can be wrong with the file by itself; behind this, it is trusted."""
+        try:
+            validate_opsets(self.proto)
+            validate_functions(self.proto)
+            validate_graph(self.proto)
+        except ModelError as error:
+            raise ModelError(f"{self.path} is no valid ONNX model: {error}") from None
+        for tensor in (*self.proto.graph.initializer, *inner_tensors(self.proto)):
+            self.store.check(tensor)
+
     def _inline_functions(self) -> None:
         """Local functions that hold a BatchNorm, or feed one, become nodes like others."""
         if not self.proto.functions:
@@ -111,6 +138,7 @@ class OnnxModel:
             except RuntimeError as error:
                 self.notes.append(f"model-local functions stay as they are ({error})")
                 return
+            validate_graph(self.proto)
             self.notes.append(
                 f"{len(wanted)} model-local functions were inlined to reach their nodes"
             )

@@ -17,3 +17,11 @@ def quiet_options() -> ort.SessionOptions:
     # Threads that wait by spinning take the processor from everything else.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
+
+
+def small_options() -> ort.SessionOptions:
+    """The same for a few small nodes: no threads and no arena, which take longer than the work."""
+    options = quiet_options()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+    return options

@@ -6,19 +6,22 @@ from dataclasses import dataclass
 
 import onnx
 
+from bnfold.errors import ModelError
 from bnfold.formats.onnx.file.tensors import TensorStore
 from bnfold.formats.onnx.graph.constants import Constants
 from bnfold.formats.onnx.graph.operators import NONLINEAR, READERS, SHAPE_READS, NodeView, Reading
 from bnfold.formats.onnx.graph.oracle import OnnxOracle
-from bnfold.formats.onnx.graph.scopes import Scope, bodies_of, captured_names, scopes_of
+from bnfold.formats.onnx.graph.scopes import Scope, bodies_of, captured_names, label, scopes_of
 from bnfold.formats.onnx.graph.sequences import find_cuts
 from bnfold.formats.patterns import ComputedNorms, join_biases, unused
 from bnfold.graph import (
     Average,
     Graph,
+    Linear,
     Monotone,
     Movement,
     Node,
+    Norm,
     Opaque,
     Value,
 )
@@ -60,10 +63,11 @@ class _Reader:
         self.opsets = {o.domain or "": o.version for o in model.opset_import}
         self.scopes = scopes_of(model.graph)
         self.oracle = OnnxOracle(model, self.scopes)
-        self.constants = Constants(self.scopes[0], store, self.opsets, overridable)
+        self.constants = Constants(model, self.scopes, store, overridable)
         self.oracle.constants = self.constants
-        self.constants.note_lengths(self.scopes)
-        find_cuts(self.scopes, self.constants)
+        self.constants.note_lengths()
+        if find_cuts(self.scopes, self.constants):
+            self.constants.settle()  # entries of sequences that are cut from constants
         self.read_names = {(s.index, name) for s in self.scopes for name in _names_read(s)}
         self.values: dict[tuple[int, str], Value] = {}
         self.nodes: list[Node] = []
@@ -75,9 +79,38 @@ class _Reader:
         for scope in self.scopes:
             for output in scope.graph.output:
                 self._value(scope, output.name).is_output = True
+        for node in self.nodes:
+            self._check_channels(node)
         nodes = join_biases(self.nodes, {"MatMul"}, self._rank, lambda node: node.native.proto)
         _COMPUTED_NORMS.mark(nodes)
         return Graph(nodes, self.oracle), self.scopes, self.constants
+
+    def _check_channels(self, node: Node) -> None:
+        """A norm has a statistic for each channel of what reaches it.
+
+        Raises:
+            ModelError: where it has not.
+        """
+        if not isinstance(node.kind, Norm) or not node.kind.channels:
+            return
+        channels, given = node.kind.channels, self._channels(node.inputs[0])
+        if given not in (channels, None):
+            raise ModelError(
+                f"the model is damaged: {label(node.native.proto)} has {channels} channels, "
+                f"and {given} reach it"
+            )
+
+    def _channels(self, value: Value) -> int | None:
+        """The size of axis 1 of a value, None where it is unknown or depends on the input.
+
+        A value of rank 1 is one channel.
+        """
+        layer = value.producer
+        if layer is not None and isinstance(layer.kind, Linear) and layer.kind.out_axis == 1:
+            return layer.kind.layout.outputs
+        shapes = [self.oracle.shape(value, round) for round in range(self.oracle.rounds)]
+        sizes = {None if shape is None else shape[1] if len(shape) > 1 else 1 for shape in shapes}
+        return sizes.pop() if len(sizes) == 1 else None
 
     def _rank(self, value: Value) -> int | None:
         shape = self.oracle.shape_of(self.scopes[value.scope], value.name)

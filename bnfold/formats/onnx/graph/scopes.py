@@ -59,6 +59,12 @@ def scopes_of(graph: onnx.GraphProto) -> list[Scope]:
     return found
 
 
+def label(node: onnx.NodeProto) -> str:
+    """How a message names a node, which need not have a name."""
+    name = node.name or next(filter(None, node.output), "")
+    return f"{node.op_type!r} {name!r}" if name else f"a node {node.op_type!r}"
+
+
 def bodies_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.GRAPH:

@@ -6,7 +6,7 @@ a slice of what was cut, and the sequence itself is nothing that anybody else ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import onnx
 
@@ -16,10 +16,11 @@ from bnfold.formats.onnx.graph.scopes import Scope, bodies_of, captured_names
 _STANDARD = ("", "ai.onnx")
 
 
-def find_cuts(scopes: Iterable[Scope], constants: Constants) -> None:
+def find_cuts(scopes: Sequence[Scope], constants: Constants) -> bool:
     """Notes in every scope the sequences that are made with fixed sizes and read at fixed positions.
 
     One that is a graph output, or that a body or any other operator reads, is not among them.
+    Returns whether there are any.
     """
     for scope in scopes:
         made = {n.output[0]: n for n in scope.graph.node if _cuts_fixed(scope, n, constants)}
@@ -27,6 +28,7 @@ def find_cuts(scopes: Iterable[Scope], constants: Constants) -> None:
             for name in _read_whole(scope, constants):
                 made.pop(name, None)
         scope.cuts = made
+    return any(scope.cuts for scope in scopes)
 
 
 def _cuts_fixed(scope: Scope, node: onnx.NodeProto, constants: Constants) -> bool:

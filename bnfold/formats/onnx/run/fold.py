@@ -8,6 +8,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import helper
 
 from bnfold.errors import RuntimeUnavailableError
@@ -29,12 +30,14 @@ _GROUP_BYTES = 1 << 26
 
 
 class OnnxRuns:
-    """A file in onnxruntime, exactly as it is."""
+    """A file in onnxruntime, exactly as it is; and its structure with tensors fed, for inner values
+    and, where they belong to ``nodes``, to be moved by rounding."""
 
-    def __init__(self, model: OnnxModel) -> None:
+    def __init__(self, model: OnnxModel, nodes: Sequence[Node] = ()) -> None:
         self.model = model
         self.runtime = runtime_name()
         self._session: Session | None = None
+        self._nodes = nodes
 
     def outputs(self, feeds: Arrays) -> Arrays:
         if self._session is None:
@@ -43,14 +46,6 @@ class OnnxRuns:
 
     def release(self) -> None:
         self._session = None
-
-
-class OnnxReference(OnnxRuns):
-    """A file in onnxruntime, and the same structure with some tensors fed, so that they can move."""
-
-    def __init__(self, model: OnnxModel, nodes: Sequence[Node]) -> None:
-        super().__init__(model)
-        self._nodes = nodes
 
     @cached_property
     def fed(self) -> FedModel:
@@ -65,7 +60,13 @@ class OnnxReference(OnnxRuns):
     def _moving(self) -> Session:
         return Session(self.fed.proto)
 
-    def values(self, feeds: Arrays, names: Sequence[str]) -> Arrays:
+    def inner_names(self) -> list[str]:
+        """See `bnfold.proof.divergence.Named`."""
+        main = self.model.scopes[0]
+        made = (name for node in main.graph.node for name in node.output if name)
+        return [name for name in made if not self.model.has_constant(main, name)]
+
+    def values(self, feeds: Arrays, names: Sequence[str], draw: int | None = None) -> Arrays:
         """Inner values of the main graph, for inputs of the whole."""
         proto = type(self.fed.proto)()
         proto.CopyFrom(self.fed.proto)
@@ -75,7 +76,7 @@ class OnnxReference(OnnxRuns):
         session = Session(proto)
         given = {i.name: feeds[i.name] for i in proto.graph.input if i.name in feeds}
         inner = [name for name in names if name not in given]
-        fed = {**_known(session, feeds), **self.fed.feeds(session.inputs)}
+        fed = {**_known(session, feeds), **self.fed.feeds(session.inputs, draw)}
         run = session.run(fed, inner) if inner else {}
         return {**run, **{name: given[name] for name in names if name in given}}
 
@@ -85,8 +86,12 @@ class OnnxFold:
 
     def __init__(self, original: OnnxModel, plan: Plan, written: OnnxModel) -> None:
         self.original, self.plan, self.written = original, plan, written
-        self.reference = OnnxReference(original, touched_nodes(plan))
+        self.reference = OnnxRuns(original, touched_nodes(plan))
         self.candidate = OnnxRuns(written)
+
+    @property
+    def named_outputs(self) -> list[str]:
+        return [output.name for output in self.original.proto.graph.output]
 
     def congruence(self) -> Congruence:
         frozen = self.original.freeze_initializers
@@ -191,9 +196,23 @@ class OnnxPiece:
             self._sessions[which] = Session(_cut_out(fed, cuts, feeds))
         return self._sessions[which]
 
-    def in_double(self, leaving: Leaving, feeds: Arrays, draws: int) -> PreciseRun | None:
+    def moved(self, leaving: Leaving, feeds: Arrays, draws: int) -> list[NDArray[Any]]:
+        fed, mine = self._fold.reference.fed, self._place(leaving)[0]
+        session = Session(_cut_out(fed, [mine], feeds))
+        known = _known(session, feeds)
+        runs = (session.run({**known, **fed.feeds(session.inputs, d)}) for d in range(draws))
+        return [run[leaving.key] for run in runs]
+
+    def _place(self, leaving: Leaving) -> tuple[Cut, Cut]:
+        """The part of a region that one value needs, in both files."""
         place = next(i for i, cut in enumerate(self._original) if leaving.key in cut.outputs)
-        mine, theirs = (cuts[place].only(leaving.key) for cuts in (self._original, self._written))
+        return (
+            self._original[place].only(leaving.key),
+            self._written[place].only(leaving.key),
+        )
+
+    def in_double(self, leaving: Leaving, feeds: Arrays, draws: int) -> PreciseRun | None:
+        mine, theirs = self._place(leaving)
         reference, written = self._fold.reference.fed, self._fold.fed_written
         try:
             exact = run_in_double(_cut_out(reference, [mine], feeds), reference, feeds)
@@ -208,9 +227,9 @@ class OnnxPiece:
         return PreciseRun(exact, candidate, moved, dtype or np.dtype(np.float32))
 
 
-def reference_of(model: OnnxModel) -> OnnxReference:
+def runs_of(model: OnnxModel) -> OnnxRuns:
     """A model whose layers may all move, for comparing it with any other."""
-    return OnnxReference(model, layers(model.graph))
+    return OnnxRuns(model, layers(model.graph))
 
 
 def _cut_out(fed: FedModel, cuts: Sequence[Cut], feeds: Arrays) -> Any:

@@ -5,37 +5,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bnfold.errors import RuntimeUnavailableError
-from bnfold.formats.onnx.graph.inputs import make_inputs
+from bnfold.formats.onnx.graph.inputs import SETS, make_inputs
 from bnfold.formats.onnx.graph.model import OnnxModel
-from bnfold.formats.onnx.graph.shapes import INPUT_SIZES, is_static
+from bnfold.formats.onnx.graph.shapes import is_static, only_first_axes_are_dynamic
+from bnfold.formats.onnx.graph.sizes import BATCH_SIZES, INPUT_SIZES
 from bnfold.formats.onnx.run.session import Arrays, Session
 
 
 def generated_inputs(model: OnnxModel) -> Sequence[Arrays]:
-    """Inputs of the first sizes for which onnxruntime runs the model.
+    """Inputs of the first sizes for which onnxruntime runs the model; of its own, where all are fixed.
 
     Raises:
         DataError: where an input has a type that cannot be made up.
         RuntimeUnavailableError: where onnxruntime does not run the model.
     """
+    graph = model.proto.graph
+    if is_static(graph):  # there is no other size to try
+        return make_inputs(model.inputs, *INPUT_SIZES[0])[:1]
     session = Session(model.path)
-    static = is_static(model.proto.graph)
+    sizes = BATCH_SIZES if only_first_axes_are_dynamic(graph) else INPUT_SIZES
     found: list[Arrays] = []
     problem: RuntimeUnavailableError | None = None
-    for batch, other in INPUT_SIZES:
-        feeds = make_inputs(model.inputs, batch, other)
+    for batch, other in sizes:
+        # Normally distributed values at one size, values like an image's at another.
+        feed = make_inputs(model.inputs, batch, other)[len(found)]
         try:
-            for each in feeds:
-                session.run(each)
+            session.run(feed)
         except RuntimeUnavailableError as error:
             problem = problem or error
         else:
-            # Normally distributed values at one size, values like an image's at another.
-            found.append(feeds[len(found)])
-        if len(found) == len(feeds) or (static and not found):
+            found.append(feed)
+        if len(found) == SETS:
             break
-        if static:
-            return feeds
     if not found:
         assert problem is not None
         raise problem

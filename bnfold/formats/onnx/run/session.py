@@ -5,6 +5,7 @@ With them on, the runtime folds both models itself and a comparison proves nothi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from bnfold.errors import RuntimeUnavailableError
+from bnfold.errors import ModelNotLoadedError, RuntimeUnavailableError
 from bnfold.formats.onnx.graph.quiet import quiet_options
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -26,7 +27,7 @@ class Session:
         """Loads a file, or a model held in memory.
 
         Raises:
-            RuntimeUnavailableError: where onnxruntime does not accept the model.
+            ModelNotLoadedError: where onnxruntime does not accept the model.
         """
         import onnxruntime as ort
 
@@ -36,7 +37,7 @@ class Session:
                 source, quiet_options(), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's exceptions share no public base class
-            raise RuntimeUnavailableError(_first_line(error)) from None
+            raise ModelNotLoadedError(_first_line(error)) from None
         self.outputs: list[str] = [o.name for o in self._session.get_outputs()]
         self.inputs: list[str] = [i.name for i in self._session.get_inputs()]
 
@@ -60,7 +61,7 @@ def _array(result: Any) -> NDArray[Any]:
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error).strip()).splitlines()
     return text[0][:300] if text else type(error).__name__
 
 

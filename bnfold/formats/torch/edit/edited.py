@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from types import MethodType
 from typing import Any
 
 import torch
@@ -15,6 +14,9 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from bnfold.errors import ModelError, OutputError
+from bnfold.files import content_name, file_sha256
+from bnfold.formats.torch.edit.as_module import as_module
+from bnfold.formats.torch.edit.axis_names import name_axes
 from bnfold.formats.torch.edit.editor import Editor
 from bnfold.formats.torch.edit.keep_modules import Kept, keep_modules
 from bnfold.formats.torch.file.quiet import first_line, quietly
@@ -37,6 +39,8 @@ class TorchEdited:
         self.editor = Editor(model)
         self.program: ExportedProgram = self.editor.apply(plan)
         self.keep_modules = keep_modules
+        if keep_modules:
+            self.plan = self.kept.plan
 
     @property
     def node_count(self) -> int:
@@ -49,14 +53,8 @@ class TorchEdited:
         return TorchModel(self.program, self.model.path).batch_norm_count
 
     def module(self) -> GraphModule:
-        """The folded network as a module, parameters under their original names.
-
-        It is in eval mode and stays so; torch.export.save keeps it, pickle does not.
-        """
-        module: Any = quietly(lambda: self.program.module())
-        module.eval = MethodType(lambda self: self, module)  # torch's raises, and scripts call it
-        folded: GraphModule = module
-        return folded
+        """The folded network as a module, parameters under their original names."""
+        return as_module(self.program)
 
     @cached_property
     def kept(self) -> Kept:
@@ -126,6 +124,7 @@ class TorchEdited:
     def _write_onnx(self, path: Path) -> None:
         try:
             quietly(lambda: self._exported().save(str(path)))
+            name_data_by_content(path)
         except Exception as error:  # the exporter raises whatever its converters raise
             raise ModelError(
                 f"torch.onnx.export cannot write the folded program ({_cause(error)}); "
@@ -148,6 +147,7 @@ class TorchEdited:
         )
         optimizer.fold_constants(exported.model)
         optimizer.remove_unused_nodes(exported.model)
+        name_axes(exported.model, self.program)
         return exported
 
     def _returns_an_input(self) -> bool:
@@ -165,6 +165,26 @@ class TorchEdited:
 
     def _write_state_dict(self, path: Path) -> None:
         torch.save({n: t.clone() for n, t in self.state_dict().items()}, path)
+
+
+def name_data_by_content(path: Path) -> None:
+    """Renames the data file that the exporter put beside a large model.
+
+    By its own name, ``<name>.data``, it could come to lie over that of another model.
+    """
+    import onnx
+    from onnx.external_data_helper import uses_external_data
+
+    found = [p for p in path.parent.iterdir() if p.name == f"{path.name}.data"]
+    for data in found:
+        new = content_name(path.name, file_sha256(data))
+        model = onnx.load(path, load_external_data=False)
+        outside = [t for t in model.graph.initializer if uses_external_data(t)]
+        for entry in (e for t in outside for e in t.external_data if e.key == "location"):
+            assert entry.value == data.name
+            entry.value = new
+        path.write_bytes(model.SerializeToString())
+        data.rename(data.with_name(new))
 
 
 def _cause(error: BaseException) -> str:

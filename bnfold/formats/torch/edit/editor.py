@@ -108,8 +108,26 @@ class Editor:
         kind = edit.node.kind
         assert isinstance(kind, Norm)
         call = self._call(edit.node)
+        if edit.node.native.frozen is not None:
+            self._renorm_frozen(edit.node, edit, kind.dtype)
+            return
         for name, array in (("weight", edit.scale), ("bias", edit.shift)):
             self._give(call, name, cast(array, kind.dtype), self._hint(call, name, name))
+
+    def _renorm_frozen(self, node: Node, edit: Renorm, dtype: Any) -> None:
+        """New elements for the buffers that scale and shift are computed from."""
+        native: Native = node.native
+        assert native.frozen is not None
+        for name, array in (("weight", edit.scale), ("bias", edit.shift)):
+            old = self.draft.copies[native.frozen.buffers[name]]
+            tensor = to_torch(cast(array, dtype))
+            readers = [self.draft.copies[call] for call in native.frozen.computing]
+            readers = [reader for reader in readers if old in reader.all_input_nodes]
+            if len(readers) == 1 and self.draft.replace_data(old, readers[0], tensor):
+                continue
+            hint = f"{node.name}.{name}"
+            for reader in readers:
+                reader.replace_input_with(old, self.draft.parameter(tensor, hint, reader))
 
     @edit.register
     def _revalue(self, edit: Revalue) -> None:

@@ -8,7 +8,8 @@ these are left as they were, with whatever shares a layer with them, and named.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,15 @@ from bnfold.graph import Affine, Linear, Node, Norm
 from bnfold.planning import Action, Direction, Plan
 from bnfold.planning.decision import (
     Bypass,
+    Decision,
     Edit,
     MergeBranches,
     Reconstant,
+    Refusal,
     Renorm,
     Reweight,
 )
+from bnfold.planning.reasons import Reason
 
 
 class _Impossible(Exception):
@@ -39,11 +43,11 @@ class _Impossible(Exception):
 
 @dataclass
 class Kept:
-    """A state dict for the unchanged class, and the decisions that could not go into it."""
+    """A state dict for the unchanged class, and what of the plan could go into it."""
 
     tensors: dict[str, torch.Tensor]
+    plan: Plan
     changed: list[str] = field(default_factory=list)
-    not_possible: list[str] = field(default_factory=list)
 
 
 def keep_modules(model: TorchModel, plan: Plan) -> Kept:
@@ -52,18 +56,39 @@ def keep_modules(model: TorchModel, plan: Plan) -> Kept:
     Tensors are the original's where nothing changed; no name is added or removed.
     """
     writer = _Writer(model)
-    not_possible: list[str] = []
+    not_possible: set[str] = set()
+    done: list[Edit] = []
     for names, edits in _components(plan):
         staged: dict[str, torch.Tensor] = {}
         try:
             for edit in edits:
                 writer.stage(edit, edits, staged)
         except _Impossible:
-            not_possible += names
+            not_possible |= set(names)
         else:
             writer.tensors |= staged
             writer.changed += sorted(staged)
-    return Kept(writer.tensors, writer.changed, not_possible)
+            done += edits
+    return Kept(writer.tensors, _carried_out(plan, not_possible, done), writer.changed)
+
+
+def _carried_out(plan: Plan, not_possible: set[str], done: Sequence[Edit]) -> Plan:
+    """The plan without what had no place; an affine that stays is no decision, and a note."""
+    own = [d for d in plan.decisions if d.source == "batch_norm" or d.name not in not_possible]
+    decisions = tuple(_left_out(d) if d.name in not_possible else d for d in own)
+    lost = [d.name for d in plan.affines if d.name in not_possible]
+    note = (
+        f"{len(lost)} products and sums with constants have no place in the unchanged class and stay "
+        f"({', '.join(lost[:3])}{', …' if len(lost) > 3 else ''})"
+    )
+    notes = (*plan.notes, note) if lost else plan.notes
+    return replace(plan, decisions=decisions, edits=tuple(done), notes=notes)
+
+
+def _left_out(decision: Decision) -> Decision:
+    reason, culprit = Reason.UNCHANGED_CLASS, decision.into[0] if decision.into else None
+    refusal = Refusal(reason, culprit, reason.sentence(culprit))
+    return Decision(decision.name, decision.source, Action.KEEP, reason=refusal)
 
 
 def _components(plan: Plan) -> list[tuple[list[str], list[Edit]]]:
@@ -176,8 +201,10 @@ class _Writer:
     def _target(self, node: Node, argument: str) -> str | None:
         """The name of a parameter that this node alone reads, once, under no second name."""
         read = self._call_argument(node, argument)
-        bodies = self.model.constants.bodies
-        if read is None or bodies.readers(bodies.origin(read)) != [node.native.call]:
+        bodies, frozen = self.model.constants.bodies, node.native.frozen
+        if read is None or (frozen is not None and frozen.calls > 1):
+            return None
+        if frozen is None and bodies.readers(bodies.origin(read)) != [node.native.call]:
             return None
         target = self.model.constants.parameter(read)
         tensors = self.model.program.state_dict
@@ -188,6 +215,9 @@ class _Writer:
 
     @staticmethod
     def _call_argument(node: Node, argument: str) -> Call | None:
+        if isinstance(node.kind, Norm):
+            parameter: Call | None = node.native.parameter(argument)
+            return parameter
         found: Any = arguments_of(node.native.call).get(argument)
         return found if isinstance(found, Call) else None
 

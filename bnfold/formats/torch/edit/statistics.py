@@ -13,7 +13,7 @@ from bnfold.errors import OutputError
 from bnfold.formats.torch.edit.edited import ONNX, SAFETENSORS, STATE_DICTS, TorchEdited
 from bnfold.formats.torch.edit.editor import Editor
 from bnfold.formats.torch.file.tensors import to_torch
-from bnfold.formats.torch.graph.arguments import arguments_of, set_argument
+from bnfold.formats.torch.graph.arguments import set_argument
 from bnfold.formats.torch.graph.model import TorchModel
 from bnfold.graph import Norm
 from bnfold.planning import Plan
@@ -68,13 +68,19 @@ def _give(
 ) -> bool:
     draft, kind = editor.draft, edit.node.kind
     assert isinstance(kind, Norm)
-    old = arguments_of(calls[0])[argument]
+    old = draft.copies[edit.node.native.parameter(argument)]
     spec = draft.specs.get(old.name)
     tensor = to_torch(cast(array, kind.dtype))
-    alone = set(old.users) <= set(calls)
+    frozen = edit.node.native.frozen
+    alone = set(old.users) <= set(calls) if frozen is None else frozen.calls == len(calls)
     if spec is not None and spec.target is not None and alone and not draft.is_tied(spec):
         draft.store_everywhere(spec, tensor)
         return True
+    if frozen is not None:
+        raise OutputError(
+            f"{edit.node.name} is frozen and shares its buffers with another call, which got other "
+            "statistics; leave it out with --skip"
+        )
     new = draft.parameter(tensor, f"{edit.node.name}.{argument}", calls[0])
     for call in calls:
         set_argument(call, argument, new)

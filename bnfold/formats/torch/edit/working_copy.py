@@ -19,7 +19,7 @@ from torch.export.graph_signature import (
 from torch.fx import GraphModule
 from torch.fx import Node as Call
 
-from bnfold.formats.torch.file.tensors import same_memory
+from bnfold.formats.torch.file.tensors import in_format_of, same_memory
 from bnfold.formats.torch.graph.arguments import arguments_of, set_argument
 from bnfold.formats.torch.graph.bodies import Bodies, copied_graph
 
@@ -55,10 +55,14 @@ class WorkingCopy:
         spec, given = self._spec(node), self.bodies.origin(node)
         if spec is None or spec.target is None or self.bodies.readers(given) != [reader]:
             return False
+        tensor = in_format_of(self._old(spec.target), tensor)
         self._store(spec, tensor)
         given.meta["val"] = node.meta["val"] = self._fake(tensor)
         self.changed.add(spec.target)
         return True
+
+    def _old(self, target: str) -> Any:
+        return self.tensors.get(target, self.constants.get(target))
 
     def target(self, node: Call) -> str | None:
         """The full name of the parameter or buffer that ``node`` is, or is handed on from."""

@@ -7,6 +7,8 @@ from enum import Enum
 from pathlib import Path
 
 from bnfold.errors import ModelError
+from bnfold.files import check_regular
+from bnfold.formats.torch.file.archive import names_in
 from bnfold.formats.torch.file.state import is_safetensors
 
 
@@ -24,6 +26,7 @@ def source_of(path: Path) -> Source:
         ModelError: where it is missing, damaged or none of them.
     """
     try:
+        check_regular(path)
         if not path.is_file():
             raise ModelError(f"{path} does not exist or is a folder; check the path")
         if is_safetensors(path):
@@ -44,8 +47,7 @@ def source_of(path: Path) -> Source:
 
 
 def _of_archive(path: Path) -> Source:
-    with zipfile.ZipFile(path) as archive:
-        names = [name.split("/", 1)[-1] for name in archive.namelist()]
+    names = names_in(path)
     whole = set(names)
     if "archive_format" in whole or any(n.startswith(("models/", "serialized_")) for n in names):
         return Source.PROGRAM

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bnfold.errors import ModelError
+from bnfold.errors import ModelError, UsageError
 from bnfold.formats.torch.file.quiet import first_line, quietly
 
 # In the order of preference; a checkpoint may hold several.
@@ -71,19 +71,80 @@ def read_tensors(path: Path, *, allow_pickle: bool = False) -> dict[str, torch.T
     """
     if is_safetensors(path):
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
         try:
-            return dict(load_file(path, device="cpu"))
+            # Not load_file, which maps the file: see bnfold.files.source.
+            return dict(load(path.read_bytes()))
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{path} is a damaged safetensors file ({error})") from None
     found = load_object(path, allow_pickle=allow_pickle)
-    if isinstance(found, nn.Module):
-        return dict(found.state_dict())
-    tensors = find_tensors(found)
-    if not tensors:
+    return next(iter(networks_of(found, path).values()))
+
+
+def networks_in(path: Path, *, allow_pickle: bool = False) -> dict[str, dict[str, torch.Tensor]]:
+    """The state dicts of all networks in a file, by the names under which they stand in it.
+
+    Raises:
+        ModelError: where there is none.
+    """
+    if is_safetensors(path):
+        return {"": read_tensors(path)}
+    return networks_of(load_object(path, allow_pickle=allow_pickle), path)
+
+
+def networks_of(found: Any, path: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """`networks_in` for what was loaded; the most likely network comes first.
+
+    Raises:
+        ModelError: where there is none.
+    """
+    first = find_tensors(found)
+    if not first:
         raise ModelError(f"{path} holds no state dict; save module.state_dict() in it")
-    return tensors
+    if not isinstance(found, Mapping) or any(isinstance(v, torch.Tensor) for v in found.values()):
+        return {"": first}
+    parts = {str(key): find_tensors(value) for key, value in found.items() if key != "optimizer"}
+    networks = {key: tensors for key, tensors in parts.items() if tensors}
+    own = next((k for k, tensors in networks.items() if _same_tensors(tensors, first)), "")
+    others = {k: t for k, t in networks.items() if k != own and _is_network(t, first)}
+    return {own: first, **others}
+
+
+def _same_tensors(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(a[name] is b[name] for name in a)
+
+
+def _is_network(tensors: Mapping[str, torch.Tensor], first: Mapping[str, torch.Tensor]) -> bool:
+    """Whether it is another network beside ``first``: one with BatchNorm, or of the same names."""
+    known = {id(tensor) for tensor in first.values()}
+    norms = any(n.endswith("running_mean") and id(t) not in known for n, t in tensors.items())
+    return norms or (len(tensors) > 1 and set(_bare(tensors)) == set(_bare(first)))
+
+
+def chosen(
+    networks: Mapping[str, dict[str, torch.Tensor]],
+    key: str | None,
+    path: Path,
+    module: nn.Module | None = None,
+) -> dict[str, torch.Tensor]:
+    """The network of that name, or the only one, or the only one that fits ``module``.
+
+    Raises:
+        UsageError: where there is none of that name, or several and no name.
+    """
+    names = ", ".join(key for key in networks if key) or "a single one without a name"
+    if key is not None:
+        if key not in networks:
+            raise UsageError(f"{path} holds no network {key}; --weights-key names one of: {names}")
+        return networks[key]
+    fitting = [k for k in networks if module is None or fits(module, networks[k])]
+    if len(networks) > 1 and len(fitting) != 1:
+        raise UsageError(
+            f"{path} holds several networks ({names}); say which with --weights-key "
+            f"{list(networks)[-1]}, say"
+        )
+    return networks[fitting[0] if fitting else next(iter(networks))]
 
 
 def is_safetensors(path: Path) -> bool:
@@ -101,6 +162,8 @@ def find_tensors(found: Any, depth: int = 4) -> dict[str, torch.Tensor]:
         return {}
     direct = {str(k): v for k, v in found.items() if isinstance(v, torch.Tensor)}
     homes = [key for key in _HOMES if isinstance(found.get(key), Mapping | nn.Module)]
+    if "n_averaged" in direct and all(k == "n_averaged" or k.startswith("module.") for k in direct):
+        del direct["n_averaged"]  # of torch.optim.swa_utils.AveragedModel
     if not direct or len(direct) < len(homes):
         for key in homes:
             nested = find_tensors(found[key], depth - 1)
@@ -111,19 +174,6 @@ def find_tensors(found: Any, depth: int = 4) -> dict[str, torch.Tensor]:
         return direct
     parts = {str(k): find_tensors(v, depth - 1) for k, v in nested_maps.items() if k != "optimizer"}
     return {f"{part}.{k}": v for part, tensors in parts.items() for k, v in tensors.items()}
-
-
-def left_out(found: Any, taken: Mapping[str, torch.Tensor]) -> list[str]:
-    """Under which names a loaded object holds further networks than the one ``taken`` is of."""
-    if not isinstance(found, Mapping):
-        return []
-    known = {id(tensor) for tensor in taken.values()}
-    others = {str(key): find_tensors(value) for key, value in found.items() if key != "optimizer"}
-    return [
-        key
-        for key, tensors in others.items()
-        if any(name.endswith("running_mean") and id(t) not in known for name, t in tensors.items())
-    ]
 
 
 def without_prefixes(names: Iterable[str]) -> dict[str, str]:
@@ -147,11 +197,7 @@ def load_into(module: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path
     Raises:
         ModelError: where names or shapes do not fit; some are named.
     """
-    wanted = set(module.state_dict())
-    fitted = _fitted(tensors, wanted)
-    optional = {name for name in wanted if name.endswith("num_batches_tracked")}
-    missing = sorted(wanted - set(fitted) - optional)
-    surplus = sorted(set(fitted) - wanted)
+    fitted, missing, surplus = _compared(module, tensors)
     if missing or surplus:
         raise ModelError(
             f"{path} does not fit {type(module).__name__}: {_some('missing', missing)}"
@@ -165,9 +211,30 @@ def load_into(module: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path
         raise ModelError(f"{path} does not fit {type(module).__name__}: {detail}") from None
 
 
+def fits(module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> bool:
+    """Whether a state dict has the names and shapes of ``module``."""
+    fitted, missing, surplus = _compared(module, tensors)
+    own = module.state_dict()
+    return not missing and not surplus and all(own[n].shape == t.shape for n, t in fitted.items())
+
+
+def _compared(
+    module: nn.Module, tensors: Mapping[str, torch.Tensor]
+) -> tuple[dict[str, torch.Tensor], list[str], list[str]]:
+    """The tensors by the module's names, the names that it misses, and those that it does not know."""
+    wanted = set(module.state_dict())
+    fitted = _fitted(tensors, wanted)
+    optional = {name for name in wanted if name.endswith("num_batches_tracked")}
+    return fitted, sorted(wanted - set(fitted) - optional), sorted(set(fitted) - wanted)
+
+
+def _bare(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {short: tensors[name] for name, short in without_prefixes(tensors).items()}
+
+
 def _fitted(tensors: Mapping[str, torch.Tensor], wanted: set[str]) -> dict[str, torch.Tensor]:
     """The tensors under those names of theirs that fit ``wanted`` best."""
-    bare = {short: tensors[name] for name, short in without_prefixes(tensors).items()}
+    bare = _bare(tensors)
     tried = [dict(tensors), bare]
     tried += [{f"{prefix}{name}": t for name, t in bare.items()} for prefix in _PREFIXES]
     for depth in range(1, 3):  # one prefix too many, such as model. below module.

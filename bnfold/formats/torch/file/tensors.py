@@ -61,3 +61,12 @@ def same_memory(a: object, b: object) -> bool:
     if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
         return a is b
     return a is b or (a.shape == b.shape and a.numel() > 0 and a.data_ptr() == b.data_ptr())
+
+
+def in_format_of(old: Any, tensor: torch.Tensor) -> torch.Tensor:
+    """``tensor`` in the memory format of what it replaces."""
+    last: Any = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.ndim)
+    if last is None or not isinstance(old, torch.Tensor) or old.shape != tensor.shape:
+        return tensor
+    plain = old.is_contiguous() or not old.is_contiguous(memory_format=last)
+    return tensor if plain else tensor.contiguous(memory_format=last)

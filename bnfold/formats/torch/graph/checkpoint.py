@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bnfold.algebra.affine import Array
 from bnfold.data import InputSpec
-from bnfold.files import file_sha256
+from bnfold.files import SourceFile
 from bnfold.formats.torch.file.state import without_prefixes
 from bnfold.formats.torch.file.tensors import has_numpy_dtype, numpy_dtype, to_numpy
 from bnfold.graph import Graph, Node, Norm, Obstacle, Shape, Value
@@ -27,16 +27,16 @@ class TorchCheckpoint:
     format = "torch-checkpoint"
 
     def __init__(
-        self, tensors: Mapping[str, torch.Tensor], path: Path, left_out: Sequence[str] = ()
+        self, tensors: Mapping[str, torch.Tensor], file: SourceFile, left_out: Sequence[str] = ()
     ) -> None:
         """Takes a state dict over.
 
         Args:
             tensors: by name.
-            path: the file.
+            file: where they were read from.
             left_out: under which names the file holds further networks.
         """
-        self.path = path
+        self._file, self.path = file, file.path
         self.tensors = {short: tensors[name] for name, short in without_prefixes(tensors).items()}
         self.notes = [
             "a checkpoint holds no graph: epsilon, momentum and the layers around each BatchNorm "
@@ -44,7 +44,8 @@ class TorchCheckpoint:
         ]
         if left_out:
             self.notes.append(
-                f"the file holds further networks, which are not shown: {', '.join(left_out)}"
+                f"the file holds further networks, which are not shown: {', '.join(left_out)}; "
+                "--weights-key names one of them"
             )
         self._prefixes = norm_names(self.tensors)
         odd = [p for p in self._prefixes if not _is_readable(p, self.tensors)]
@@ -62,7 +63,7 @@ class TorchCheckpoint:
 
     @cached_property
     def sha256(self) -> str:
-        return file_sha256(self.path)
+        return self._file.sha256()
 
     @property
     def node_count(self) -> int:
@@ -79,6 +80,13 @@ class TorchCheckpoint:
     @property
     def file(self) -> Path:
         return self.path
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.path]
+
+    def check_unchanged(self) -> None:
+        self._file.check()
 
 
 def norm_names(tensors: Mapping[str, torch.Tensor]) -> list[str]:

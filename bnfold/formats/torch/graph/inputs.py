@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bnfold.data import InputSpec
+from bnfold.data import InputSpec, Sample
 from bnfold.errors import UsageError
 from bnfold.formats.torch.file.tensors import to_torch
 
@@ -28,7 +29,16 @@ _SHORT = {
 }
 
 
-def parse_inputs(specs: Sequence[str]) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+@dataclass(frozen=True)
+class ExampleInputs:
+    """What a module is called with when it is traced, and notes on how that was chosen."""
+
+    positional: Sequence[Any]
+    named: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def parse_inputs(specs: Sequence[str]) -> ExampleInputs:
     """Positional and named example tensors for specs such as ``1x3x224x224`` or ``ids=1x16:int64``.
 
     Floating-point values are normally distributed, always the same; integers are 0 or 1.
@@ -53,7 +63,7 @@ def parse_inputs(specs: Sequence[str]) -> tuple[list[torch.Tensor], dict[str, to
             raise UsageError(f"input {spec!r} has no name, yet stands behind named ones")
         else:
             positional.append(tensor)
-    return positional, named
+    return ExampleInputs(positional, named)
 
 
 def _example(found: re.Match[str], spec: str, generator: torch.Generator) -> torch.Tensor:
@@ -67,34 +77,82 @@ def _example(found: re.Match[str], spec: str, generator: torch.Generator) -> tor
     return torch.randint(0, 2, shape, generator=generator).to(dtype)
 
 
-def wanted_inputs(module: nn.Module) -> list[InputSpec]:
-    """What ``forward`` cannot do without, by name; types and sizes are not known yet.
+@dataclass(frozen=True)
+class Takes:
+    """What ``forward`` takes: inputs by name, and whether it takes any other name besides."""
+
+    inputs: tuple[InputSpec, ...]
+    any_name: bool
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Takes:
+        """Types and sizes are not known yet; what has a default is optional.
+
+        Raises:
+            UsageError: where the names do not say how many inputs there are.
+        """
+        schema = getattr(module.forward, "schema", None)  # of TorchScript
+        if schema is not None:
+            arguments = [a for a in schema.arguments if a.name != "self"]
+            optional = {a.name: bool(a.has_default_value()) for a in arguments}
+            return cls(tuple(InputSpec(n, None, None, o) for n, o in optional.items()), False)
+        parameters = inspect.signature(module.forward).parameters.values()
+        any_name = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        if any(p.kind is p.VAR_POSITIONAL for p in parameters) and not any_name:
+            raise UsageError(
+                f"{type(module).__name__} takes any number of inputs; give each with --input, or "
+                "as example inputs"
+            )
+        named = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        specs = (InputSpec(p.name, None, None, p.default is not p.empty) for p in named)
+        return cls(tuple(specs), any_name)
+
+
+def from_sample(
+    examples: Callable[[Sequence[InputSpec]], Sample], module: nn.Module
+) -> ExampleInputs:
+    """Example inputs from a data sample, numbers that are not whole in the module's own type.
+
+    Every array that ``forward`` takes by name goes in: by position what has no default, as most
+    callers of the program will give it, by keyword what has one.
 
     Raises:
-        UsageError: where the names do not say how many inputs there are.
+        UsageError: where the names of ``forward`` do not say how many inputs there are.
+        DataError: where the data has nothing for an input.
     """
+    takes = Takes.of(module)
+    sample = examples(takes.inputs)
+    if takes.any_name and takes.inputs and sample.source.left_out:
+        others = tuple(InputSpec(name, None, None, True) for name in sample.source.left_out)
+        sample = examples((*takes.inputs, *others))
+    found = {name: _typed(array, module) for name, array in sample.read(0, sample.count).items()}
+    first = {spec.name for spec in takes.inputs if not spec.optional} & set(_positional(module))
+    notes: list[str] = []
+    if sample.source.surplus and any(spec.optional for spec in takes.inputs):
+        notes.append(
+            f"the data yields {sample.source.surplus} arrays more than forward needs "
+            f"({', '.join(found)}); where one of them is an input, yield dicts by name"
+        )
+    return ExampleInputs(
+        [tensor for name, tensor in found.items() if name in first or not name],
+        {name: tensor for name, tensor in found.items() if name not in first and name},
+        tuple(notes),
+    )
+
+
+def _positional(module: nn.Module) -> list[str]:
+    """The parameters of ``forward`` that may be given by position."""
     schema = getattr(module.forward, "schema", None)  # of TorchScript
     if schema is not None:
-        arguments = [a for a in schema.arguments if a.name != "self"]
-        names = [a.name for a in arguments if not a.has_default_value()]
-    else:
-        parameters = inspect.signature(module.forward).parameters.values()
-        required = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
-        if any(p.kind in (p.VAR_POSITIONAL, p.KEYWORD_ONLY) for p in required):
-            raise UsageError(
-                f"{type(module).__name__} takes inputs by keyword only, or any number of them; "
-                "give each with --input"
-            )
-        names = [p.name for p in required]
-    return [InputSpec(name, None, None) for name in names]
+        return [a.name for a in schema.arguments]
+    parameters = inspect.signature(module.forward).parameters.values()
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
-def from_arrays(arrays: Mapping[str, NDArray[Any]], module: nn.Module) -> list[torch.Tensor]:
-    """Example tensors from a data sample, numbers that are not whole in the module's own type."""
+def _typed(array: NDArray[Any], module: nn.Module) -> torch.Tensor:
     own = (p.dtype for p in (*module.parameters(), *module.buffers()) if p.is_floating_point())
-    dtype = next(own, torch.float32)
-    tensors = [to_torch(np.asarray(array)) for array in arrays.values()]
-    return [t.to(dtype) if t.is_floating_point() else t for t in tensors]
+    tensor = to_torch(np.asarray(array))
+    return tensor.to(next(own, torch.float32)) if tensor.is_floating_point() else tensor
 
 
 def bind(

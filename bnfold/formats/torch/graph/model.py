@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from torch.fx import GraphModule
 from torch.fx import Node as Call
 
 from bnfold.data import InputSpec
-from bnfold.files import file_sha256
+from bnfold.files import SourceFile
 from bnfold.formats.torch.file.tensors import has_numpy_dtype, numpy_dtype
 from bnfold.formats.torch.graph.arguments import (
     arguments_of,
@@ -42,7 +42,7 @@ class TorchModel:
         program: ExportedProgram,
         path: Path,
         notes: Sequence[str] = (),
-        file: Path | None = None,
+        file: SourceFile | None = None,
     ) -> None:
         """Takes a program over.
 
@@ -79,13 +79,8 @@ class TorchModel:
     def sha256(self) -> str:
         """Of the weights' file; without one, of the names and elements of the parameters."""
         if self._file is not None:
-            return file_sha256(self._file)
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.program.state_dict.items()):
-            digest.update(name.encode())
-            flat = tensor.detach().cpu().contiguous().reshape(-1)  # of any type
-            digest.update(flat.view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+            return self._file.sha256()
+        return digest_of(self.program.state_dict)
 
     @property
     def node_count(self) -> int:
@@ -111,7 +106,25 @@ class TorchModel:
 
     @property
     def file(self) -> Path:
-        return self._file or self.path
+        return self.path if self._file is None else self._file.path
+
+    @property
+    def files(self) -> list[Path]:
+        return [] if self._file is None else [self._file.path]
+
+    def check_unchanged(self) -> None:
+        if self._file is not None:
+            self._file.check()
+
+
+def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
+    """The hex digest of the names and elements of a state dict."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)  # of any type
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def count_calls(program: ExportedProgram) -> int:

@@ -22,6 +22,7 @@ from bnfold.formats.torch.graph.arguments import (
     value_of,
 )
 from bnfold.formats.torch.graph.constants import Constants
+from bnfold.formats.torch.graph.frozen import Frozen, join_frozen_norms
 from bnfold.formats.torch.graph.names import Names
 from bnfold.formats.torch.graph.operators import NONLINEAR, READERS, SHAPE_READS, CallView, Reading
 from bnfold.formats.torch.graph.operators.batch_norm import READERS as BATCH_NORMS
@@ -42,12 +43,29 @@ _COMPUTED_NORMS = ComputedNorms(
 
 @dataclass(eq=False)
 class Native:
-    """What stands behind a neutral node: its call, the nodes of its inputs in their order, and the
-    call that adds a bias behind a matrix product."""
+    """What stands behind a neutral node: its call, the nodes of its inputs in their order, the call
+    that adds a bias behind a matrix product, and what a frozen norm is made of.
+
+    ``call`` is the last one, whose result is that of the node.
+    """
 
     call: Call
     flows: tuple[Call, ...]
     bias_add: Call | None = None
+    frozen: Frozen | None = None
+
+    def parameter(self, name: str) -> Call | None:
+        """The node behind a parameter or statistic of a norm."""
+        if self.frozen is not None:
+            return self.frozen.buffers.get(name)
+        found = arguments_of(self.call).get(name)
+        return found if isinstance(found, Call) else None
+
+    @property
+    def calls(self) -> list[Call]:
+        """All calls that read parameters."""
+        scaling = None if self.frozen is None else self.frozen.scaling
+        return [call for call in (self.call, self.bias_add, scaling) if call is not None]
 
 
 def read_graph(program: ExportedProgram) -> tuple[Graph, Constants, TorchOracle]:
@@ -80,6 +98,7 @@ class _Reader:
                 if is_tensor(output):
                     self._value(output).is_output = True
         nodes = join_biases(self.nodes, _PRODUCTS, self._rank, lambda node: node.native.call)
+        nodes = join_frozen_norms(nodes, self.constants)
         _COMPUTED_NORMS.mark(nodes)
         return Graph(nodes, self.oracle), self.constants, self.oracle
 

@@ -63,6 +63,15 @@ class TorchReference(TorchRuns):
     def perturbed(self, feeds: Arrays, draw: int) -> Arrays:
         return self._named(self.runner.outputs(feeds, self.moved(draw)))
 
+    def inner_names(self) -> list[str]:
+        """See `bnfold.proof.divergence.Named`."""
+        nodes = self.runner.program.graph.nodes
+        return [node.name for node in nodes if node.op == "call_function" and is_tensor(node)]
+
+    def values(self, feeds: Arrays, names: Sequence[str], draw: int | None = None) -> Arrays:
+        """Inner values of the main graph, for inputs of the whole."""
+        return self.runner.values(feeds, names, self.moved(draw))
+
     def moved(self, draw: int | None) -> Arrays:
         """The parameters, moved by rounding; none where ``draw`` is None."""
         if draw is None:
@@ -78,19 +87,25 @@ class TorchFold:
     pieces are those of the program that was exported.
     """
 
-    def __init__(self, edited: TorchEdited, written: Path | None) -> None:
+    def __init__(
+        self,
+        edited: TorchEdited,
+        written: Path | None,
+        stored: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
         """Reads a written file back.
 
         Args:
             edited: the original, the plan, and the edited copy.
             written: what it was written to; None for a network that stays in memory.
+            stored: the tensors that such a network holds, by name; None: those of the edited copy.
 
         Raises:
             ModelError: where torch cannot read what it wrote.
         """
         self.edited, self.model = edited, edited.model
         self.suffix = "" if written is None else written.suffix.lower()
-        self._stored: Mapping[str, torch.Tensor] = {}
+        self._stored: Mapping[str, torch.Tensor] = stored or {}
         # Another runtime sums in another order in every layer, not only in those that change.
         nodes = layers(self.model.graph) if self.suffix == ONNX else touched_nodes(edited.plan)
         self.reference = TorchReference(self.model, nodes)
@@ -113,9 +128,14 @@ class TorchFold:
             return TorchRuns(functional(loaded))
         base = self.model.program if self.edited.keep_modules else self.edited.program
         if written is None or self.suffix == ONNX:
-            return TorchRuns(base)
+            return TorchRuns(base, _by_node(base, self._stored))
         self._stored = read_tensors(written)
         return TorchRuns(base, _by_node(base, self._stored))
+
+    @property
+    def named_outputs(self) -> tuple[str, ...]:
+        """None: the program that is run is the one that was read."""
+        return ()
 
     def congruence(self) -> Congruence:
         if self.edited.keep_modules:
@@ -147,7 +167,7 @@ class TorchFold:
         )
 
     def values(self, feeds: Arrays, names: Sequence[str]) -> Arrays:
-        return self.reference.runner.values(feeds, names)
+        return self.reference.values(feeds, names)
 
     def pieces(self, regions: Sequence[Region], names: Mapping[str, str]) -> list[TorchPiece]:
         return [TorchPiece(self, region, names) for region in regions if region.outputs]
@@ -175,9 +195,9 @@ class TorchPiece:
         changed = {self._calls[value] for value in region.changed}
         found: dict[Fx, None] = {}
         for node in region.nodes:
-            for call in filter(None, (node.native.call, node.native.bias_add)):
+            for call in node.native.calls:
                 for read in nodes_in((call.args, call.kwargs)):
-                    own = read is node.native.call or read in changed
+                    own = read in node.native.calls or read in changed
                     if not own and is_tensor(read) and model.constants.find(read) is None:
                         found[read] = None
         inputs = {spec.name for spec in model.inputs}
@@ -196,6 +216,11 @@ class TorchPiece:
         given = {self._names.get(name, name): array for name, array in feeds.items()}
         found = folded.runner.each(given, list(dict.fromkeys(there.values())), folded.tensors)
         return {key: found[name] for key, name in there.items()}
+
+    def moved(self, leaving: Leaving, feeds: Arrays, draws: int) -> list[NDArray[Any]]:
+        reference, key = self._fold.reference, leaving.key
+        runs = (reference.runner.each(feeds, [key], reference.moved(d)) for d in range(draws))
+        return [run[key] for run in runs]
 
     def in_double(self, leaving: Leaving, feeds: Arrays, draws: int) -> PreciseRun | None:
         reference, folded = self._fold.reference, self._fold.folded
@@ -217,7 +242,7 @@ class TorchPiece:
         return PreciseRun(plain, candidate, moved, dtype)
 
 
-def reference_of(model: TorchModel) -> TorchReference:
+def runs_of(model: TorchModel) -> TorchReference:
     """A model whose layers may all move, for comparing it with any other."""
     return TorchReference(model, layers(model.graph))
 
@@ -229,7 +254,7 @@ def parameters_of(nodes: Iterable[Node], constants: Constants) -> dict[str, NDAr
     """
     found: dict[str, NDArray[Any]] = {}
     for node in nodes:
-        for call in filter(None, (node.native.call, node.native.bias_add)):
+        for call in node.native.calls:
             for read in nodes_in((call.args, call.kwargs)):
                 constant, given = constants.find(read), constants.bodies.origin(read)
                 inner = constants.bodies.around(given)

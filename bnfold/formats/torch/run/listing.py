@@ -88,8 +88,9 @@ def places_of(model: TorchModel) -> Places:
     order = {node: index for index, node in enumerate(entries)}
 
     def calls_of(node: Node) -> tuple[int, ...]:
-        calls = (node.native.call, node.native.bias_add)
-        return tuple(order[call] for call in calls if call is not None)
+        frozen = node.native.frozen
+        calls = [*node.native.calls, *(frozen.computing if frozen is not None else ())]
+        return tuple(order[call] for call in calls)
 
     def name_of(value: Value) -> str:
         return names.of(model.oracle.calls[value])

@@ -14,7 +14,6 @@ from bnfold.algebra.rounding import cast
 from bnfold.errors import UsageError
 from bnfold.formats.torch.edit.statistics import STATISTICS
 from bnfold.formats.torch.file.quiet import first_line
-from bnfold.formats.torch.graph.arguments import arguments_of
 from bnfold.formats.torch.graph.model import TorchModel
 from bnfold.formats.torch.run.runner import Runner
 from bnfold.graph import Graph, Node, Norm
@@ -63,7 +62,7 @@ class TorchObserver:
 
     def same_layer(self, node: Node) -> object:
         """Calls of one module read the same four tensors."""
-        return tuple(_name(arguments_of(node.native.call).get(p)) for p in _PARAMETERS)
+        return tuple(_name(node.native.parameter(p)) for p in _PARAMETERS)
 
     def piece(
         self, inputs: Mapping[str, np.dtype[Any]], outputs: Sequence[str], nodes: Sequence[Node]
@@ -98,11 +97,11 @@ class TorchPiece:
         given = {self._names.get(name, name): array for name, array in feeds.items()}
         replaced: dict[str, NDArray[Any]] = {}
         for name, node in self._nodes.items():
-            kind, bound = node.kind, arguments_of(node.native.call)
+            kind = node.kind
             assert isinstance(kind, Norm)
             pair = (statistics[name].mean, statistics[name].variance)
             for argument, array in zip(STATISTICS, pair, strict=True):
-                replaced[bound[argument].name] = cast(array, kind.dtype)
+                replaced[node.native.parameter(argument).name] = cast(array, kind.dtype)
         wanted = list(dict.fromkeys(name for _, name in self._outputs))
         found = self._runner.values(given, wanted, replaced)
         return {name: found[call] for name, call in self._outputs}

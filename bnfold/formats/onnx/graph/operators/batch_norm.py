@@ -20,6 +20,13 @@ def read(view: NodeView) -> Reading:
     found = dict(zip(_INPUTS, map(view.constant, range(1, 5)), strict=True))
     known = [c for c in found.values() if c is not None]
     channels = known[0].shape[0] if known and len(known[0].shape) == 1 else 0
+    for what, constant in found.items():
+        if constant is not None:
+            first = known[0].shape
+            view.require(
+                constant.shape == first,
+                f"has a {what} of shape {list(constant.shape)} beside others of {list(first)}",
+            )
     unknown = np.full(channels, np.nan)
     arrays = {k: unknown if c is None else np.ravel(c.float64()) for k, c in found.items()}
     kind = Norm(

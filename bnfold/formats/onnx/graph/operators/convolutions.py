@@ -21,9 +21,12 @@ def _read(view: NodeView, *, transposed: bool) -> Reading:
         names = tuple(n for i, n in enumerate(view.proto.input) if n and not view.constant(i))
         return Reading(Opaque(obstacle=Obstacle("COMPUTED_WEIGHT")), names)
     groups = int(view.attribute("group", 1))
+    _check(view, weight.shape, groups)
     layout = (WeightLayout.conv_transpose if transposed else WeightLayout.conv)(
         weight.shape, groups
     )
+    if bias is not None:
+        view.require(bias.shape == (layout.outputs,), f"has a bias of shape {bias.shape}")
     kernel = weight.shape[2:]
     geometry = _geometry(view, kernel, groups, transposed=transposed)
     kind = Linear(
@@ -37,6 +40,14 @@ def _read(view: NodeView, *, transposed: bool) -> Reading:
         geometry=geometry,
     )
     return Reading(kind, (view.name(0),))
+
+
+def _check(view: NodeView, shape: tuple[int, ...], groups: int) -> None:
+    view.require(len(shape) > 2, f"has a weight of shape {shape}, without spatial axes")
+    view.require(shape[0] % groups == 0, f"has a weight of shape {shape} for {groups} groups")
+    for name, each in (("strides", 1), ("dilations", 1), ("pads", 2), ("kernel_shape", 1)):
+        due, found = each * (len(shape) - 2), len(view.ints(name))
+        view.require(found in (0, due), f"has {found} {name} where {due} are due")
 
 
 def _geometry(

@@ -13,6 +13,9 @@ def read_gemm(view: NodeView) -> Reading:
     if weight is None or not is_float(weight.dtype) or (view.name(2) and bias is None):
         names = tuple(n for i, n in enumerate(view.proto.input) if n and not view.constant(i))
         return Reading(Opaque(obstacle=Obstacle("COMPUTED_WEIGHT")), names)
+    view.require(
+        len(weight.shape) == 2, f"has a weight of shape {weight.shape}, which is no matrix"
+    )
     out_axis = 0 if view.attribute("transB", 0) else 1
     kind = Linear(
         layout=WeightLayout.matrix(weight.shape, out_axis, 1 - out_axis),

@@ -46,6 +46,14 @@ def read_whole(view: NodeView) -> Reading:
     return Reading(Movement(None), (view.name(0),))
 
 
+def read_reshape(view: NodeView) -> Reading:
+    return Reading(Movement(None, row_major=True), (view.name(0),))
+
+
+def read_transpose(view: NodeView) -> Reading:
+    return Reading(Movement(None, axes=tuple(view.ints("perm")) or None), (view.name(0),))
+
+
 def read_concat(view: NodeView) -> Reading:
     return Reading(Movement((int(view.attribute("axis", 1)),)), tuple(view.proto.input))
 
@@ -99,11 +107,11 @@ READERS = {
     "Identity": read_identity,
     "Dropout": read_dropout,
     "Cast": read_cast,
-    "Reshape": read_whole,
-    "Flatten": read_whole,
-    "Squeeze": read_whole,
-    "Unsqueeze": read_whole,
-    "Transpose": read_whole,
+    "Reshape": read_reshape,
+    "Flatten": read_reshape,
+    "Squeeze": read_reshape,
+    "Unsqueeze": read_reshape,
+    "Transpose": read_transpose,
     "Expand": read_whole,
     "Tile": read_whole,
     "Concat": read_concat,

@@ -14,6 +14,8 @@ def read(view: NodeView) -> Reading | None:
         return None
     if view.attribute("mode", "nearest") == "nearest":
         return Reading(Movement(tuple(a for a, r in enumerate(resized) if r)), (view.name(0),))
+    if _writes_values(view):
+        return None  # neither scale nor shift passes what the operator adds by itself
     axes = tuple(None if r else axis for axis, r in enumerate(resized))
     return Reading(Average(axes), (view.name(0),))
 
@@ -31,6 +33,12 @@ def _resized_axes(view: NodeView) -> tuple[bool, ...] | None:
     if len(scales) != len(before):
         return None
     return tuple(crops or a != b or s != 1 for a, b, s in zip(before, after, scales, strict=True))
+
+
+def _writes_values(view: NodeView) -> bool:
+    """Whether places outside a crop get a number of their own. Zeros are weights that are missing."""
+    crops = view.attribute("coordinate_transformation_mode", "") == "tf_crop_and_resize"
+    return crops and bool(view.attribute("extrapolation_value", 0.0))
 
 
 READERS = {"Resize": read, "Upsample": read}

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import onnx
 
+from bnfold.errors import ModelError
 from bnfold.formats.onnx.graph.constants import Constants
 from bnfold.formats.onnx.graph.oracle import OnnxOracle
-from bnfold.formats.onnx.graph.scopes import Scope
+from bnfold.formats.onnx.graph.scopes import Scope, label
 from bnfold.graph import Constant, Kind
 
 
@@ -39,7 +40,7 @@ class NodeView:
         for attribute in self.proto.attribute:
             if attribute.name == name:
                 value = onnx.helper.get_attribute_value(attribute)
-                return value.decode() if isinstance(value, bytes) else value
+                return value.decode(errors="replace") if isinstance(value, bytes) else value
         return default
 
     def ints(self, name: str) -> list[int]:
@@ -64,6 +65,15 @@ class NodeView:
             constant = self.constant(position)
             return None if constant is None else np.ravel(constant.load()).tolist()
         return list(self.attribute(attribute, ())) if attribute else []
+
+    def require(self, holds: bool, problem: str) -> None:
+        """Refuses what no runtime could compute, where constants have to be known to see it.
+
+        Raises:
+            ModelError: with ``problem``, where it does not hold.
+        """
+        if not holds:
+            raise ModelError(f"the model is damaged: {label(self.proto)} {problem}")
 
     def rank(self, position: int = 0) -> int | None:
         shape = self.oracle.shape_of(self.scope, self.name(position))

@@ -25,7 +25,7 @@ def read_whole(view: CallView) -> Reading | None:
     result = view.result
     if result is not None and result.dtype != view.fake(_first(view)).dtype:
         return None
-    return Reading(Movement(None), (view.flow(_first(view)),))
+    return Reading(Movement(None, row_major=view.op in _RESHAPES), (view.flow(_first(view)),))
 
 
 def read_dropout(view: CallView) -> Reading | None:
@@ -120,11 +120,14 @@ def read_roll(view: CallView) -> Reading | None:
 
 _IDENTITIES = "clone contiguous detach alias lift_fresh lift_fresh_copy lift data".split()
 _CASTS = "to _to_copy type_as float double half bfloat16".split()
+_RESHAPES = (
+    "view _unsafe_view reshape reshape_as view_as flatten ravel unflatten squeeze unsqueeze view_copy "
+    "_reshape_alias"
+).split()
 _WHOLE = (
-    "view _unsafe_view reshape reshape_as view_as flatten ravel unflatten squeeze unsqueeze permute "
-    "transpose t swapaxes swapdims movedim moveaxis numpy_T mT adjoint expand expand_as repeat tile "
-    "repeat_interleave broadcast_to flip fliplr flipud rot90 diagonal select unbind unfold im2col "
-    "as_strided_copy view_copy permute_copy _reshape_alias atleast_1d atleast_2d atleast_3d"
+    "permute transpose t swapaxes swapdims movedim moveaxis numpy_T mT adjoint expand expand_as "
+    "repeat tile repeat_interleave broadcast_to flip fliplr flipud rot90 diagonal select unbind unfold "
+    "im2col as_strided_copy permute_copy atleast_1d atleast_2d atleast_3d"
 ).split()
 _DROPOUTS = "dropout feature_dropout alpha_dropout feature_alpha_dropout native_dropout".split()
 _SPLITS = (
@@ -135,7 +138,7 @@ _SPLITS = (
 READERS: dict[str, Reader] = {
     **dict.fromkeys(_IDENTITIES, read_identity),
     **dict.fromkeys(_CASTS, read_cast),
-    **dict.fromkeys(_WHOLE, read_whole),
+    **dict.fromkeys((*_RESHAPES, *_WHOLE), read_whole),
     **dict.fromkeys(_DROPOUTS, read_dropout),
     **dict.fromkeys(_SPLITS, along("dim")),
     **dict.fromkeys(("cat", "concat", "concatenate", "stack"), read_several),

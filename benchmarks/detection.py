@@ -1,0 +1,418 @@
+"""Does the proof find what is wrong? Faults planted in the reader, the planner and the writer.
+
+    python -m benchmarks.detection [--draws 12] [FILE.onnx ...]
+
+Each fault changes one thing in one fold: a constant that is misread when the file is opened, a
+tensor that the plan computes, a tensor of the file that was written. The proof has to refuse the
+outcome, whatever the network ends in. Beside them stand the honest folds, of which it may refuse
+none. What is not found is listed with how many units in the last place the fault has moved what.
+Files on the command line are tried as well; the networks built here need none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from bnfold.errors import BnfoldError
+from bnfold.formats.onnx.format import FORMAT
+from bnfold.formats.onnx.graph.constants import Constants
+from bnfold.formats.onnx.graph.model import OnnxModel
+from bnfold.graph import Affine, Constant, Linear, Node, Norm
+from bnfold.planning import Plan, make_plan
+from bnfold.planning import decision as decisions
+from bnfold.proof.regions import touched_nodes
+from bnfold.proof.verification import Verification, prove
+
+Array = NDArray[Any]
+ROOT = Path(__file__).parent.parent
+PLACES = ("reader", "planner", "writer")
+
+
+def one_weight(by: float) -> Callable[[Array, np.random.Generator], Array]:
+    def fault(array: Array, rng: np.random.Generator) -> Array:
+        place = rng.choice(np.flatnonzero(array)) if np.any(array) else 0
+        array.reshape(-1)[place] *= 1 + by
+        return array
+
+    return fault
+
+
+def one_channel(array: Array, rng: np.random.Generator) -> Array:
+    array[rng.integers(len(array))] *= 1 + 1e-3
+    return array
+
+
+def all_weights(array: Array, rng: np.random.Generator) -> Array:
+    return np.asarray(array * (1 + 1e-4))
+
+
+def swapped(array: Array, rng: np.random.Generator) -> Array:
+    if len(array) > 1:
+        a, b = rng.choice(len(array), 2, replace=False)
+        array[[a, b]] = array[[b, a]]
+    return array
+
+
+def dropped(array: Array, rng: np.random.Generator) -> Array:
+    return np.zeros_like(array)
+
+
+def one_entry(array: Array, rng: np.random.Generator) -> Array:
+    scale = float(np.abs(array).max()) or 1.0
+    array.reshape(-1)[rng.integers(array.size)] += 1e-2 * scale
+    return array
+
+
+# What is wrong, and whether it happens to a weight or to a bias (a vector).
+FAULTS: dict[str, tuple[Callable[[Array, np.random.Generator], Array], str]] = {
+    "one weight by 1e-3": (one_weight(1e-3), "weight"),
+    "one weight by 10 %": (one_weight(0.1), "weight"),
+    "one channel by 1e-3": (one_channel, "weight"),
+    "all weights by 1e-4": (all_weights, "weight"),
+    "two channels swapped": (swapped, "weight"),
+    "a bias dropped": (dropped, "bias"),
+    "one bias entry by 1 %": (one_entry, "bias"),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``moved``: the largest change in units in the last place of the largest element."""
+
+    found: bool
+    moved: float
+
+
+def spoilt(array: Array, fault: str, rng: np.random.Generator) -> tuple[Array, float]:
+    """The array with a fault in it, and how far that moved it; 0 where it changed nothing."""
+    wide = np.array(array, dtype=np.float64)
+    result = FAULTS[fault][0](wide.copy(), rng).astype(array.dtype)
+    change = np.abs(result.astype(np.float64) - wide)
+    unit = float(np.finfo(np.float32 if array.dtype.itemsize == 4 else array.dtype).eps)
+    peak = float(np.abs(wide).max()) or 1.0
+    return result, float(change.max()) / (unit * peak)
+
+
+def is_kind(array: Array, kind: str) -> bool:
+    return (array.ndim > 1) == (kind == "weight") and array.size > 1
+
+
+def folded(model: OnnxModel, plan: Plan, folder: Path) -> Path:
+    return FORMAT.edit(model, plan).write(folder / "folded.onnx")[-1]
+
+
+def judged(model: OnnxModel, plan: Plan, written: Path, edited: Any) -> Verification | None:
+    """None where the fold does not come to a verdict, which refuses it as well."""
+    try:
+        subject = FORMAT.fold(edited, written)
+        return prove(subject, model.graph, plan, FORMAT.generated_inputs(model), "generated")
+    except BnfoldError:
+        return None
+
+
+def honest(path: Path) -> Verification | None:
+    with tempfile.TemporaryDirectory() as folder:
+        model = OnnxModel(path)
+        plan = make_plan(model.graph)
+        edited = FORMAT.edit(model, plan)
+        return judged(model, plan, edited.write(Path(folder) / "folded.onnx")[-1], edited)
+
+
+def in_reader(path: Path, fault: str, rng: np.random.Generator, folder: Path) -> Outcome | None:
+    """A constant of a layer that folds comes out wrong when the file is read."""
+    plan = make_plan(OnnxModel(path).graph)
+    names = [
+        constant.name
+        for node in touched_nodes(plan)
+        for constant in parameters(node)
+        if is_kind(np.asarray(constant.load()), FAULTS[fault][1])
+    ]
+    if not names:
+        return None
+    chosen, moved = str(rng.choice(names)), 0.0
+    model = OnnxModel(path)
+    original = Constants.find
+    spoilt_arrays: dict[str, Array] = {}
+
+    def misread(self: Constants, scope: Any, name: str) -> Constant | None:
+        nonlocal moved
+        constant = original(self, scope, name)
+        if constant is None or constant.name != chosen:
+            return constant
+        if name not in spoilt_arrays:
+            spoilt_arrays[name], moved = spoilt(np.asarray(constant.load()), fault, rng)
+        array = spoilt_arrays[name]
+        return Constant(name, constant.shape, constant.dtype, lambda: array, constant.obstacle)
+
+    with mock.patch.object(Constants, "find", misread):
+        plan = make_plan(model.graph)
+        edited = FORMAT.edit(model, plan)
+        written = edited.write(folder / "folded.onnx")[-1]
+    if not moved or written.read_bytes() == right_bytes(path):
+        return None  # what the plan computes from it came out the same
+    found = judged(model, plan, written, edited)
+    return Outcome(found is None or not found.passed, moved)
+
+
+@cache
+def right_bytes(path: Path) -> bytes:
+    """The file that is written where nothing is wrong."""
+    with scratch() as folder:
+        model = OnnxModel(path)
+        return folded(model, make_plan(model.graph), folder).read_bytes()
+
+
+def parameters(node: Node) -> Iterator[Constant]:
+    kind = node.kind
+    if isinstance(kind, Linear):
+        yield kind.weight
+        if kind.bias is not None:
+            yield kind.bias
+    elif isinstance(kind, Affine) and kind.constant is not None:
+        yield kind.constant
+
+
+def in_planner(path: Path, fault: str, rng: np.random.Generator, folder: Path) -> Outcome | None:
+    """One tensor that the plan computes is wrong, each time that it is computed."""
+    model = OnnxModel(path)
+    plan = make_plan(model.graph)
+    cast = decisions.cast
+    seen: list[Array] = []
+
+    def note(values: Array, dtype: Any) -> Array:
+        result = cast(values, dtype)
+        if is_kind(result, FAULTS[fault][1]):
+            seen.append(result)
+        return result
+
+    with mock.patch.object(decisions, "cast", note):
+        folded(model, plan, folder)
+    if not seen:
+        return None
+    right = seen[int(rng.integers(len(seen)))]
+    wrong, moved = spoilt(right, fault, rng)
+    if not moved:
+        return None
+
+    def wrongly(values: Array, dtype: Any) -> Array:
+        result = cast(values, dtype)
+        same = result.shape == right.shape and np.array_equal(result, right)
+        return wrong.copy() if same else result
+
+    with mock.patch.object(decisions, "cast", wrongly):
+        edited = FORMAT.edit(model, plan)
+        written = edited.write(folder / "folded.onnx")[-1]
+        found = judged(model, plan, written, edited)
+    return Outcome(found is None or not found.passed, moved)
+
+
+def in_writer(path: Path, fault: str, rng: np.random.Generator, folder: Path) -> Outcome | None:
+    """One tensor of the written file is wrong."""
+    model = OnnxModel(path)
+    plan = make_plan(model.graph)
+    edited = FORMAT.edit(model, plan)
+    written = edited.write(folder / "folded.onnx")[-1]
+    proto = onnx.load(written)
+    known = {t.name: t for t in proto.graph.initializer}
+    names = [n for n, t in known.items() if t.data_type in (1, 10) and is_kind(
+        numpy_helper.to_array(t), FAULTS[fault][1])]  # fmt: skip
+    if not names:
+        return None
+    tensor = known[str(rng.choice(names))]
+    wrong, moved = spoilt(numpy_helper.to_array(tensor), fault, rng)
+    if not moved:
+        return None
+    tensor.CopyFrom(numpy_helper.from_array(wrong, tensor.name))
+    onnx.save(proto, written)
+    found = judged(model, plan, written, edited)
+    return Outcome(found is None or not found.passed, moved)
+
+
+def wrong_epsilon(path: Path, rng: np.random.Generator, folder: Path) -> Outcome | None:
+    """Every epsilon is read ten times too large."""
+    vectors = Norm.vectors
+
+    def wrongly(self: Norm) -> tuple[Array, Array]:
+        assert self.epsilon is not None
+        return vectors(replace(self, epsilon=10 * self.epsilon))
+
+    model = OnnxModel(path)
+    with mock.patch.object(Norm, "vectors", wrongly):
+        plan = make_plan(model.graph)
+        if not plan.edits:
+            return None
+        edited = FORMAT.edit(model, plan)
+        written = edited.write(folder / "folded.onnx")[-1]
+    found = judged(model, plan, written, edited)
+    return Outcome(found is None or not found.passed, float("nan"))
+
+
+MAKERS = {"reader": in_reader, "planner": in_planner, "writer": in_writer}
+
+
+# Networks
+
+
+def convolutions(head: Callable[[list[onnx.NodeProto], list[Any], str], str], opset: int = 17,
+                 dtype: int = TensorProto.FLOAT) -> onnx.ModelProto:  # fmt: skip
+    """Two convolutions with BatchNorm, a pooled linear layer, and a head."""
+    rng = np.random.default_rng(3)
+    kind = helper.tensor_dtype_to_np_dtype(dtype)
+    tensors: list[Any] = []
+    nodes: list[onnx.NodeProto] = []
+
+    def constant(name: str, *shape: int, low: float | None = None) -> str:
+        array = rng.normal(0, 0.4, shape) if low is None else rng.uniform(low, 2 * low + 1, shape)
+        tensors.append(numpy_helper.from_array(array.astype(kind), name))
+        return name
+
+    value, channels = "x", 3
+    for i, wide in enumerate((8, 12)):
+        weights = [value, constant(f"w{i}", wide, channels, 3, 3), constant(f"b{i}", wide)]
+        nodes.append(helper.make_node("Conv", weights, [f"c{i}"], pads=[1] * 4))
+        norm = [constant(f"{n}{i}", wide, low=0.5 if n in "gv" else None) for n in "gbmv"[0]]
+        norm += [constant(f"beta{i}", wide), constant(f"mean{i}", wide)]
+        norm += [constant(f"var{i}", wide, low=0.5)]
+        nodes.append(helper.make_node("BatchNormalization", [f"c{i}", *norm], [f"n{i}"]))
+        nodes.append(helper.make_node("Relu", [f"n{i}"], [f"r{i}"]))
+        value, channels = f"r{i}", wide
+    nodes.append(helper.make_node("GlobalAveragePool", [value], ["pooled"]))
+    nodes.append(helper.make_node("Flatten", ["pooled"], ["flat"]))
+    linear = ["flat", constant("wl", 5, channels), constant("bl", 5)]
+    nodes.append(helper.make_node("Gemm", linear, ["scores"], transB=1))
+    last = head(nodes, tensors, "scores")
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", dtype, ["N", 3, 10, 10])],
+        [helper.make_empty_tensor_value_info(last)],
+        tensors,
+    )
+    imports = [helper.make_opsetid("", opset)]
+    return helper.make_model(graph, opset_imports=imports, ir_version=8)
+
+
+def _head(*steps: tuple[str, Mapping[str, Any], float | None]) -> Callable[..., str]:
+    """Operators behind the scores: name, attributes, a constant operand."""
+
+    def build(nodes: list[onnx.NodeProto], tensors: list[Any], value: str) -> str:
+        for i, (op, attributes, operand) in enumerate(steps):
+            inputs = [value]
+            if operand is not None:
+                tensors.append(numpy_helper.from_array(np.float32(operand), f"k{i}"))
+                inputs.append(f"k{i}")
+            nodes.append(helper.make_node(op, inputs, [f"h{i}"], **attributes))
+            value = f"h{i}"
+        return value
+
+    return build
+
+
+_NAN = _head(("Sub", {}, 1e9), ("Sqrt", {}, None))
+HEADS: dict[str, Callable[..., str]] = {
+    "scores": _head(),
+    "all NaN": _NAN,
+    "Hardmax": _head(("Hardmax", {"axis": 1}, None)),
+    "Cast(y > 0)": _head(("Greater", {}, 0.0), ("Cast", {"to": 1}, None)),
+    "saturated softmax": _head(("Mul", {}, 1e4), ("Softmax", {"axis": 1}, None)),
+    "ArgMax as float": _head(("ArgMax", {"axis": 1}, None), ("Cast", {"to": 1}, None)),
+    "Round": _head(("Round", {}, None)),
+    "scores + 1e6": _head(("Add", {}, 1e6)),
+    "saturated sigmoid": _head(("Add", {}, 40.0), ("Sigmoid", {}, None)),
+    "one dead block": _head(("Mul", {}, 0.0)),
+    "constant": _head(("Mul", {}, 0.0), ("Add", {}, 1.0)),
+}
+
+
+def networks(folder: Path, files: list[Path]) -> Iterator[tuple[str, Path]]:
+    for name, head in HEADS.items():
+        path = folder / f"{len(list(folder.iterdir()))}.onnx"
+        onnx.save(convolutions(head), path)
+        yield f"head: {name}", path
+    path = folder / "half.onnx"
+    onnx.save(convolutions(_head(), dtype=TensorProto.FLOAT16), path)
+    yield "half precision", path
+    for opset in (7, 9, 11, 13, 18, 22):
+        path = folder / f"opset{opset}.onnx"
+        onnx.save(convolutions(_head(), opset=opset), path)
+        yield f"opset {opset}", path
+    for name in ("residual", "transposed", "preact", "repvgg", "mlp_bn_before"):
+        yield name, ROOT / "sample_models" / f"{name}.onnx"
+    for file in files:
+        yield file.stem, file
+
+
+def tried(name: str, path: Path, draws: int) -> tuple[Counter[str], list[str]]:
+    """How many faults were planted and found, and what was missed."""
+    counts: Counter[str] = Counter()
+    missed: list[str] = []
+    found = honest(path)
+    counts["honest"] += 1
+    if found is None or not found.passed:
+        counts["refused"] += 1
+        missed.append(f"{name}: the honest fold is refused")
+    for place in PLACES:
+        for fault in FAULTS:
+            for draw in range(draws):
+                rng = np.random.default_rng([draw, len(fault)])
+                with scratch() as folder:
+                    outcome = MAKERS[place](path, fault, rng, folder)
+                _count(counts, missed, f"{name}: {fault} in the {place}", place, outcome)
+    with scratch() as folder:
+        outcome = wrong_epsilon(path, np.random.default_rng(0), folder)
+    _count(counts, missed, f"{name}: epsilon times 10", "reader", outcome)
+    return counts, missed
+
+
+def _count(
+    counts: Counter[str], missed: list[str], what: str, place: str, outcome: Outcome | None
+) -> None:
+    if outcome is None:
+        return
+    counts[place] += 1
+    counts[f"{place} found"] += outcome.found
+    if not outcome.found:
+        missed.append(f"{what}: moved by {outcome.moved:.3g} units in the last place of the peak")
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--draws", type=int, default=12)
+    chosen = parser.parse_args()
+    print("| network | honest fold | reader | planner | writer |\n|---|---|--:|--:|--:|")
+    every: list[str] = []
+    with scratch() as folder:
+        for name, path in networks(folder, chosen.files):
+            counts, missed = tried(name, path, chosen.draws)
+            cells = [f"{counts[f'{p} found']} of {counts[p]}" for p in PLACES]
+            verdict = "refused" if counts["refused"] else "passed"
+            print(f"| {name} | {verdict} | {' | '.join(cells)} |", flush=True)
+            every += missed
+    print("\n".join(["", *sorted(Counter(every))]))
+    sys.exit(bool(every))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Networks that torch.export cannot trace whole: the submodules that do trace are folded each by itself.
+
+A submodule computes the same afterwards, whatever calls it, so that the network does too. That
+holds where nobody reaches into it: neither calls a module inside it, nor shares a tensor with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from bnfold.errors import ModelError, UsageError
+from bnfold.formats.torch.file.quiet import first_line, quietly
+from bnfold.formats.torch.file.tensors import same_memory
+from bnfold.formats.torch.graph.axes import cloned
+from bnfold.formats.torch.graph.model import TorchModel
+from bnfold.formats.torch.graph.open import open_module
+from bnfold.formats.torch.graph.trace import outputs_of, same_outputs, unwrapped
+from bnfold.formats.torch.modules import copied, with_tensors
+
+_ABOVE = 1e-3  # of an output's range, as the cap of a verification
+
+
+@dataclass(eq=False)
+class Parts:
+    """The submodules of a network that trace, by name, each opened; ``notes`` on the others."""
+
+    network: nn.Module
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    models: dict[str, TorchModel] = field(default_factory=dict)
+    modules: dict[str, nn.Module] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, network: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], only: Sequence[str]
+    ) -> Parts:
+        """Calls a copy of ``network`` once, and traces what was called in it.
+
+        Args:
+            network: a module; not changed.
+            args: what to call it with.
+            kwargs: and by name.
+            only: the names of submodules; none: the largest that trace.
+
+        Raises:
+            UsageError: where it has no submodule of such a name.
+            ModelError: where it does not run, or no submodule with BatchNorm traces.
+        """
+        found = cls(network, tuple(args), dict(kwargs))
+        copy = copied(unwrapped(network)).eval()
+        names = dict(copy.named_modules())
+        unknown = [name for name in only if name not in names]
+        if unknown:
+            raise UsageError(f"{type(network).__name__} has no submodule {', '.join(unknown)}")
+        watch = _Watch(copy)
+        watch.run(found.args, found.kwargs)
+        for name in only or [name for name, _ in copy.named_children()]:
+            found._open(name, names[name], watch)
+        if not found.models:
+            raise ModelError(f"no submodule of {type(network).__name__} traces ({found.notes[0]})")
+        return found
+
+    def _open(self, name: str, module: nn.Module, watch: _Watch) -> None:
+        """Traces ``module``, or else the modules in it."""
+        if not any(hasattr(inner, "running_mean") for inner in module.modules()):
+            return
+        why = watch.obstacle(name)
+        if why is None:
+            args, kwargs = watch.calls[name]
+            try:
+                self.models[name] = open_module(module, args, kwargs)
+                self.modules[name] = module
+                return
+            except ModelError as error:
+                why = str(error)
+        self.notes.append(f"{name} is not taken as one: {why}")
+        for leaf, child in module.named_children():
+            self._open(f"{name}.{leaf}", child, watch)
+
+    def is_shared(self, name: str, changed: Sequence[str]) -> bool:
+        """Whether a tensor that a part changes is one of another module as well."""
+        tensors = dict(unwrapped(self.network).state_dict())
+        own = {f"{name}.{leaf}" for leaf in changed}
+        return any(
+            same_memory(tensors[mine], other)
+            for mine in own
+            for theirs, other in tensors.items()
+            if theirs != mine
+        )
+
+    def with_tensors(self, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
+        """A copy of the network with other elements in some parameters and buffers."""
+        return with_tensors(self.network, tensors)
+
+    def computes_the_same(self, result: nn.Module) -> bool:
+        """Whether the network as a whole gives the same on the example inputs."""
+        own = (self.args, dict(self.kwargs))
+        before = outputs_of(copied(unwrapped(self.network)).eval(), own)
+        after = outputs_of(copied(unwrapped(result)).eval(), own)
+        return same_outputs(before, after, _ABOVE)
+
+
+class _Watch:
+    """Notes what each module inside a network is called with, and from where."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.calls: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+        self._callers: dict[str, list[tuple[str, ...]]] = {}
+        self._network = network
+
+    def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Calls the network once."""
+        active: list[str] = []
+        handles = list(self._hooks(active))
+        try:
+            given, named = cloned((args, dict(kwargs)))
+            with torch.no_grad():
+                quietly(lambda: self._network(*given, **named))
+        except Exception as error:  # the user's own code may raise anything
+            raise ModelError(
+                f"{type(self._network).__name__} does not run on the example inputs "
+                f"({first_line(error)}); check their shapes, names and types"
+            ) from None
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hooks(self, active: list[str]) -> Iterator[Any]:
+        for name, module in self._network.named_modules():
+
+            def enter(_: Any, args: Any, kwargs: Any, name: str = name) -> None:
+                self.calls.setdefault(name, cloned((args, kwargs)))
+                self._callers.setdefault(name, []).append(tuple(active))
+                active.append(name)
+
+            def leave(_: Any, args: Any, result: Any) -> None:
+                active.pop()
+
+            yield module.register_forward_pre_hook(enter, with_kwargs=True)
+            yield module.register_forward_hook(leave, always_call=True)
+
+    def obstacle(self, name: str) -> str | None:
+        """Why a module cannot be taken for itself."""
+        if name not in self.calls:
+            return "it is never called itself"
+        inside = (n for n in self._callers if n.startswith(f"{name}."))
+        reached = [n for n in inside if any(name not in above for above in self._callers[n])]
+        return f"{reached[0]} in it is called from outside" if reached else None
