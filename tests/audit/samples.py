@@ -78,7 +78,7 @@ def _between(before: str, after: str) -> onnx.ModelProto:
 
 
 def _pre_activation(*, shared: bool) -> onnx.ModelProto:
-    """Whether the skip connection reads the sum as well, or not."""
+    """Whether the skip connection reads the sum as well, through what takes no other gauge, or not."""
     return network(
         conv("c1", "x", "p"),
         conv("c2", "x", "q"),
@@ -86,7 +86,8 @@ def _pre_activation(*, shared: bool) -> onnx.ModelProto:
         norm("bn", "a", "b"),
         op("Relu", "b", "r"),
         conv("c3", "r", "c"),
-        op("Add", ["a" if shared else "x", "c"], "y"),
+        op("Sigmoid", ["a" if shared else "x"], "s"),
+        op("Add", ["s", "c"], "y"),
     )
 
 

@@ -1,4 +1,4 @@
-"""A BatchNorm of a pre-activation block cannot be folded.
+"""A BatchNorm of a pre-activation block stays.
 
 What it does
 ------------
@@ -7,13 +7,17 @@ the BN → ReLU → convolution order of ResNet v2 and DenseNet.
 
 Why it matters
 --------------
-Behind it stands a non-linearity, before it a value that the skip connection needs as it is: no
-exact fold exists. The layer costs a pass over memory. Its result is right.
+Most of them fold: for s > 0, relu(s x + t) = s relu(x + t/s), so that the scale goes into the next
+convolution and the offset along the trunk into the biases of what is added there. This one does
+not: some scales are negative, another reader needs another shift of the same values, or an operator
+that allows neither reads them. The reason says which. The layer costs a pass over memory. Its
+result is right.
 
 What to do
 ----------
-Nothing for this file; runtimes can still fuse it with the activation. Where speed decides, choose a
-post-activation architecture, in which every BatchNorm folds.
+Nothing for this file; runtimes can still fuse it with the activation. Where few channels block, a
+training run that keeps the scales positive (an absolute value, or a penalty) frees the layer. Where
+speed decides, choose a post-activation architecture, in which every BatchNorm folds.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ class Blocks:
         self._cut[[IDENTITY, IDENTITY + 1, count]] = True
         for mark in marks:
             self._cut[mark] = True
-        for order, segments in self._segments.values():
+        for _, segments in self._segments.values():
             for starts, length, _ in segments:
                 for start in starts:
                     self._cut[[start, start + length]] = True
@@ -109,7 +110,7 @@ def _segments(law: Law) -> tuple[NDArray[np.int64] | None, list[_Segment]]:
     places = [0, *(np.flatnonzero(breaks) + 1).tolist(), size]
     runs = [
         (tuple(int(a[begin]) for a in arrays), end - begin, begin)
-        for begin, end in zip(places, places[1:], strict=False)
+        for begin, end in pairwise(places)
         if end > begin
     ]
     return order, runs

@@ -127,7 +127,8 @@ class Laws:
         self.no_shift(cells, node)
 
     def no_shift(self, cells: Cells, node: Node) -> None:
-        self.laws += shift_laws([(_distinct(cells), 1.0)], 0.0, node)
+        if (distinct := _distinct(cells)).size:
+            self.laws += shift_laws([(distinct, 1.0)], 0.0, node)
 
     def positive(self, cells: Cells, node: Node) -> None:
         if (distinct := _distinct(cells)).size:
@@ -136,6 +137,8 @@ class Laws:
     def same(self, a: Cells, b: Cells, node: Node) -> None:
         """One gauge for both."""
         differ = a != b
+        if not differ.any():
+            return
         self.laws += scale_laws(a[differ], b[differ], 1.0, node)
         self.laws += shift_laws([(a[differ], 1.0), (b[differ], -1.0)], 0.0, node)
 
@@ -164,7 +167,8 @@ def shift_laws(
     *factors, offset = numbers
     speaks = np.array([c != IDENTITY for c in cells])
     found: list[ShiftLaw] = []
-    for pattern in np.unique(speaks, axis=1).T:
+    patterns = speaks[:, :1] if speaks.all() else np.unique(speaks, axis=1)
+    for pattern in patterns.T:
         mask = (speaks == pattern[:, None]).all(axis=0)
         kept = np.flatnonzero(pattern)
         if not kept.size and (offset[mask] == 0).all():
@@ -186,5 +190,8 @@ def _flat(
 
 
 def _distinct(cells: Cells) -> Cells:
-    found = np.unique(cells)
-    return found[found != IDENTITY]
+    flat = cells.reshape(-1)
+    if flat.size and (np.diff(flat) > 0).all():
+        return np.asarray(flat[flat != IDENTITY])
+    found = np.unique(flat)
+    return np.asarray(found[found != IDENTITY])

@@ -96,8 +96,8 @@ def _compressed(
         same = (cells == high) | (cells == _OWN)
         if cells.shape[axis] <= 1 or same.all():
             cells = high
-            zeros = zeros.any(axis=axis, keepdims=True)
-            others = others.any(axis=axis, keepdims=True)
+            zeros = np.asarray(zeros.any(axis=axis, keepdims=True))
+            others = np.asarray(others.any(axis=axis, keepdims=True))
         else:
             axes.append(axis)
     if cells.size > _MOST_CELLS:

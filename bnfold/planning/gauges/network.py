@@ -317,7 +317,7 @@ class Network:
         cells = source.cells
         for i in reversed(range(len(source.axes))):
             if source.axes[i] not in axes:
-                first = cells.take(0, axis=i)
+                first: Cells = np.take(cells, 0, axis=i)
                 self.laws.same(cells, np.broadcast_to(np.expand_dims(first, i), cells.shape), node)
                 cells = first
         order = sorted(range(len(kept)), key=lambda i: axes.index(kept[i]))

@@ -67,7 +67,6 @@ class Solver:
             for piece in self._pieces[law]:
                 for block in piece.blocks:
                     self._weights[block] += 1
-        self.reset()
 
     def reset(self) -> None:
         """Forgets all norms: the identity solves what is left."""
@@ -78,6 +77,7 @@ class Solver:
         self._scales.pin(identity, np.ones(1), nobody)
         self._shifts.add({identity: np.ones(1)}, np.zeros(1), nobody)
         self._dead = np.zeros(self.laws.count, bool)
+        self._died: list[Cells] = []
         for law in self.laws.laws:
             for piece in self._pieces[law]:
                 self._enter(law, piece)
@@ -95,16 +95,18 @@ class Solver:
             gravest = min((c.clash for c in found), key=lambda clash: clash.value)
             same = [c for c in found if c.clash is gravest]
             raise same[0].together(same)
-        self._dead[candidate.dead] = True
+        if candidate.dead.size:
+            self._dead[candidate.dead] = True
+            self._died.append(candidate.dead)
 
-    def mark(self) -> tuple[int, int, Cells]:
-        return self._scales.mark(), self._shifts.mark(), np.flatnonzero(self._dead)
+    def mark(self) -> tuple[int, int, int]:
+        return self._scales.mark(), self._shifts.mark(), len(self._died)
 
-    def back_to(self, mark: tuple[int, int, Cells]) -> None:
+    def back_to(self, mark: tuple[int, int, int]) -> None:
         self._scales.back_to(mark[0])
         self._shifts.back_to(mark[1])
-        self._dead[:] = False
-        self._dead[mark[2]] = True
+        while len(self._died) > mark[2]:
+            self._dead[self._died.pop()] = False
 
     def _clashes(self, candidate: Candidate) -> list[Conflict]:
         """Enters the laws of a norm; in which channels, for what reason, some of them cannot hold."""
@@ -145,7 +147,7 @@ class Solver:
         elif len(piece.blocks) == 1:
             self._scales.pin(piece.blocks[0], law.ratio[piece.span], law.node)
         else:
-            self._scales.relate(*piece.blocks, law.ratio[piece.span], law.node)
+            self._scales.relate(piece.blocks[0], piece.blocks[1], law.ratio[piece.span], law.node)
 
     def _enter_shift(self, law: ShiftLaw, piece: Piece) -> None:
         terms: dict[int, Array] = {}
@@ -183,6 +185,8 @@ def alone(solver: Solver, nodes: Iterable[Node]) -> dict[Node, Conflict]:
     """Which of some norms could not go even if no other one did, and why."""
     wanted = set(nodes)
     found: dict[Node, Conflict] = {}
+    if not wanted:
+        return found
     solver.reset()
     nothing = solver.mark()
     for candidate in solver.laws.candidates:
