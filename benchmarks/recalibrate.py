@@ -37,9 +37,9 @@ from bnfold.recalibration.levels import plan_levels
 from bnfold.recalibration.observer import RuntimeOptions
 from bnfold.recalibration.population import population_statistics
 from bnfold.recalibration.processes import OneProcess
-from bnfold.recalibration.proof import output_names
-from bnfold.recalibration.reach import select
 from bnfold.recalibration.run import Run
+from bnfold.recalibration.selection import select
+from bnfold.recalibration.self_check import output_names
 
 ROWS = {
     "forward": ("one plain pass", None),

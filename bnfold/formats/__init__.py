@@ -18,7 +18,7 @@ from bnfold.errors import MissingExtraError, UsageError
 from bnfold.graph import Graph
 from bnfold.planning import Plan
 from bnfold.proof.subject import Fold, Reference
-from bnfold.recalibration.edit import NewStatistics
+from bnfold.recalibration.new_statistics import NewStatistics
 from bnfold.recalibration.observer import Observer, RuntimeOptions
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -184,7 +184,7 @@ def inspect(
     observed: Mapping[str, Observed] = {}
     on_data: tuple[str, ...] = ()
     if data is not None:
-        from bnfold.audit.observing import observe
+        from bnfold.audit.observation import observe
 
         sample = open_sample(data, model.inputs, sampling or SampleOptions(samples=DEFAULT_SAMPLES))
         with scratch_folder() as folder:

@@ -25,15 +25,15 @@ from bnfold.jobs.recalibration_result import (
 from bnfold.recalibration.batch import batch_statistics
 from bnfold.recalibration.batches import Batches
 from bnfold.recalibration.cache import ActivationCache
-from bnfold.recalibration.changes import change_of
-from bnfold.recalibration.edit import NewStatistics
 from bnfold.recalibration.levels import plan_levels
+from bnfold.recalibration.new_statistics import NewStatistics
 from bnfold.recalibration.observer import Convention, Observer
 from bnfold.recalibration.population import population_statistics
 from bnfold.recalibration.processes import Processes, launched_processes
-from bnfold.recalibration.proof import OutputChange, Proof, SelfCheck, proof_batch_size
-from bnfold.recalibration.reach import Selection, select
 from bnfold.recalibration.run import Progress, Recalibration, Run, no_progress
+from bnfold.recalibration.selection import Selection, select
+from bnfold.recalibration.self_check import OutputChange, Proof, SelfCheck, proof_batch_size
+from bnfold.recalibration.statistics_change import change_of
 
 Evaluate = Callable[[Path], float]
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from bnfold.jobs.common import FORMAT_VERSION, ModelInfo
 from bnfold.jobs.fold import Output
-from bnfold.recalibration.changes import ENOUGH, NormChange
 from bnfold.recalibration.observer import Convention, RuntimeOptions
-from bnfold.recalibration.proof import OutputChange, SelfCheck
-from bnfold.recalibration.reach import Untouched
+from bnfold.recalibration.selection import Untouched
+from bnfold.recalibration.self_check import OutputChange, SelfCheck
+from bnfold.recalibration.statistics_change import ENOUGH, NormChange
 
 DEFAULT_SAMPLES, DEFAULT_BATCH = 2048, 32
 _MANY_PREDICTIONS, _LARGE_CHANGE = 0.05, 0.25

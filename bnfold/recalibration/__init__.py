@@ -1,10 +1,10 @@
 """Statistics that are true: measured again on a data sample, in the network that is deployed."""
 
-from bnfold.recalibration.changes import NormChange
-from bnfold.recalibration.edit import NewStatistics
+from bnfold.recalibration.new_statistics import NewStatistics
 from bnfold.recalibration.observer import Observer, Piece, Population, Statistics
-from bnfold.recalibration.proof import OutputChange, SelfCheck
 from bnfold.recalibration.run import Progress
+from bnfold.recalibration.self_check import OutputChange, SelfCheck
+from bnfold.recalibration.statistics_change import NormChange
 
 __all__ = [
     "NewStatistics",

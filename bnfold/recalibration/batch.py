@@ -18,8 +18,8 @@ from bnfold.algebra.rounding import cast
 from bnfold.recalibration.batches import Batch
 from bnfold.recalibration.levels import Level
 from bnfold.recalibration.observer import Piece, Population, Statistics
+from bnfold.recalibration.reproducible_sums import SLOTS, Measured
 from bnfold.recalibration.run import Recalibration, Run, problem_of
-from bnfold.recalibration.slots import SLOTS, Measured
 
 Activations = dict[str, NDArray[Any]]
 

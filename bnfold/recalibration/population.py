@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from bnfold.recalibration.batches import Batch
 from bnfold.recalibration.levels import Level
 from bnfold.recalibration.observer import Piece
+from bnfold.recalibration.reproducible_sums import Measured, Slots, measured
 from bnfold.recalibration.run import Recalibration, Run, problem_of
-from bnfold.recalibration.slots import Measured, Slots, measured
 
 Activations = dict[str, NDArray[Any]]
 

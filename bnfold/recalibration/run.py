@@ -15,7 +15,7 @@ from bnfold.recalibration.cache import ActivationCache
 from bnfold.recalibration.levels import LevelPlan
 from bnfold.recalibration.observer import Observer, Population, Statistics
 from bnfold.recalibration.processes import Processes
-from bnfold.recalibration.slots import Measured, own_batches
+from bnfold.recalibration.reproducible_sums import Measured, own_batches
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, and how many of how many samples (times levels) are done."""

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from bnfold.jobs.fold import Output
 from bnfold.jobs.recalibration_result import RecalibrationResult
-from bnfold.recalibration.changes import NormChange
+from bnfold.recalibration.statistics_change import NormChange
 from bnfold.reports.findings import Name
 from bnfold.reports.terminal import escape
 

@@ -62,7 +62,7 @@ def test_dead_channels_do_not_count_until_they_speak() -> None:
 
 
 def _observed(tmp_path: Path, data: np.ndarray, batch: int | None = None) -> Observed:
-    from bnfold.audit.observing import observe
+    from bnfold.audit.observation import observe
 
     model = conv_bn()
     if batch is not None:

@@ -12,7 +12,7 @@ from bnfold.errors import UsageError
 from bnfold.formats.onnx import OnnxModel
 from bnfold.formats.onnx.run.observer import OnnxObserver
 from bnfold.recalibration.levels import LevelPlan, plan_levels
-from bnfold.recalibration.reach import Selection, select
+from bnfold.recalibration.selection import Selection, select
 
 from .networks import SAMPLES, Builder
 

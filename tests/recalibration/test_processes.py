@@ -17,7 +17,7 @@ from bnfold.formats import open_model
 from bnfold.jobs.recalibrate import recalibrate
 from bnfold.jobs.recalibration_result import RecalibrationOptions
 from bnfold.recalibration.observer import RuntimeOptions
-from bnfold.recalibration.slots import SLOTS, Measured, Slots, measured, own_batches
+from bnfold.recalibration.reproducible_sums import SLOTS, Measured, Slots, measured, own_batches
 
 from .networks import SAMPLES, digits
 

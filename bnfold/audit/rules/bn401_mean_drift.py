@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bnfold.audit.drifting import by_size
+from bnfold.audit.drift_severity import by_size
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule, number
 from bnfold.audit.subject import Subject

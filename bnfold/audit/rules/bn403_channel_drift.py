@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bnfold.audit.drifting import is_adrift
+from bnfold.audit.drift_severity import is_adrift
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule, on_channels
 from bnfold.audit.subject import Subject

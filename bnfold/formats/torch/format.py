@@ -23,7 +23,7 @@ from bnfold.planning import Plan
 from bnfold.proof.subject import Arrays, Reference
 
 if TYPE_CHECKING:
-    from bnfold.recalibration.edit import NewStatistics
+    from bnfold.recalibration.new_statistics import NewStatistics
     from bnfold.recalibration.observer import Observer, RuntimeOptions
 
 Opened = TorchModel | TorchCheckpoint

@@ -12,7 +12,16 @@ from __future__ import annotations
 from types import ModuleType
 
 from bnfold import graph as g
-from bnfold.planning.kinds import affine, average, linear, monotone, movement, norm, opaque, total
+from bnfold.planning.kinds import (
+    addition,
+    affine,
+    average,
+    linear,
+    monotone,
+    movement,
+    norm,
+    opaque,
+)
 
 KINDS: dict[type, ModuleType] = {
     g.Norm: norm,
@@ -23,7 +32,7 @@ KINDS: dict[type, ModuleType] = {
     g.Monotone: monotone,
     g.Homogeneous: opaque,
     g.Product: opaque,
-    g.Sum: total,
+    g.Sum: addition,
     g.Opaque: opaque,
 }
 

@@ -8,7 +8,7 @@ from bnfold.formats.onnx.edit.edited import OnnxEdited
 from bnfold.formats.onnx.edit.working_copy import WorkingCopy
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.planning import Plan
-from bnfold.recalibration.edit import NewStatistics
+from bnfold.recalibration.new_statistics import NewStatistics
 
 _MEAN, _VARIANCE = 3, 4
 

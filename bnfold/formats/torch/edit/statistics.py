@@ -17,7 +17,7 @@ from bnfold.formats.torch.graph.arguments import set_argument
 from bnfold.formats.torch.graph.model import TorchModel
 from bnfold.graph import Norm
 from bnfold.planning import Plan
-from bnfold.recalibration.edit import NewStatistics
+from bnfold.recalibration.new_statistics import NewStatistics
 
 STATISTICS = ("running_mean", "running_var")
 

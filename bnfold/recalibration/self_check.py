@@ -13,8 +13,8 @@ from bnfold.algebra.rounding import is_half, unit_roundoff
 from bnfold.recalibration.batches import Batch, Batches
 from bnfold.recalibration.observer import Observer, Piece, Population, Statistics
 from bnfold.recalibration.processes import Processes
+from bnfold.recalibration.reproducible_sums import Slots, measured, own_batches
 from bnfold.recalibration.run import Progress, blend
-from bnfold.recalibration.slots import Slots, measured, own_batches
 
 # Float32 rounding moves statistics by 1e-6; a wrong layer or order moves them by far more.
 _TOLERANCE, _HALF_TOLERANCE = 1e-3, 5e-2

@@ -10,7 +10,7 @@ import numpy as np
 from bnfold.algebra.affine import Array
 from bnfold.algebra.moments import Moments
 from bnfold.recalibration.observer import Population, Statistics
-from bnfold.recalibration.slots import Measured
+from bnfold.recalibration.reproducible_sums import Measured
 
 # A deviation of the mean by a tenth of a standard deviation begins to be felt in the outputs.
 ENOUGH = 0.1
