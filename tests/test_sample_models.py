@@ -24,6 +24,7 @@ class Row(NamedTuple):
     norms: int
     backward: int
     forward: int
+    both: int
     keep: int
     accuracy: float
 
@@ -31,10 +32,11 @@ class Row(NamedTuple):
 def _rows() -> dict[str, Row]:
     text = (ROOT / "sample_models" / "README.md").read_text(encoding="utf-8")
     row = re.compile(
-        r"^\| `(\S+\.onnx)` \|.*\| (\d+) \| (\d+) \| (\d+) \| (\d+) \| ([\d.]+) % \|$", re.M
+        r"^\| `(\S+\.onnx)` \|.*\| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| ([\d.]+) % \|$",
+        re.M,
     )
     found = [
-        Row(m[1], int(m[2]), int(m[3]), int(m[4]), int(m[5]), float(m[6]) / 100)
+        Row(m[1], int(m[2]), int(m[3]), int(m[4]), int(m[5]), int(m[6]), float(m[7]) / 100)
         for m in row.finditer(text)
     ]
     return {r.file: r for r in found}
@@ -48,15 +50,15 @@ def test_the_table_lists_every_file(sample_models: Path) -> None:
     assert ROWS.keys() == {p.name for p in sample_models.glob("*.onnx")}
 
 
-def _counts(plan: Plan) -> tuple[int, int, int, int]:
+def _counts(plan: Plan) -> tuple[int, ...]:
     found = Counter(d.direction.value if d.direction else "keep" for d in plan.batch_norms)
-    return len(plan.batch_norms), found["backward"], found["forward"], found["keep"]
+    return len(plan.batch_norms), found["backward"], found["forward"], found["both"], found["keep"]
 
 
 @by_file
 def test_decisions_are_those_of_the_table(row: Row, sample_models: Path) -> None:
     plan = bnfold.inspect(sample_models / row.file).plan
-    assert _counts(plan) == (row.norms, row.backward, row.forward, row.keep)
+    assert _counts(plan) == (row.norms, row.backward, row.forward, row.both, row.keep)
 
 
 def _scores(model: Path, data: dict[str, NDArray[Any]]) -> NDArray[Any]:
