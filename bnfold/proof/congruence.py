@@ -183,7 +183,9 @@ class _Comparison:
         ours = self.original.calls[index]
         self.calls += not ours.op.startswith("(")  # borders of bodies are no operators
         edited = index in self.changes.expected
-        free: frozenset[str] = self.places.adjustable(ours.op) if edited else frozenset()
+        free: frozenset[str] = (
+            self.places.adjustable(ours.op, index in self.changes.merged) if edited else frozenset()
+        )
         for key in {*ours.settings, *theirs.settings} - free:
             if ours.settings.get(key) != theirs.settings.get(key):
                 self._differs(f"{key} of {ours.op} '{ours.name}' differs")

@@ -47,6 +47,7 @@ class Changes:
     gone: set[int] = field(default_factory=set)
     moved: dict[str, str] = field(default_factory=dict)  # a bypassed value -> what stands for it
     expected: dict[int, list[Expected]] = field(default_factory=dict)
+    merged: set[int] = field(default_factory=set)
     dropped: dict[int, set[str]] = field(default_factory=dict)
     revalued: dict[str, Expected] = field(default_factory=dict)  # constants that flow like values
 
@@ -63,6 +64,7 @@ def changes_of(plan: Plan, places: Places) -> Changes:
             for node in edit.gone:
                 changes.gone.update(places.calls_of(node))
             changes.expected.setdefault(calls[0], [])
+            changes.merged.add(calls[0])
         elif isinstance(edit, DropAddends):
             changes.dropped[calls[0]] = {places.name_of(v) for v in edit.values}
             changes.expected.setdefault(calls[0], [])

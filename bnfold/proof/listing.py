@@ -72,8 +72,8 @@ class Places:
     adds: frozenset[str]
     copies: frozenset[str]
     pads: frozenset[str]
-    # Settings that an edit of a layer may change, by operator.
-    adjustable: Callable[[str], frozenset[str]]
+    # Settings that new parameters of an operator may change, or a merge of branches into it.
+    adjustable: Callable[[str, bool], frozenset[str]]
     # Whether an operator may become another one by an edit.
     becomes: Callable[[str, str], bool]
     # Whether the writer leaves out operators that nothing reads.

@@ -57,7 +57,12 @@ def _compared(
     random, moved = _on_random_values(piece, excited)
     activations: dict[str, PieceComparison] = {}
     if len(observed) == len(excited):
-        own = {o.key: values[o.value] for o in piece.outputs if o.value is not None}
+        inside = any(o.value is None for o in piece.outputs)  # a body shows nothing but its results
+        own = (
+            piece.original(observed)
+            if inside
+            else {o.key: values[o.value] for o in piece.outputs if o.value is not None}
+        )
         activations = _on_activations(piece, observed, own, moved)
     for leaving in piece.outputs:
         found = [each[leaving.key] for each in (random, activations) if each]

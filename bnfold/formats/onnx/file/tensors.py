@@ -117,6 +117,10 @@ class TensorStore:
         if not any(file.resolve().is_relative_to(home) for home in homes):
             raise refusal
         if file not in self._sources:
+            if file.is_dir():
+                raise ModelError(
+                    f"the external data file {location!r} is no file; export the model again"
+                )
             try:
                 self._sources[file] = SourceFile(file)
             except OSError:

@@ -14,10 +14,7 @@ from bnfold.formats.onnx.graph.scopes import Scope, scopes_of
 from bnfold.graph import Node, Value
 from bnfold.proof.listing import Call, Listing, Places, Tensor
 
-_ADJUSTABLE = {
-    "Conv": frozenset({"kernel_shape", "dilations", "pads", "auto_pad"}),
-    "Gemm": frozenset({"beta"}),
-}
+_SLIDING = frozenset({"kernel_shape", "dilations", "pads", "auto_pad"})
 
 
 def listing_of(model: OnnxModel, *, frozen: bool = False) -> Listing:
@@ -78,9 +75,14 @@ def places_of(model: OnnxModel) -> Places:
         adds=frozenset({"Add"}),
         copies=frozenset({"Identity"}),
         pads=frozenset(),
-        adjustable=lambda op: _ADJUSTABLE.get(op, frozenset()),
+        adjustable=lambda op, merged: _adjustable(op) | (_SLIDING if merged else frozenset()),
         becomes=lambda op, other: (op, other) == ("MatMul", "Gemm"),
     )
+
+
+def _adjustable(op: str) -> frozenset[str]:
+    """A new bias is given whole, without the factor that the old one had."""
+    return frozenset({"beta"}) if op == "Gemm" else frozenset()
 
 
 def qualified(scope: Scope, name: str) -> str:

@@ -28,7 +28,9 @@ from bnfold.graph import Node, Value
 from bnfold.proof.listing import Call, Listing, Places, Tensor
 
 _DATA = {InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR}
-_ADJUSTABLE = frozenset("bias stride padding dilation beta alpha self other weight mat2".split())
+# What becomes a parameter, and the factors on it; how a layer slides, where branches were merged.
+_GIVEN = frozenset("bias beta alpha self other weight mat2".split())
+_SLIDING = frozenset("padding dilation".split())
 
 
 class _Names:
@@ -101,7 +103,7 @@ def places_of(model: TorchModel) -> Places:
         adds=frozenset({"aten.add.Tensor"}),
         copies=frozenset({"aten.clone.default"}),
         pads=frozenset({"aten.constant_pad_nd.default", "aten.pad.default"}),
-        adjustable=lambda op: _ADJUSTABLE,
+        adjustable=lambda op, merged: _GIVEN | (_SLIDING if merged else frozenset()),
         becomes=lambda op, other: op.rpartition(".")[0] == other.rpartition(".")[0],
         drops_unread=True,
     )
