@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,7 +27,7 @@ _NODE = Node("n", "n", Opaque(), [], [])
 X = np.random.default_rng(0).standard_normal((2, 4, 6, 6))
 
 
-def _network(draw: st.DrawFn) -> onnx.ModelProto:
+def _network(draw: Callable[[st.SearchStrategy[Any]], Any]) -> onnx.ModelProto:
     """A trunk of doubles with pre-activation blocks, gates, identity branches and concatenations."""
     net = Net(dtype=TensorProto.DOUBLE, seed=draw(st.integers(0, 99)))
     x, channels = net.conv(net.input(2, 4, 6, 6), 4, 4, (1, 1), "stem"), 4
@@ -74,7 +76,13 @@ def test_what_folds_computes_the_same(
 
 def test_the_identity_needs_nothing(tmp_path: Path) -> None:
     net = Net()
-    ones = {"scale": 1.0, "shift": 0.0, "mean": 0.0, "variance": 1.0, "epsilon": 0.0}
+    ones: dict[str, Any] = {
+        "scale": 1.0,
+        "shift": 0.0,
+        "mean": 0.0,
+        "variance": 1.0,
+        "epsilon": 0.0,
+    }
     x = net.conv(net.input(1, 4, 6, 6), 4, 4, (1, 1), "stem")
     y = net.conv(net.relu(net.bn(x, 4, **ones)), 4, 4, (1, 1), "c")
     path = tmp_path / "n.onnx"
