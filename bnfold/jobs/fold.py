@@ -167,9 +167,10 @@ def _proved(
     sampling: SampleOptions | None,
 ) -> Verification | None:
     """The proof; None for a copy of a model that the runtime does not load: it needs none."""
+    subject = format_of(model).fold(edited, written)
     try:
         feeds, inputs = comparison_inputs(model, data, sampling)
-        return prove(format_of(model).fold(edited, written), model.graph, plan, feeds, inputs)
+        return prove(subject, model.graph, plan, feeds, inputs)
     except ModelNotLoadedError as error:
         if not plan.edits:
             return None

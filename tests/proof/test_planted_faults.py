@@ -59,13 +59,13 @@ def network(head: str, opset: int = 17) -> onnx.ModelProto:
 
 
 def one_weight(array: NDArray[Any]) -> NDArray[Any]:
-    result = array.copy()
+    result: NDArray[Any] = array.copy()
     result.reshape(-1)[result.size // 2] *= 1.01
     return result
 
 
 def two_channels(array: NDArray[Any]) -> NDArray[Any]:
-    result = array.copy()
+    result: NDArray[Any] = array.copy()
     result[[0, 1]] = result[[1, 0]]
     return result
 
