@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bnfold.algebra.affine import Array
 from bnfold.algebra.moments import Moments
 from bnfold.algebra.rounding import cast
+from bnfold.errors import DataError
 from bnfold.recalibration.batches import Batch
 from bnfold.recalibration.levels import Level
 from bnfold.recalibration.observer import Piece, Population, Statistics
@@ -35,7 +36,11 @@ def batch_statistics(run: Run) -> Recalibration:
     pieces: dict[int, Piece] = {}
     problem: str | None = None
     for index in run.own:
-        batch = run.batches[index]
+        try:
+            batch = run.batches[index]
+        except DataError as error:  # all processes hear of it, below
+            problem = problem or str(error)
+            continue
         problem = problem or _forward(run, batch, pieces, averages)
         run.tell("measuring", batch, 1)
     run.refuse(problem)

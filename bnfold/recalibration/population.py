@@ -11,6 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from bnfold.errors import DataError
 from bnfold.recalibration.batches import Batch
 from bnfold.recalibration.levels import Level
 from bnfold.recalibration.observer import Piece
@@ -42,7 +43,11 @@ def _measure(run: Run, number: int) -> list[Measured]:
     pieces = _Pieces(run, number)
     problem: str | None = None
     for index in run.own:
-        batch, values = pieces.activations(index)
+        try:
+            batch, values = pieces.activations(index)
+        except DataError as error:  # all processes hear of it, below
+            problem = problem or str(error)
+            continue
         for population, slot in zip(level.populations, slots, strict=True):
             for name in population.values:
                 moments = batch.moments(values[name], population.norm.axis, population.name)

@@ -66,6 +66,9 @@ def _process(rank: int, size: int, port: int, folder: Path, results: Any) -> Non
         results.put((rank, None if result is None else "wrote"))
     except DataError as error:
         results.put((rank, str(error)))
+    except BaseException as error:  # or the parent would wait for ever
+        results.put((rank, repr(error)))
+        raise
 
 
 def _launch(size: int, folder: Path) -> dict[int, str | None]:
@@ -104,5 +107,7 @@ def test_all_processes_hear_of_bad_data(tmp_path: Path) -> None:
     images[20] = np.nan  # in batch 2, which belongs to process 1
     np.save(tmp_path / "x.npy", images)
     found = _launch(2, tmp_path)
-    assert set(found) == {0, 1} and all(m is not None and "batch 2" in m for m in found.values())
+    assert set(found) == {0, 1} and all(
+        m is not None and "sample 20 of" in m for m in found.values()
+    )
     assert not (tmp_path / "2.onnx").exists()
