@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bnfold.cli.destinations import check_paths
 from bnfold.cli.groups import grouped
 from bnfold.cli.model_options import ModelFlags
 from bnfold.cli.options import (
@@ -16,7 +17,6 @@ from bnfold.cli.options import (
     OutputFlags,
     ReparameterizeOption,
     SampleFlags,
-    check_paths,
 )
 from bnfold.errors import UsageError
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnfold.cli.destinations import check_paths
 from bnfold.cli.groups import grouped
 from bnfold.cli.model_options import MaskFlags, ModelFlags
 from bnfold.cli.options import (
@@ -18,7 +19,6 @@ from bnfold.cli.options import (
     RuntimeFlags,
     SampleFlags,
     VerboseOption,
-    check_paths,
     write_page,
 )
 from bnfold.cli.streams import print_report

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnfold.cli.destinations import check_paths
 from bnfold.cli.groups import grouped
 from bnfold.cli.model_options import MaskFlags, ModelFlags
 from bnfold.cli.options import (
@@ -19,7 +20,6 @@ from bnfold.cli.options import (
     OutputFlags,
     RuntimeFlags,
     SampleFlags,
-    check_paths,
 )
 from bnfold.errors import UsageError
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from bnfold.algebra.affine import AffineMap
 from bnfold.graph import Node, Value
+from bnfold.planning.kinds.walking import Walk
 from bnfold.planning.reasons import Reason, Refused
-
-if TYPE_CHECKING:
-    from bnfold.planning.walk import Walk
 
 
 def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:

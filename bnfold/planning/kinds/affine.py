@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from bnfold.algebra.affine import AffineMap, Array
 from bnfold.graph import Affine, Constant, Graph, Node, Shape, Value
+from bnfold.planning.kinds.walking import Walk
 from bnfold.planning.ledger import ConstantState, Ledger, check_vector
 from bnfold.planning.reasons import Reason, Refused
-
-if TYPE_CHECKING:
-    from bnfold.planning.walk import Walk
 
 
 def current_map(node: Node, rank: int, ledger: Ledger) -> AffineMap:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from bnfold.algebra.affine import AffineMap
 from bnfold.graph import Average, Graph, Node, Shape, Value
+from bnfold.planning.kinds.walking import Walk
 from bnfold.planning.probe import carries_shift
 from bnfold.planning.reasons import Reason, Refused
-
-if TYPE_CHECKING:
-    from bnfold.planning.walk import Walk
 
 
 def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:

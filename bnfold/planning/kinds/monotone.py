@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from bnfold.algebra.affine import AffineMap
 from bnfold.graph import Monotone, Node, Value
 from bnfold.planning.kinds.average import after_reduction, before_reduction
+from bnfold.planning.kinds.walking import Walk
 from bnfold.planning.reasons import Reason, Refused, channels
-
-if TYPE_CHECKING:
-    from bnfold.planning.walk import Walk
 
 
 def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bnfold.algebra.affine import AffineMap, Array
 from bnfold.algebra.rounding import float_info
 from bnfold.graph import Movement, Node, Shape, Value
+from bnfold.planning.kinds.walking import Walk
 from bnfold.planning.probe import index_probe, trial_shapes
 from bnfold.planning.reasons import Reason, Refused
-
-if TYPE_CHECKING:
-    from bnfold.planning.walk import Walk
 
 _MOST_GAIN = 64.0  # half precision holds 65504: room for values up to a thousand
 

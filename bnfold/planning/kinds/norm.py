@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from bnfold.algebra.affine import AffineMap, Array
 from bnfold.graph import Node, Norm, Value
+from bnfold.planning.kinds.walking import Walk
 from bnfold.planning.ledger import Ledger, NormState, check_vector
 from bnfold.planning.reasons import Reason, Refused
-
-if TYPE_CHECKING:
-    from bnfold.planning.walk import Walk
 
 
 def check_source(node: Node) -> None:

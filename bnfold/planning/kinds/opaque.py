@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from bnfold.algebra.affine import AffineMap
 from bnfold.graph import Node, Opaque, Value
+from bnfold.planning.kinds.walking import Walk
 from bnfold.planning.reasons import Reason, Refused
-
-if TYPE_CHECKING:
-    from bnfold.planning.walk import Walk
 
 
 def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> NoReturn:
