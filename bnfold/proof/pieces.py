@@ -53,10 +53,11 @@ def _compared(
     misread = [name for name in known if not _alike(outputs[name], values[name])]
     rng = np.random.default_rng(0)
     observed = {f.key: values[f.value] for f in piece.inputs if f.value is not None}
-    excited = {f.key: _excited(f, observed.get(f.key), rng) for f in piece.inputs}
-    random, moved = _on_random_values(piece, excited)
+    random, moved = _on_random_values(
+        piece, {f.key: _excited(f, observed.get(f.key), rng) for f in piece.inputs}
+    )
     activations: dict[str, PieceComparison] = {}
-    if len(observed) == len(excited):
+    if len(observed) == len(piece.inputs):
         inside = any(o.value is None for o in piece.outputs)  # a body shows nothing but its results
         own = (
             piece.original(observed)
@@ -79,10 +80,15 @@ def _on_random_values(
     piece: Piece, feeds: Arrays
 ) -> tuple[dict[str, PieceComparison], dict[str, NDArray[Any]]]:
     """Both models on random values; and how far moved parameters move each value there."""
-    whole, candidate = piece.original(feeds), piece.written(feeds)
-    drawn = piece.original(feeds, 0)
-    moved = {o.key: movement(whole[o.key], [drawn[o.key]], o.axis) for o in piece.outputs}
+    whole = piece.original(feeds)
+    moved = _movements(piece, feeds, whole)
+    candidate = piece.written(feeds)
     return _compared_values(piece, feeds, whole, candidate, moved, RANDOM), moved
+
+
+def _movements(piece: Piece, feeds: Arrays, whole: Arrays) -> dict[str, NDArray[Any]]:
+    drawn = piece.original(feeds, 0)
+    return {o.key: movement(whole[o.key], [drawn[o.key]], o.axis) for o in piece.outputs}
 
 
 def _on_activations(

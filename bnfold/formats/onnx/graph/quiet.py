@@ -19,6 +19,13 @@ def quiet_options() -> ort.SessionOptions:
     return options
 
 
+def frugal_options() -> ort.SessionOptions:
+    """The same for a few runs: what a run has used goes back at once, not when the session ends."""
+    options = quiet_options()
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+    return options
+
+
 def small_options() -> ort.SessionOptions:
     """The same for a few small nodes: no threads and no arena, which take longer than the work."""
     options = quiet_options()

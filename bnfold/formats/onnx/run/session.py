@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 
 from bnfold.errors import ModelNotLoadedError, RuntimeUnavailableError
-from bnfold.formats.onnx.graph.quiet import quiet_options
+from bnfold.formats.onnx.graph.quiet import frugal_options
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -34,7 +34,7 @@ class Session:
         source = str(model) if isinstance(model, Path) else model.SerializeToString()
         try:
             self._session = ort.InferenceSession(
-                source, quiet_options(), providers=["CPUExecutionProvider"]
+                source, frugal_options(), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's exceptions share no public base class
             raise ModelNotLoadedError(_first_line(error)) from None
