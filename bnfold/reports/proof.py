@@ -23,8 +23,9 @@ def proof_in_words(found: Verification) -> Iterator[str]:
     if (congruence := found.congruence) is not None:
         kept = congruence.tensors - congruence.changed_tensors
         yield (
-            f"the written file: {congruence.calls} nodes and {kept} tensors as in the original, "
-            f"{congruence.changed_tensors} tensors as the plan computed them"
+            f"the written file: {_counted(congruence.calls, 'node')} and {_counted(kept, 'tensor')} "
+            f"as in the original, {_counted(congruence.changed_tensors, 'tensor')} as the plan "
+            "computed them"
         )
         for difference in congruence.differences:
             yield f"the written file differs: {difference}"
@@ -70,7 +71,11 @@ def _pieces(found: Verification) -> str:
     assert worst is not None
     where = f"{worst.name}, channel {worst.channel}"
     sentence = (
-        f"{len(found.pieces)} changed pieces compared by themselves, channel by channel: "
+        f"{_counted(len(found.pieces), 'changed piece')} compared alone, channel by channel: "
         f"at most {worst.ratio:.2g} of 8 rounding floors ({where})"
     )
     return sentence + (f"; {blind} of them could not tell" if blind else "")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
