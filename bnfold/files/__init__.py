@@ -1,4 +1,4 @@
-"""Files that bnfold reads and files that it writes: what may be touched, and how.
+"""Safe reading and writing of files: which may be touched, and how.
 
 `source` reads a file once and notices where it changes meanwhile, `guard` says which paths may be
 written, `scratch` holds what is not finished, `publishing` makes it the user's in one step.

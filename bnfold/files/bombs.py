@@ -1,4 +1,4 @@
-"""Archives that unpack to far more than they hold."""
+"""Decompression bombs: refuses archives that unpack to far more than they hold."""
 
 from __future__ import annotations
 

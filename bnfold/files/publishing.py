@@ -1,4 +1,4 @@
-"""Making finished files the user's: several as one, by one last rename, flushed to the disk."""
+"""Atomic writing: finished files move to where they belong by one last rename, flushed to the disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders for what is not finished: gone when the process ends, even where it was killed.
+"""Temporary folders for unfinished output: removed at the end, or by the next run where a process was killed.
 
 A killed process cannot clean up. So each folder holds a locked file, which the system unlocks when
 its process dies, and whoever makes the next folder in the same place removes those that are locked
@@ -41,7 +41,7 @@ def any_live() -> bool:
 
 @contextmanager
 def scratch_folder(target: Path | None = None) -> Iterator[Path]:
-    """A folder beside ``target`` (on the same file system), gone afterwards whatever happens.
+    """A folder beside ``target`` (on the same file system), removed at the end, errors included.
 
     Raises:
         OutputError: where it cannot be made, or writing into it fails.

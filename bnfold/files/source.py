@@ -1,4 +1,4 @@
-"""Reading a file that somebody else may change: never mapped, and always the same bytes.
+"""Reading a file that another program may change meanwhile: never memory-mapped, a change is noticed.
 
 A file that is cut short while it is mapped into memory ends the process (SIGBUS), and one that is
 replaced between two reads makes a mixture of both. So files are read, not mapped, and each read

@@ -1,4 +1,4 @@
-"""From a graph to one decision per BatchNorm and the edits that carry the decisions out."""
+"""The planner: which BatchNorm can be folded, why the others stay, and the edits that fold them."""
 
 from bnfold.planning.decision import Action, Decision, Direction, Plan, Refusal
 from bnfold.planning.plan import make_plan

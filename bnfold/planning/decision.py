@@ -1,4 +1,4 @@
-"""Decisions and edits: what a plan is made of. Everything here is frozen data."""
+"""What a fold plan is made of: a decision for each BatchNorm, and the edits to make. All frozen data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what was absorbed to the few edits that a format's writer knows."""
+"""The edits of a plan, made from the ledger (the parameters that folding has changed)."""
 
 from __future__ import annotations
 

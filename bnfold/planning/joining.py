@@ -1,4 +1,4 @@
-"""Two linear layers on one input, whose outputs are added, as one.
+"""Merging two parallel linear layers whose outputs are added into one (as in RepVGG): the arithmetic.
 
 A linear layer is linear in its weight: matrices add up, and so do convolution kernels laid over one
 another by the position of their taps (Ding et al., *RepVGG*, CVPR 2021; *ACNet*, ICCV 2019). A map of

@@ -1,4 +1,7 @@
-"""What each node that stays has absorbed so far. A walk writes into a fork; only success is kept."""
+"""The ledger: the new weights, biases and constants of a fold in progress, node by node.
+
+An attempt to move a map (`walk`) writes into a copy, its fork, which is kept only where all of it succeeds.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The ladder: pull every map back into weights, push the rest forward, merge what still stands.
+"""Making the plan: fold every BatchNorm into layers before it, then behind it, then merge what still stands.
 
 Each step rewrites the network into an exactly equal one, so the order decides only how far the
 plan gets: pulls run with the data, pushes against it (so that a chain leaves from its end), merges
-last, and all of them again until nothing moves.
+last, and all of them again until nothing moves. `gauges` takes what is left.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Asking the operator: two probes that read off what an operator does instead of re-implementing it.
+"""Probes: running an operator on small made-up tensors to learn what it does, not re-implementing it.
 
 The index probe pushes labels through a Movement and reads which input element each output element
 is made of. The ones probe pushes ones through an Average: where the answer is not one, a shift

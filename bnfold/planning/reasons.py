@@ -1,4 +1,4 @@
-"""Why a normalisation stays: one member a reason, its value the sentence that the user reads."""
+"""Why a BatchNorm cannot be folded: one member a reason, its value the sentence that the user reads."""
 
 from __future__ import annotations
 

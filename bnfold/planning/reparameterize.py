@@ -1,4 +1,4 @@
-"""Parallel linear layers on one input that meet in a sum become one layer.
+"""Structural re-parameterisation (RepVGG): finds parallel linear layers that meet in a sum, to merge them.
 
 A norm on the common input, or that input itself, may be among what is added. `joining` says how two
 become one; here they are found.

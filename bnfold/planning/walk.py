@@ -1,4 +1,6 @@
-"""One attempt to move an affine map away from its source: backward (pull) or forward (push).
+"""A walk: one attempt to move a BatchNorm's affine map through the graph into weights.
+
+It goes backward (pull) or forward (push), from node to node.
 
 A walk only asks: every kind of node says in its own file under `kinds` how a map passes it or is
 absorbed by it. What is absorbed goes into a fork of the ledger; a refusal anywhere discards it all.

@@ -1,5 +1,7 @@
-"""A user's own bound on how far two models may be apart: for an int8 or half-precision candidate,
-which no rounding floor of the reference can judge."""
+"""A user's own bound on how far two models may be apart, for an int8 or half-precision candidate.
+
+Its error is far above the rounding noise of the reference, by which all else is judged.
+"""
 
 from __future__ import annotations
 

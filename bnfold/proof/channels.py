@@ -1,4 +1,4 @@
-"""Comparing one piece of a network, channel by channel, each against its own rounding floor.
+"""Comparing a subgraph of two models channel by channel, each against its own rounding noise (floor).
 
 A relative error against the whole tensor's maximum would hide one wrong channel among hundreds.
 """

@@ -1,4 +1,4 @@
-"""How far two outputs of whole networks are apart, measured against what rounding alone does."""
+"""How far the outputs of two whole networks are apart, measured against rounding noise."""
 
 from __future__ import annotations
 

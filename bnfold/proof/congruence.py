@@ -1,4 +1,4 @@
-"""Congruence: the written file is the original plus the plan, bit for bit.
+"""Congruence: a structural diff that shows the written file to be the original plus the plan, bit for bit.
 
 Both files are walked side by side. An operator that no edit touches has to be there with its name,
 settings and connections; a tensor that no edit changes has the same bits; a changed tensor holds

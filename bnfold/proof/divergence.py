@@ -1,4 +1,4 @@
-"""Where two models part: the values that both name, in the order of the reference."""
+"""The first activation at which two models differ: those that both name, in the order of the reference."""
 
 from __future__ import annotations
 

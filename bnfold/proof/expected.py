@@ -1,5 +1,7 @@
-"""What a plan changes, in the words of the original's listing: what goes, what stands for it, and the
-elements of every tensor that is new."""
+"""What the written file should hold after a plan's edits: operators that go, and every new tensor.
+
+All in the terms of the original's `listing`.
+"""
 
 from __future__ import annotations
 

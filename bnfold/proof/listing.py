@@ -1,4 +1,4 @@
-"""A model's file as plain data: operators with their settings, tensors, names.
+"""A listing: a model's file as plain data (operators with their attributes, tensors, names), to be compared.
 
 Formats list the file that the user named and the file that was written, both as they are read from
 disk; `congruence` compares the two lists without knowing a format.

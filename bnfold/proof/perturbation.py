@@ -1,4 +1,4 @@
-"""The yardstick of every comparison: what rounding alone does to a network.
+"""The rounding floor: how far outputs move when parameters change by one unit in the last place.
 
 Each parameter is moved by ``1 + u``, ``u`` plus or minus one unit in the last place of its type, the
 sign at random. (With ``u`` uniform in between, a channel that one parameter decides would often be

@@ -1,4 +1,4 @@
-"""Proving each changed piece by itself: on the original's own activations, and on random values.
+"""Comparing each changed subgraph (piece) by itself, on the original's own activations and on random values.
 
 The random values have the mean and deviation that each channel of the activations has, and at
 least a share of the whole tensor's deviation, so that a dead or saturated neighbour hides nothing.

@@ -1,4 +1,4 @@
-"""Where a plan changes a network: the regions of changed values, each with the nodes around it."""
+"""Regions: the subgraphs that a fold changes, each a set of changed values with the nodes around them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a format owes to the proof: its models as they run, and the pieces that a plan changes.
+"""What a format provides for the proof: its models as they run, and the changed subgraphs (pieces).
 
 Everything on the original's side comes from the file that the user named; nothing that bnfold
 computed from it stands there. Everything on the written side is read back from disk.

@@ -1,4 +1,4 @@
-"""The proof as a whole: congruence, pieces, end to end, and the verdict.
+"""The proof as a whole: diff of the files, each changed subgraph, end-to-end outputs, and the verdict.
 
 A fold is verified where the written file is the original plus the plan, every piece that the plan
 changes computes the same, and no output that can tell says otherwise. Nothing compared is never

@@ -1,4 +1,4 @@
-"""Statistics that are true: measured again on a data sample, in the network that is deployed."""
+"""Recalibration: BatchNorm statistics measured again on a data sample, in the network that is deployed."""
 
 from bnfold.recalibration.new_statistics import NewStatistics
 from bnfold.recalibration.observer import Observer, Piece, Population, Statistics

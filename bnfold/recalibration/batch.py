@@ -1,4 +1,4 @@
-"""The batch method: Ioffe & Szegedy, *Batch Normalization*, ICML 2015, Algorithm 2.
+"""The batch method: averages of batch statistics (Ioffe & Szegedy, *Batch Normalization*, 2015, Algorithm 2).
 
 Each mini-batch is normalised by its own statistics on its way through the network; the layer's mean
 is the mean of the batch means, its variance m/(m - 1) times the mean of the (biased) batch variances.

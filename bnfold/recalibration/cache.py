@@ -1,4 +1,8 @@
-"""Activations at the frontier between two levels: in memory, then on disk, then not at all."""
+"""Cached activations, so that each forward pass of recalibration starts where the last one stopped.
+
+They are kept in memory, then on disk, then not at all. Where the passes meet, the *frontier*, is found
+in `levels`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes by torch.distributed, as ``torchrun`` starts them."""
+"""Recalibration in several processes by torch.distributed, as ``torchrun`` starts them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Levels: which BatchNorm can be measured together, and what has to be kept between two levels.
+"""Levels: sets of BatchNorm that one partial forward pass measures together, in topological order.
 
 A level is the set of layers whose inputs depend on no other unmeasured layer. Every node is run at
-the first level at which its inputs are known; a value that a later level reads crosses the frontier
-and is kept. So each node runs once, and the sum over all levels is one forward pass.
+the first level at which its inputs are known; a value that a later level reads crosses the
+*frontier*, the border between two levels, and is kept. So each node runs once, and the sum over all
+levels is one forward pass.
 """
 
 from __future__ import annotations

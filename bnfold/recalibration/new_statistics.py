@@ -1,4 +1,4 @@
-"""The one edit that recalibration makes."""
+"""The one edit that recalibration makes: new running mean and variance of a BatchNorm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a format owes to recalibration: pieces of its network that can be run.
+"""What a format provides for recalibration: subgraphs (pieces) that run and return activations.
 
 A piece lies between values of the neutral graph. The running mean and variance of the BatchNorm
 layers under recalibration are arguments of every run, so that one piece serves all estimates.

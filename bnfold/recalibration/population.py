@@ -1,8 +1,9 @@
 """The population method: the statistics of what reaches each layer in the deployed network.
 
-Level by level: run the network from the frontier to the inputs of this level's layers, measure,
-set, go on. The layers before are final when a level is measured, so nothing is approximated. The
-outcome depends on the samples alone, not on how they are batched, ordered or shared out.
+Level by level (see `levels`): run the network from the frontier, where the last level ended,
+to the inputs of this level's layers, measure, set, go on. The layers before are final when a level
+is measured, so nothing is approximated. The outcome depends on the samples alone, not on how they
+are batched, ordered or shared out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What several processes owe each other, and the one process that owes nothing."""
+"""Sharing recalibration among processes: the collective operations, and their stand-in for one process."""
 
 from __future__ import annotations
 

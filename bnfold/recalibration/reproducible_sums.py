@@ -1,4 +1,4 @@
-"""Accumulation whose outcome does not depend on the number of processes, to the last bit.
+"""Sums of moments that are the same, to the last bit, for any number of processes.
 
 Floating-point sums depend on their order. So the moments of batch ``i`` go into slot ``i mod 120``,
 a process owns whole slots, and the slots are merged in their order at the end. As each slot is zero

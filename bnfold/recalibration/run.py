@@ -1,4 +1,4 @@
-"""What both methods work with: the model, the sample, and how a measurement becomes a statistic."""
+"""What both recalibration methods work with: model, sample, and how measurements become statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After writing: stored and observed statistics agree, and how much the model's outputs changed."""
+"""Check after recalibration: stored and observed statistics agree; and how much the outputs changed."""
 
 from __future__ import annotations
 

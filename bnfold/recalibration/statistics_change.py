@@ -1,4 +1,4 @@
-"""How far statistics moved, layer by layer, and whether the sample was large enough to tell."""
+"""How far recalibration moved the statistics, by layer, and whether the sample was large enough to tell."""
 
 from __future__ import annotations
 

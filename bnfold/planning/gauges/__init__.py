@@ -1,4 +1,4 @@
-"""A fold as a choice of gauges: what no single map can do, all of them together can.
+"""Folding many BatchNorm at once: gauges are per-channel scales and shifts in which values are stored.
 
 Every value may be stored as ``true = σ * stored + δ``, per channel. Each kind of node says which
 gauges it allows (`network`); a BatchNorm computes nothing where the gauges on its two sides make it

@@ -1,4 +1,4 @@
-"""What a law that cannot hold is told by."""
+"""Which operator to name where the equations for scales and shifts contradict each other."""
 
 from __future__ import annotations
 

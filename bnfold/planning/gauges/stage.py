@@ -1,4 +1,4 @@
-"""The stage of the plan that takes what single maps leave."""
+"""Folds by gauges what single maps could not: the last stage of making a plan."""
 
 from __future__ import annotations
 

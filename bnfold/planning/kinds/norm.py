@@ -1,4 +1,4 @@
-"""A norm is where maps come from; one that stays can absorb another one."""
+"""A BatchNorm: the source of the maps that are moved; one that stays can absorb another map."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a single map cannot pass is named. What changes together may pass: see `planning.gauges`."""
+"""Operators that no single affine map can pass: refused here; `planning.gauges` may still pass some."""
 
 from __future__ import annotations
 

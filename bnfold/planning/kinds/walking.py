@@ -1,4 +1,4 @@
-"""What a kind may ask of the walk that meets it."""
+"""The interface of a walk (see `planning.walk`) that the kinds of operators use."""
 
 from __future__ import annotations
 
