@@ -145,3 +145,18 @@ def test_external_data_of_constant_nodes_and_bodies(command: Command, tmp_path: 
     assert command("fold", source, "-o", target).code == 0
     for feeds in feeds_for(model, ((1, 6), (2, 9))):
         assert error(run(source, feeds), run(target, feeds)) < 1e-5
+
+
+def test_data_stays_outside_where_all_of_it_is_computed_anew(
+    command: Command, tmp_path: Path
+) -> None:
+    """No tensor is left that lay outside, and the new ones are as large."""
+    net = Net()
+    model = net.model(net.bn(net.conv(net.input("N", 16, "H", "W"), 16, 32), 32))
+    (tmp_path / "source").mkdir()
+    source = _external(model, tmp_path / "source" / "model.onnx")
+    (tmp_path / "target").mkdir()
+    assert command("fold", source, "-o", "target/out.onnx").code == 0
+    (data,) = files_in(tmp_path / "target") - {"out.onnx"}
+    assert (tmp_path / "target" / data).stat().st_size >= 32 * 16 * 9 * 4
+    assert (tmp_path / "target" / "out.onnx").stat().st_size < 4096

@@ -40,4 +40,6 @@ class OnnxEdited:
             raise OutputError(
                 f"{path.name}: an ONNX model is written as {SUFFIX}; name it so with -o"
             )
-        return save(self.draft.proto, self.model.store, self.draft.computed, path)
+        store, draft = self.model.store, self.draft
+        external = bool(store.external_files(self.model.proto))
+        return save(draft.proto, store, draft.computed, path, external=external)

@@ -25,6 +25,8 @@ def save(
     store: TensorStore,
     computed: Mapping[str, Callable[[], NDArray[Any]]],
     path: Path,
+    *,
+    external: bool = False,
 ) -> list[Path]:
     """Writes ``model`` to ``path`` and returns the files written, the one to open last.
 
@@ -36,15 +38,14 @@ def save(
         store: where unchanged tensors lie.
         computed: new elements by initializer name, asked for one at a time.
         path: the file to write.
+        external: write a data file even where all that was external is computed anew.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
     payloads = _payloads(result, store, computed)
-    external = bool(store.external_files(model)) or (
-        sum(payload.length for payload in payloads.values()) > _INLINE_LIMIT
-    )
+    size = sum(payload.length for payload in payloads.values())
     files = []
-    if external:
+    if external or store.external_files(model) or size > _INLINE_LIMIT:
         files.append(_save_data(result, payloads, path))
         payloads = {}
     with path.open("wb") as target:
