@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,18 +11,18 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import load_file, save_file
 
 import bnfold
-from bnfold.algebra.rounding import cast
 from bnfold.formats.onnx.edit.edited import OnnxEdited
-
-import importlib
-fold_job = importlib.import_module("bnfold.jobs.fold")
-from bnfold.planning import Plan, decision, make_plan
+from bnfold.formats.torch.edit.edited import TorchEdited
+from bnfold.planning import Plan, make_plan
 from situations.build import Net
 from situations.fold import save
 
+fold_job = importlib.import_module("bnfold.jobs.fold")
 Spoil = Callable[[onnx.ModelProto], None]
 
 
@@ -94,11 +95,6 @@ def test_what_stands_beside_a_node_is_compared(
     assert not found.ok and found.verification.congruence.differences
 
 
-def _with_head(net: Net, value: str) -> onnx.ModelProto:
-    """A head that shows no difference."""
-    return net.model(net.op("Tanh", net.op("Mul", value, net.const(np.array(0.0)), name="m"), name="t"))
-
-
 def test_a_region_that_takes_everything_hides_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +109,76 @@ def test_a_region_that_takes_everything_hides_nothing(
         return replace(plan, regions=(everything,))
 
     monkeypatch.setattr(fold_job, "make_plan", planned)
-    monkeypatch.setattr(decision, "cast", lambda values, dtype: cast(values * 1.0000001, dtype))
-    found = bnfold.fold(source, tmp_path / "f.onnx")
-    assert found.verification.pieces
+    found: Any = bnfold.fold(source, tmp_path / "f.onnx")
+    assert [piece.name for piece in found.verification.pieces] == ["b1_out"]
+
+
+class _Layers(torch.nn.Module):
+    """Layers of equal shape, and a head that shows no difference."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c1 = torch.nn.Conv2d(3, 6, 3)
+        self.b1 = torch.nn.BatchNorm2d(6)
+        self.c2 = torch.nn.Conv2d(6, 6, 1)
+        self.c3 = torch.nn.Conv2d(6, 6, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.c3(self.c2(torch.relu(self.b1(self.c1(x)))))
+        return torch.sigmoid(torch.relu(y) + 40)
+
+
+def _program(folder: Path) -> Path:
+    torch.manual_seed(0)
+    exported = torch.export.export(_Layers().eval(), (torch.randn(2, 3, 8, 8),))
+    torch.export.save(exported, folder / "m.pt2")
+    return folder / "m.pt2"
+
+
+def _lose(tensors: dict[str, torch.Tensor]) -> None:
+    del tensors["c2.weight"]
+
+
+def _add(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["another"] = torch.zeros(1)
+
+
+@pytest.mark.parametrize("spoil", [_lose, _add])
+def test_a_state_dict_holds_what_it_should(
+    spoil: Callable[[dict[str, torch.Tensor]], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write = TorchEdited._write_safetensors
+
+    def wrongly(self: TorchEdited, path: Path) -> None:
+        write(self, path)
+        tensors = load_file(path)
+        spoil(tensors)
+        save_file(tensors, path)
+
+    source = _program(tmp_path)
+    assert bnfold.fold(source, tmp_path / "f.safetensors").ok
+    monkeypatch.setattr(TorchEdited, "_write_safetensors", wrongly)
+    assert not bnfold.fold(source, tmp_path / "wrong.safetensors").ok
+
+
+def test_an_exported_file_stores_what_the_program_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The outputs show nothing, and the pieces are those of the program."""
+    write = TorchEdited._write_onnx
+
+    def wrongly(self: TorchEdited, path: Path) -> None:
+        write(self, path)
+        model = onnx.load(path)
+        tensor = next(t for t in model.graph.initializer if t.name == "c3.weight")
+        array = numpy_helper.to_array(tensor) * np.float32(1.5)
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+        onnx.save(model, path)
+
+    source = _program(tmp_path)
+    assert bnfold.fold(source, tmp_path / "f.onnx").ok
+    monkeypatch.setattr(TorchEdited, "_write_onnx", wrongly)
+    found: Any = bnfold.fold(source, tmp_path / "wrong.onnx")
+    assert not found.ok and "c3.weight" in str(found.verification.congruence.differences)

@@ -42,6 +42,10 @@ class OnnxFold:
     def named_outputs(self) -> list[str]:
         return [output.name for output in self.original.proto.graph.output]
 
+    @property
+    def cut_from_file(self) -> bool:
+        return True
+
     def congruence(self) -> Congruence:
         frozen = self.original.freeze_initializers
         listings = listing_of(self.original, frozen=frozen), listing_of(self.written, frozen=frozen)
