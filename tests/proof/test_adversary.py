@@ -182,3 +182,23 @@ def test_an_exported_file_stores_what_the_program_does(
     monkeypatch.setattr(TorchEdited, "_write_onnx", wrongly)
     found: Any = bnfold.fold(source, tmp_path / "wrong.onnx")
     assert not found.ok and "c3.weight" in str(found.verification.congruence.differences)
+
+
+def test_a_reader_that_the_plan_does_not_know_of_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the value before the BatchNorm, which is another one after the fold."""
+    net = Net()
+    made = net.conv(net.input("N", 3, 8, 8), 3, 4, name="c1")
+    other = net.op("Mul", net.op("Sigmoid", made, name="lost"), net.const(np.array(0.0)), name="m")
+    source = save(net.model(net.bn(made, 4, "b1"), other), tmp_path / "m.onnx")
+
+    def planned(graph: Any, **options: Any) -> Plan:
+        for value in (v for node in graph.nodes for v in node.outputs):
+            value.readers[:] = [node for node in value.readers if node.name != "lost"]
+        return make_plan(graph, **options)
+
+    assert bnfold.fold(source, tmp_path / "f.onnx").ok
+    monkeypatch.setattr(fold_job, "make_plan", planned)
+    found: Any = bnfold.fold(source, tmp_path / "wrong.onnx")
+    assert not found.ok and "lost" in str(found.verification.congruence.differences)
