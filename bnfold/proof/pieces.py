@@ -132,13 +132,21 @@ def _again(
     where = (leaving.axis, first.excitation)
     moved = movement(whole, piece.moved(leaving, feeds, MORE_DRAWS), leaving.axis)
     each = compare_channels(leaving.shown, whole, candidate, moved, *where)
-    run = None if each.passed else piece.in_double(leaving, feeds, MORE_DRAWS)
+    settled = each.passed or (np.isinf(each.error) and _overflows(whole, candidate))
+    run = None if settled else piece.in_double(leaving, feeds, MORE_DRAWS)
     if run is None:
         return each
     moved = movement(run.reference, run.perturbed, leaving.axis)
     return compare_channels(
         leaving.shown, run.reference, run.candidate, moved, *where, dtype=run.dtype
     )
+
+
+def _overflows(whole: NDArray[Any], candidate: NDArray[Any]) -> bool:
+    """Whether numbers became infinite or NaN; float64 would hide that."""
+    if whole.shape != candidate.shape or not is_float(whole):
+        return False
+    return bool((np.isfinite(whole) & ~np.isfinite(candidate)).any())
 
 
 def _alike(whole: NDArray[Any], alone: NDArray[Any]) -> bool:

@@ -26,9 +26,10 @@ class Region:
 
     @property
     def outputs(self) -> tuple[Value, ...]:
-        """The values that leave it, each read by somebody."""
+        """The values that leave it, each read by somebody. What the network returns leaves it,
+        whatever a plan says of it."""
         made = (value for node in self.nodes for value in node.outputs)
-        return tuple(v for v in made if v not in self.changed and (v.readers or v.is_output))
+        return tuple(v for v in made if v.is_output or (v.readers and v not in self.changed))
 
 
 def layers(graph: Graph) -> list[Node]:

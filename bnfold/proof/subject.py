@@ -111,6 +111,10 @@ class Fold(Protocol):
     def named_outputs(self) -> Sequence[str]:
         """The outputs that `values` knows by the names that `Runs.outputs` gives them."""
 
+    @property
+    def cut_from_file(self) -> bool:
+        """Whether the written pieces hold what the written file holds."""
+
     def congruence(self) -> Congruence:
         """Whether the written file is the original plus the plan."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -20,6 +21,7 @@ from bnfold.formats.onnx.run.float64 import run_in_double
 from bnfold.formats.onnx.run.inference import OnnxRuns, taken_by
 from bnfold.formats.onnx.run.listing import listing_of, places_of, qualified
 from bnfold.formats.onnx.run.parameters import FedModel, fed_model
+from bnfold.formats.onnx.run.readers import unseen_readers
 from bnfold.formats.onnx.run.session import Session
 from bnfold.graph import Linear, Node, Value
 from bnfold.planning import Plan
@@ -42,10 +44,16 @@ class OnnxFold:
     def named_outputs(self) -> list[str]:
         return [output.name for output in self.original.proto.graph.output]
 
+    @property
+    def cut_from_file(self) -> bool:
+        return True
+
     def congruence(self) -> Congruence:
         frozen = self.original.freeze_initializers
         listings = listing_of(self.original, frozen=frozen), listing_of(self.written, frozen=frozen)
-        return compare_files(*listings, self.plan, places_of(self.original))
+        found = compare_files(*listings, self.plan, places_of(self.original))
+        unseen = unseen_readers(self.original, self.plan)
+        return replace(found, differences=(*found.differences, *unseen))
 
     def values(self, feeds: Arrays, names: Sequence[str]) -> Arrays:
         return self.reference.values(feeds, names)

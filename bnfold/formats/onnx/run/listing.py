@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import onnx
@@ -122,13 +123,27 @@ def _trimmed(names: object) -> list[str]:
 
 def _settings(node: onnx.NodeProto) -> Iterator[tuple[str, Hashable]]:
     yield "the documentation", node.doc_string
+    yield "the metadata", _serialized(getattr(node, "metadata_props", ()))
+    yield "the overload", getattr(node, "overload", "")
     yield "which outputs are there", tuple(bool(name) for name in node.output)
+    bodies = 0
     for attribute in node.attribute:
-        bodies = [*attribute.graphs, attribute.g] if attribute.HasField("g") else attribute.graphs
-        if len(bodies):
-            yield attribute.name, tuple(body.name for body in bodies)
+        held = [*attribute.graphs, attribute.g] if attribute.HasField("g") else attribute.graphs
+        if len(held):  # bodies are listed one after the other: which is which is a setting
+            yield attribute.name, tuple(_around(b, bodies + i) for i, b in enumerate(held))
+            bodies += len(held)
         else:
             yield attribute.name, attribute.SerializeToString()
+
+
+def _around(body: onnx.GraphProto, place: int) -> Hashable:
+    """What stands beside the operators and tensors of a body."""
+    entering = tuple(i.type.SerializeToString() for i in body.input)
+    return place, body.name, body.doc_string, entering, _serialized(body.sparse_initializer)
+
+
+def _serialized(entries: Iterable[Any]) -> tuple[bytes, ...]:
+    return tuple(entry.SerializeToString() for entry in entries)
 
 
 def _facts(model: onnx.ModelProto) -> dict[str, Hashable]:
@@ -149,7 +164,7 @@ def _facts(model: onnx.ModelProto) -> dict[str, Hashable]:
     }
     for field in ("quantization_annotation", "sparse_initializer", "metadata_props"):
         entries = getattr(model.graph, field, ())
-        facts[f"{field} of the graph"] = tuple(e.SerializeToString() for e in entries)
+        facts[f"{field} of the graph"] = _serialized(entries)
     return facts
 
 

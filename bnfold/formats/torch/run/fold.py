@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,11 @@ class TorchFold:
         self.reference = TorchReference(self.model, nodes)
         self.folded = self._read_back(written)
         self.candidate: Runs = self.folded
+        self._is_state_dict = written is not None and self.suffix not in (ONNX, PROGRAM)
+        self._file: OnnxFile | None = None
         if written is not None and self.suffix == ONNX:
-            self.candidate = OnnxFile(written, output_names(self.model.program))
+            self._file = OnnxFile(written, output_names(self.model.program))
+            self.candidate = self._file
 
     def _read_back(self, written: Path | None) -> TorchRuns:
         if written is not None and self.suffix == PROGRAM:
@@ -94,7 +98,45 @@ class TorchFold:
             return self._same_class()
         original = listing_of(self.model.program)
         written = listing_of(self.folded.runner.program, self._stored)
-        return compare_files(original, written, self.edited.plan, places_of(self.model))
+        found = compare_files(original, written, self.edited.plan, places_of(self.model))
+        return replace(found, differences=(*found.differences, *self._stored_differences()))
+
+    def _stored_differences(self) -> list[str]:
+        """What a state dict lacks, or holds beside what the program reads; and in what an exported
+        file is unlike the program. There, constants that the exporter computed have other names."""
+        if self._file is not None:
+            stored = self._file.tensors
+            shared = {n: t for n, t in self.edited.state_dict().items() if n in stored}
+            same_kind = {n: t for n, t in shared.items() if has_numpy_dtype(t.dtype)}
+            return [
+                f"tensor '{name}' differs"
+                for name, tensor in same_kind.items()
+                if stored[name].shape == tuple(tensor.shape)
+                and not same_bits(to_numpy(tensor), stored[name])
+            ]
+        if not self._is_state_dict:
+            return []
+        wanted = self.edited.state_dict()
+        unlike = [n for n, t in wanted.items() if not _equal(t, self._stored.get(n))]
+        more = [n for n in self._stored if n not in wanted]
+        return [
+            *(f"tensor '{n}' {'differs' if n in self._stored else 'is missing'}" for n in unlike),
+            *(f"tensor '{n}' was not in the original" for n in more),
+        ]
+
+    @property
+    def cut_from_file(self) -> bool:
+        """Not of a file that torch's exporter wrote, unless it stores all that the program reads."""
+        if self._file is None:
+            return True
+        program = self.edited.program
+        placeholders = {n.name: n for n in program.graph.nodes if n.op == "placeholder"}
+        read = {
+            spec.target
+            for spec in program.graph_signature.input_specs
+            if spec.target is not None and placeholders[spec.arg.name].users
+        }
+        return read <= self._file.tensors.keys()
 
     def _same_class(self) -> Congruence:
         """A state dict for the unchanged class: its tensors are the original's, or what was

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ class OnnxFile:
         """
         import onnxruntime as ort
 
+        self.path = path
         self.runtime = f"onnxruntime {ort.__version__}, graph optimisations off"
         self._names = names
         options = ort.SessionOptions()
@@ -41,6 +43,15 @@ class OnnxFile:
                 f"({first_line(error)}), so that it cannot be verified; write .pt2, or convert the "
                 "module with .float() first"
             ) from None
+
+    @cached_property
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """The tensors that the file stores, by name."""
+        import onnx
+        from onnx import numpy_helper
+
+        stored = onnx.load(self.path).graph.initializer
+        return {tensor.name: numpy_helper.to_array(tensor) for tensor in stored}
 
     def outputs(self, feeds: Arrays) -> Arrays:
         known = {i.name: np.asarray(feeds[i.name]) for i in self._session.get_inputs()}
