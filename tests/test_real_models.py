@@ -76,7 +76,9 @@ def test_ultraface_on_photographs(name: str, real_models: Path, folding: Folding
     result, target = folding(f"linzaer-ultraface/{name}", freeze=True)
     assert len(result.plan.batch_norms) == count
     assert _norms(target) == result.batch_norms_left == 0
-    assert result.nodes_before - result.nodes_after == count
+    # One decodes its boxes: two Mul go as well, and four Constants that made their factors.
+    more = {"version-RFB-320.onnx": 6}.get(name, 0)
+    assert result.nodes_before - result.nodes_after == count + more
     others = [place / name] + ([place / oracle] if oracle else [])
     for photograph in _photographs(place):
         ours = run(target, {"input": photograph})
