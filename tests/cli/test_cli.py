@@ -109,7 +109,7 @@ def test_a_full_disk_leaves_nothing(
 ) -> None:
     from bnfold.formats.onnx.edit import edited
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(edited, "save", full)
