@@ -275,8 +275,9 @@ def test_a_rectifier_that_is_dead_on_all_data_hides_nothing(
     """What the next layer makes of a channel that is far below zero is computed wrongly."""
     net = Net()
     trunk = net.conv(net.input("N", 3, 8, 8), 3, 4, (1, 1), "stem")
-    far = {"scale": np.array([0.7, 1.3, 0.9, 1.1]), "shift": np.array([0.5, -20, 0.2, 0.1])}
-    made = net.conv(net.relu(net.bn(trunk, 4, "b1", **far)), 4, 4, (1, 1), "c1")
+    scale, shift = np.array([0.7, 1.3, 0.9, 1.1]), np.array([0.5, -20, 0.2, 0.1])
+    normal = net.bn(trunk, 4, "b1", scale=scale, shift=shift)
+    made = net.conv(net.relu(normal), 4, 4, (1, 1), "c1")
     total = net.op("Add", trunk, made, name="add")
     source = save(net.model(net.conv(total, 4, 2, (1, 1), "head")), tmp_path / "m.onnx")
     result = bnfold.fold(source, tmp_path / "f.onnx")
@@ -286,3 +287,24 @@ def test_a_rectifier_that_is_dead_on_all_data_hides_nothing(
     assert not found.ok
     wrong = [piece for piece in found.verification.pieces if not piece.passed]
     assert [piece.excitation for piece in wrong] == ["wide"]
+
+
+class _Recurrent(torch.nn.Module):
+    """Of the three results of the LSTM one is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = torch.nn.Conv1d(4, 8, 3), torch.nn.BatchNorm1d(8)
+        self.lstm = torch.nn.LSTM(8, 8, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, _ = self.lstm(self.norm(self.conv(x)).transpose(1, 2))
+        return y[:, -1]
+
+
+def test_results_that_nobody_reads_may_come_and_go(tmp_path: Path) -> None:
+    """``torch.export`` picks them in the file, and not in memory."""
+    exported = torch.export.export(_Recurrent().eval(), (torch.randn(2, 4, 12),))
+    torch.export.save(exported, tmp_path / "m.pt2")
+    result: Any = bnfold.fold(tmp_path / "m.pt2", tmp_path / "f.pt2")
+    assert result.ok, result.verification.congruence.differences
