@@ -299,9 +299,11 @@ class _Recurrent(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y, _ = self.lstm(self.norm(self.conv(x)).transpose(1, 2))
-        return y[:, -1]
+        last: torch.Tensor = y[:, -1]
+        return last
 
 
+@pytest.mark.filterwarnings("ignore:The tensor attributes")
 def test_results_that_nobody_reads_may_come_and_go(tmp_path: Path) -> None:
     """``torch.export`` picks them in the file, and not in memory."""
     exported = torch.export.export(_Recurrent().eval(), (torch.randn(2, 4, 12),))
