@@ -22,10 +22,10 @@ Parts = Callable[[Sequence[int]], Iterator[NDArray[Any]]]
 
 @dataclass(frozen=True)
 class Block:
-    """A stretch of an array in row-major order, as an array of the same rank."""
+    """A stretch of an array in row-major order, as an array of the same rank; without an index all of it."""
 
     shape: tuple[int, ...]
-    index: tuple[slice, ...]
+    index: tuple[slice, ...] = ()
 
     @property
     def size(self) -> int:
@@ -33,23 +33,24 @@ class Block:
 
     def of(self, factor: NDArray[Any]) -> NDArray[Any]:
         """What of ``factor`` meets this block, where both broadcast; a view."""
+        if not self.index:
+            return factor
         pairs = zip(self.index, factor.shape, strict=True)
         return factor[tuple(slice(None) if n == 1 else at for at, n in pairs)]
 
 
 def blocks_of(shape: tuple[int, ...], limit: int = BLOCK) -> list[Block]:
     """The blocks of an array of ``shape``, in order, each of ``limit`` elements at most."""
-    if not prod(shape):
-        return []
-    axis = next((i for i in range(len(shape)) if prod(shape[i + 1 :]) <= limit), 0)
+    if prod(shape) <= limit:
+        return [Block(shape)] if prod(shape) else []
+    axis = next(i for i in range(len(shape)) if prod(shape[i + 1 :]) <= limit)
     step = max(1, limit // prod(shape[axis + 1 :]))
     behind = tuple(slice(0, n) for n in shape[axis + 1 :])
     found = []
     for leading in np.ndindex(*shape[:axis]):
         before = tuple(slice(i, i + 1) for i in leading)
-        for start in range(0, shape[axis] if shape else 1, step):
-            at = (slice(start, min(start + step, shape[axis])),) if shape else ()
-            index = (*before, *at, *behind)
+        for start in range(0, shape[axis], step):
+            index = (*before, slice(start, min(start + step, shape[axis])), *behind)
             found.append(Block(tuple(s.stop - s.start for s in index), index))
     return found
 

@@ -126,17 +126,13 @@ class WeightLayout:
         Of the weights as they are, or `scaled`.
         """
         plain = out_scale is None and in_scale is None
-        result = self._for_each_output()
+        result, rest = self._for_each_output(), self._rest
         blocks = self._blocks(weight) if plain else self._scaled_blocks(weight, out_scale, in_scale)
         for block, part in blocks:
+            # The types of ml_dtypes warn of NaN, which stays one and is refused later.
+            plain_type = part.astype(np.float32) if part.dtype.kind == "V" else part
             here = block.of(result)
-            with np.errstate(invalid="ignore"):  # a NaN stays one, and is refused later
-                # The maximum and the minimum: magnitudes would be an array of their own.
-                highest, lowest = (
-                    f(part, axis=self._rest, keepdims=True) for f in (np.max, np.min)
-                )
-            np.maximum(here, highest, out=here)
-            np.maximum(here, -lowest.astype(np.float64), out=here)
+            np.maximum(here, np.abs(plain_type).max(axis=rest, keepdims=True), out=here)
         return result.reshape(-1)
 
     @property
