@@ -27,11 +27,11 @@ def _same(name: str) -> str:
 
 
 def _lowest_admitted() -> dict[str, str]:
-    """What pyproject.toml admits at least, for everything that the tests import."""
+    """What pyproject.toml admits at least, for all that the tests without torch import."""
     project = _project()
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"]]
-    for extra in ("torch", "html", "images", "tables", "test"):
+    for extra in ("html", "images", "tables", "test"):
         wanted += extras[extra]
     found = (re.match(r"([\w-]+)>=([\d.]+)", line) for line in wanted)
     return {_same(m[1]): m[2] for m in found if m}
@@ -61,5 +61,3 @@ def test_links_work_on_an_index_page(document: str) -> None:
     prose = re.sub(r"(?s)```.*?```|`[^`]*`", "", text)
     targets = re.findall(r"\]\(([^)]+)\)", prose)
     assert all(target.startswith(("https://", "#")) for target in targets), targets
-
-
