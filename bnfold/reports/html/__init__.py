@@ -121,7 +121,7 @@ def _breaks(name: str) -> Any:
     """A name that may go over to the next line behind its separators."""
     from markupsafe import Markup, escape
 
-    parts = re.split(r"(?<=[/._:])(?=.)", showable(name))
+    parts = re.split(r"(?<=\w[/._:])(?=.)", showable(name))
     return Markup("<wbr>").join(escape(part) for part in parts)
 
 

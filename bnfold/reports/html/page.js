@@ -334,8 +334,8 @@ const open = (index, scroll) => {
     bars.forEach((bar) => bar.removeAttribute("aria-current"));
   });
   const parts = [head];
-  const fate = row.querySelector(".fate");
-  const becomes = fate ? `${fate.textContent === "stays" ? "Stays:" : fate.textContent.replace(/^./, (c) => c.toUpperCase())}${fate.nextSibling.textContent}. ` : "";
+  const fate = row.querySelector(".fate:has(+ .detail)");
+  const becomes = fate ? `${fate.textContent === "stays" ? "Stays:" : fate.textContent.replace(/^./, (c) => c.toUpperCase())}${fate.nextElementSibling.textContent}. ` : "";
   const drift = bars[index]?.getAttribute("aria-label").match(/mean off by .*$/)?.[0];
   const counted = layer.c ? `${layer.n} channels, of which ${layer.c.length} are drawn: the farthest off, and some of all sizes` : `${layer.n} channels`;
   parts.push(make("p", {}, `${counted}. ${becomes}${drift ? `On the data: ${drift}.` : ""}`));

@@ -49,7 +49,8 @@ class LayerView:
         """What the tooltip of its bar says, and a screen reader."""
         codes = ", ".join(code for code, _ in self.codes) or "no findings"
         drift = f", {self.drift}" if self.drift else ""
-        return f"{self.index + 1}: {self.name}, {self.fate}, {codes}{drift}"
+        colon = ":" if self.fate == "stays" else ""
+        return f"{self.index + 1}: {self.name}, {self.fate}{colon} {self.detail}; {codes}{drift}"
 
 
 def layer_views(result: Inspection) -> list[LayerView]:
