@@ -74,6 +74,17 @@ class WeightLayout:
             result *= self._along(in_scale, self.in_axes)
         return result.reshape(self.shape)
 
+    def factors(self, out_scale: Array | None, in_scale: Array | None) -> Array:
+        """What `scaled` multiplies by: of the weight's rank, of size 1 where it does not vary."""
+        result: Array = np.ones((1,) * len(self.split))
+        if out_scale is not None:
+            result = result * self._along(out_scale, self.out_axes)
+        if in_scale is not None:
+            result = result * self._along(in_scale, self.in_axes)
+        joined = len(self.split) - len(self.shape) + 1  # axes that are one in the weight itself
+        full = np.broadcast_to(result, self.split[:joined] + result.shape[joined:])
+        return full.reshape((self.shape[0], *result.shape[joined:]))
+
     def contract(self, weight: NDArray[Any], in_shift: Array) -> Array:
         """What a constant ``in_shift`` (shape ``(inputs,)``) adds to each output, shape ``(outputs,)``."""
         product = weight.reshape(self.split).astype(np.float64) * self._along(

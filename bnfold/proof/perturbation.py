@@ -36,6 +36,12 @@ def perturb(array: NDArray[Any], draw: int) -> NDArray[Any]:
     return result.reshape(array.shape)
 
 
+def rounding(steps: NDArray[Any], draw: int, allowed: float) -> NDArray[Any]:
+    """How far to move what is kept in whole steps, so that ``allowed`` times as much is half a step."""
+    signs = np.random.default_rng(draw + 1).choice([-1.0, 1.0], steps.shape)
+    return np.asarray(steps * signs * (0.5 / allowed), dtype=steps.dtype)
+
+
 @cache
 def _factors(dtype: np.dtype[Any], unit: float, draw: int) -> NDArray[Any]:
     """``1 + u``, twice as many as a block holds, so that a block may begin anywhere."""

@@ -20,11 +20,19 @@ class OnnxRuns:
     """A file in onnxruntime, exactly as it is; and its structure with tensors fed, for inner values
     and, where they belong to ``nodes``, to be moved by rounding."""
 
-    def __init__(self, model: OnnxModel, nodes: Sequence[Node] = ()) -> None:
+    def __init__(
+        self, model: OnnxModel, nodes: Sequence[Node] = (), rounded: Sequence[Node] = ()
+    ) -> None:
+        """
+        Args:
+            model: the file.
+            nodes: the layers whose parameters can be moved.
+            rounded: those of them whose quantised bias a plan rounds to whole steps.
+        """
         self.model = model
         self.runtime = runtime_name()
         self._session: Session | None = None
-        self._nodes = nodes
+        self._nodes, self._rounded = nodes, rounded
 
     def outputs(self, feeds: Arrays) -> Arrays:
         if self._session is None:
@@ -37,7 +45,7 @@ class OnnxRuns:
     @cached_property
     def fed(self) -> FedModel:
         """The structure with the tensors of the layers in question as inputs."""
-        return fed_model(self.model, self._nodes)
+        return fed_model(self.model, self._nodes, self._rounded)
 
     def perturbed(self, feeds: Arrays, draw: int) -> Arrays:
         session = self._moving
