@@ -8,9 +8,11 @@ from typing import Any
 
 from onnx import helper
 
+from bnfold.errors import RuntimeUnavailableError
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.run.parameters import FedModel, fed_model
 from bnfold.formats.onnx.run.session import Session, runtime_name
+from bnfold.formats.onnx.run.steps import stepped_model
 from bnfold.graph import Node
 from bnfold.proof.regions import layers
 from bnfold.proof.subject import Arrays
@@ -54,6 +56,17 @@ class OnnxRuns:
     @cached_property
     def _moving(self) -> Session:
         return Session(self.fed.proto)
+
+    def stepped(self, feeds: Arrays, draw: int) -> Arrays | None:
+        """See `bnfold.proof.steps.Stepped`."""
+        proto = stepped_model(self.model, self.fed.proto, draw)
+        if proto is None:
+            return None
+        try:
+            session = Session(proto)
+            return session.run({**taken_by(session, feeds), **self.fed.feeds(session.inputs)})
+        except RuntimeUnavailableError:  # no noise of that type, say
+            return None
 
     def inner_names(self) -> list[str]:
         """See `bnfold.proof.divergence.Named`."""
