@@ -37,16 +37,15 @@ def rescaled(node: Node, kind: Linear, out_scale: Array | None, in_scale: Array 
     """
     stored = kind.weight.quantised
     assert stored is not None
-    grid = grid_of(stored)
-    own_axis = _output_axis(kind, stored) if stored.splits else None
+    if not stored.splits:
+        raise Refused(Reason.QUANTIZED_PER_TENSOR, node.label)
+    grid, factors = grid_of(stored), _factors(kind, stored, out_scale, in_scale)
     try:
-        return multiplied(grid, _factors(kind, stored, out_scale, in_scale), own_axis)
+        return multiplied(grid, factors, _output_axis(kind, stored))
     except Misfit as misfit:
         if misfit.clash is Clash.RANGE:
             raise Refused(Reason.QUANTIZED_RANGE, node.label, _told(grid, misfit)) from None
-        wide = stored.axis is not None or stored.splits or in_scale is not None
-        reason = Reason.QUANTIZED_INPUTS if wide else Reason.QUANTIZED_PER_TENSOR
-        raise Refused(reason, node.label) from None
+        raise Refused(Reason.QUANTIZED_INPUTS, node.label) from None
 
 
 def edits(
@@ -69,7 +68,7 @@ def edits(
         yield _weight_edit(node, kind, stored, out_scale, in_scale)
     if bias is None:
         return
-    accumulated = None if kind.bias is None else _in_steps(kind.bias, bias, grid)
+    accumulated = None if kind.bias is None else _in_steps(kind.bias, bias, grid, out_scale)
     if kind.bias is not None and accumulated is not None:
         yield Requantise(
             node, kind.bias, accumulated.scale, None, accumulated.axis, lambda: accumulated.integers
@@ -105,16 +104,27 @@ def _weight_edit(
     )
 
 
-def _in_steps(bias: Constant, wanted: Array, weight: Grid) -> Grid | None:
-    """A bias in steps of what its layer adds up, the input's scale times the weight's; None where the
-    file does not keep it so, or where that type does not hold it."""
+def _in_steps(bias: Constant, wanted: Array, weight: Grid, out_scale: Array | None) -> Grid | None:
+    """A bias in steps of what its layer adds up, the input's scale times the weight's.
+
+    None where the file does not keep it so, where its type does not hold it, and where a channel is
+    dead: there the norm would make nothing of half a step, and its constant would be off by that.
+
+    Args:
+        bias: of the layer, as it is.
+        wanted: what it is to be.
+        weight: the new one.
+        out_scale: the factors of its output channels.
+    """
     stored = bias.quantised
     if stored is None or stored.input_scale is None:
         return None
     step = np.asarray(stored.input_scale * weight.scale.astype(np.float64))
     scale = step.astype(stored.scale.dtype)
     low, high = limits(stored.integers.dtype)
-    if not ((scale > 0) & np.isfinite(scale)).all():
+    factors = 1.0 if out_scale is None else np.abs(out_scale)
+    due = stored.scale.float64() * factors
+    if not np.allclose(scale, due, rtol=1e-3, atol=0) or not (scale > 0).all():
         return None
     integers = np.rint(wanted.reshape(-1) / scale.astype(np.float64))
     if (integers < low).any() or (integers > high).any():

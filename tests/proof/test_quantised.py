@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 import bnfold
-from bnfold.algebra.quantisation import Grid
+from bnfold.algebra.quantisation import Grid, multiplied
 from bnfold.formats.onnx.edit.edited import OnnxEdited
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.run.inference import OnnxRuns
@@ -98,7 +98,6 @@ def test_a_fault_in_the_planner_is_found(
     head: str, first: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first weight is computed wrongly, each time that it is computed."""
-    multiplied = quantised.multiplied
 
     def wrongly(grid: Grid, *rest: Any) -> Grid:
         result = multiplied(grid, *rest)
@@ -166,7 +165,6 @@ def test_the_axis_of_the_scales_is_found(tmp_path: Path, monkeypatch: pytest.Mon
     y = net.op("Conv", net.input("N", 4, 8, 8), weight, name="conv")
     source = save(net.model(net.relu(net.bn(y, 4))), tmp_path / "m.onnx")
     assert bnfold.fold(source, tmp_path / "f.onnx").ok
-    multiplied = quantised.multiplied
     monkeypatch.setattr(quantised, "multiplied", lambda *g: replace(multiplied(*g), axis=1))
     result = bnfold.fold(source, tmp_path / "g.onnx")
     assert not result.ok and result.verification is not None

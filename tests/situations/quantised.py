@@ -72,7 +72,7 @@ for _name, _build in {
     "sixteen_bits": partial(
         _behind_conv, (np.int16, (2e-5, 3e-5, 1e-5, 4e-5), None), opset=21, axis=0
     ),
-    "one_scale_for_all_before_opset_13": partial(_behind_conv, _PER_TENSOR, _UNIFORM, opset=10),
+    "all_scales_alike": partial(_behind_conv, _PER_TENSOR, _UNIFORM),
     "least_integer_where_nothing_is_negated": partial(
         _behind_conv, _PER_TENSOR, _POSITIVE, low=-128
     ),
@@ -167,12 +167,6 @@ def fake_quantised_weight() -> onnx.ModelProto:
 def fake_quantised_weight_with_negative_scales() -> onnx.ModelProto:
     net = _fake(scale=[0.02, 0.03, 0.02, 0.03], axis=0)
     return net.model(net.relu(net.bn("conv_out", 4)))
-
-
-@add({"bn": back("conv")})
-def fake_quantised_weight_at_opset_10() -> onnx.ModelProto:
-    net = _fake(opset=10, scale=0.03)
-    return net.model(net.relu(net.bn("conv_out", 4, **_UNIFORM)))
 
 
 @add({"bn": keep("quantized_range", "Conv 'conv'")})

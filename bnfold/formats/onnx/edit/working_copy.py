@@ -16,6 +16,7 @@ from onnx import helper
 
 from bnfold.algebra.affine import Array
 from bnfold.formats.onnx.edit.name_index import NameIndex
+from bnfold.formats.onnx.file.tensors import tensor_of
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.scopes import Scope
 from bnfold.graph import Constant
@@ -103,7 +104,7 @@ class WorkingCopy:
         if scope.parent is None:
             self.computed[name] = compute
         else:
-            tensor.raw_data = np.ascontiguousarray(compute()).tobytes()
+            tensor.raw_data = tensor_of(compute(), name).raw_data
 
     def read_same(self, proto: onnx.NodeProto, other: onnx.NodeProto, position: int) -> None:
         """Makes ``proto`` read what ``other`` reads at ``position``."""

@@ -13,7 +13,8 @@ import onnx
 from numpy.typing import NDArray
 
 from bnfold.files import SourceFile, content_name
-from bnfold.formats.onnx.file.tensors import TensorStore
+from bnfold.formats.onnx.file.sizes import PACKED
+from bnfold.formats.onnx.file.tensors import TensorStore, tensor_of
 from bnfold.formats.onnx.file.wire import LARGE, Payload, write_model
 
 _ALIGNMENT = 64
@@ -98,10 +99,13 @@ def _payloads(
 
 def _computed(tensor: onnx.TensorProto, compute: Callable[[], NDArray[Any]]) -> Payload:
     itemsize = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
-    length = int(np.prod(tensor.dims)) * itemsize
+    packed = PACKED.get(tensor.data_type)
+    count = int(np.prod(tensor.dims))
+    length = -(-count * packed // 8) if packed else count * itemsize
 
     def write(target: BinaryIO) -> None:
-        target.write(np.ascontiguousarray(compute()).tobytes())
+        array = np.ascontiguousarray(compute())
+        target.write(tensor_of(array, "").raw_data if packed else array.tobytes())
 
     return Payload(length, write)
 
