@@ -191,3 +191,18 @@ def test_nothing_is_a_step_where_nothing_is_rounded(tmp_path: Path) -> None:
     feeds = {"x": np.ones((1, 3, 8, 8), np.float32)}
     own = Session(source).run(feeds)
     assert not agree_to_a_step(OnnxRuns(OnnxModel(source)), feeds, own, own, list(own))
+
+
+def test_scales_and_biases_of_one_size_do_not_move_as_one(tmp_path: Path) -> None:
+    """Moved by one factor, all of a layer and of its norm, a small value would seem to have no floor."""
+    model = OnnxModel(save(network(), tmp_path / "m.onnx"))
+    fed = OnnxRuns(
+        model, list(model.graph.norms) + [n for n in model.graph.nodes if n.op == "Conv"]
+    ).fed
+    moved = fed.feeds([*fed.factors, "b1.scale", "b1.mean"], 0)
+    plain = fed.feeds(moved)
+    signs = [
+        np.sign(moved[n] - plain[n]) * np.sign(plain[n]) for n in moved if plain[n].shape == (6,)
+    ]
+    assert len(signs) == 3
+    assert not (signs[0] == signs[1]).all() and not (signs[0] == signs[2]).all()

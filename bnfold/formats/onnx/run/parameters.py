@@ -53,8 +53,8 @@ class FedModel:
                 moves = draw is not None and name in self.movable
                 found[name] = perturb(array, draw) if moves and draw is not None else array
             elif name in self.factors:
-                ones = self.factors[name]
-                found[name] = ones if draw is None else perturb(ones, draw)
+                ones, place = self.factors[name], 1 + list(self.factors).index(name)
+                found[name] = ones if draw is None else perturb(ones, draw, place)
             elif name in self.offsets:
                 steps = self.offsets[name]
                 moved = None if draw is None else rounding(steps, draw, ALLOWED_RATIO)
