@@ -158,8 +158,9 @@ class _Job:
             info = check_unchanged(self.model)
             if (check.agrees or not check.expected) and (evaluation is None or evaluation.passed):
                 left = left_behind(self.model, target, files)
+                size = sum(file.stat().st_size for file in files)
                 publish(files, target)
-                output = Output(str(target), file_sha256(target), left=left)
+                output = Output(str(target), file_sha256(target), left=left, size=size)
         return self._result(found, check, outputs, evaluation, output, info)
 
     def _prove(
