@@ -253,6 +253,7 @@ def _check_of(
     return SelfCheck(population.name, mean, variance, tolerance, expected)
 
 
-def proof_batch_size(size: int, values_per_sample: float) -> int:
-    """As many samples as keep all activations of a run within bounds."""
-    return max(1, min(size, int(_ACTIVATION_BYTES / (4 * max(values_per_sample, 1.0)))))
+def proof_batch_size(size: int, values_per_sample: float, memory: int | None = None) -> int:
+    """As many samples as keep all activations of a run within bounds, ``memory`` bytes say."""
+    bound = _ACTIVATION_BYTES if memory is None else min(memory, _ACTIVATION_BYTES)
+    return max(1, min(size, int(bound / (4 * max(values_per_sample, 1.0)))))
