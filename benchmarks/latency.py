@@ -11,6 +11,7 @@ are those of a process that does nothing else. int8 is onnxruntime's static quan
 from __future__ import annotations
 
 import argparse
+import logging
 import statistics
 import tempfile
 import time
@@ -132,6 +133,7 @@ class _Data(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _quantised(path: Path, target: Path, feeds: dict[str, Any]) -> Path:
+    logging.getLogger().setLevel(logging.ERROR)  # it recommends preparations that fold as well
     quantize_static(path, target, _Data(feeds), quant_format=QuantFormat.QDQ, per_channel=True)
     return target
 
