@@ -249,6 +249,15 @@ def norm_of_an_input_before_quantised_activations() -> onnx.ModelProto:
     return net.model(net.relu(net.conv(y, 3, 4)))
 
 
+@add({"bn": keep("quantized_value", "QuantizeLinear 'x_quantize'")})
+def quantised_activations_beside_a_norm() -> onnx.ModelProto:
+    """A trunk that is quantised for an addition: no theorem, for every channel could have a scale."""
+    net = Net()
+    trunk = net.conv(net.input("N", 3, "H", "W"), 3, 4, (1, 1), "stem")
+    branch = net.conv(net.relu(net.bn(trunk, 4)), 4, 4, (1, 1), "branch")
+    return net.model(net.op("Add", rounded(net, trunk), branch, name="sum"))
+
+
 @add({"bn": back("conv")})
 def norm_between_a_layer_and_quantised_activations() -> onnx.ModelProto:
     net = _conv(_PER_TENSOR)
