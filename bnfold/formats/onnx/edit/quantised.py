@@ -19,9 +19,9 @@ def requantise(draft: WorkingCopy, edit: Requantise) -> None:
     dequantise = draft.copy_of(native.dequantise)
     quantise = None if native.quantise is None else draft.copy_of(native.quantise)
     _regrid(draft, edit, dequantise)
-    if edit.integers is not None:
+    if (integers := edit.integers) is not None:
         like = edit.stored.integers
-        draft.replace(dequantise, _INTEGERS, edit.integers, like.shape, like.dtype)
+        draft.replace(dequantise, _INTEGERS, lambda: iter([integers()]), like.shape, like.dtype)
     if quantise is not None:
         _follow(draft, edit, quantise, dequantise)
 
@@ -29,9 +29,9 @@ def requantise(draft: WorkingCopy, edit: Requantise) -> None:
 def _regrid(draft: WorkingCopy, edit: Requantise, proto: onnx.NodeProto) -> None:
     """The new scale and zero point."""
     scale, zero = edit.scale, edit.zero
-    draft.replace(proto, _SCALE, lambda: scale, scale.shape, scale.dtype)
+    draft.replace(proto, _SCALE, lambda: iter([scale]), scale.shape, scale.dtype)
     if zero is not None:
-        draft.replace(proto, _ZERO, lambda: zero, zero.shape, zero.dtype, "zero_point")
+        draft.replace(proto, _ZERO, lambda: iter([zero]), zero.shape, zero.dtype, "zero_point")
     if edit.axis is not None:
         set_attribute(proto, "axis", edit.axis)
 
@@ -44,7 +44,7 @@ def _follow(
         draft.read_same(quantise, dequantise, position)
     if edit.axis is not None:
         set_attribute(quantise, "axis", edit.axis)
-    if edit.floats is not None:
+    if (floats := edit.floats) is not None:
         like = edit.stored.latent
         assert like is not None
-        draft.replace(quantise, _INTEGERS, edit.floats, like.shape, like.dtype)
+        draft.replace(quantise, _INTEGERS, lambda: iter([floats()]), like.shape, like.dtype)

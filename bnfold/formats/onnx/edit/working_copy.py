@@ -6,7 +6,7 @@ copy holds structure only. What nothing reads any more afterwards is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,13 @@ from onnx import helper
 
 from bnfold.algebra.affine import Array
 from bnfold.formats.onnx.edit.name_index import NameIndex
-from bnfold.formats.onnx.file.tensors import tensor_of
+from bnfold.formats.onnx.file.tensors import bytes_of
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.scopes import Scope
 from bnfold.graph import Constant
 
-Compute = Callable[[], NDArray[Any]]
+# New elements in row-major order, in blocks of which each holds only until the next is asked for.
+Compute = Callable[[], Iterator[NDArray[Any]]]
 
 
 class WorkingCopy:
@@ -61,7 +62,7 @@ class WorkingCopy:
     ) -> None:
         """Gives ``proto`` a constant of the type (and, where it fits, the rank) of ``like``."""
         result = like.fitted(array)
-        self.replace(proto, position, lambda: result, result.shape, like.dtype)
+        self.replace(proto, position, lambda: iter([result]), result.shape, like.dtype)
 
     def replace(
         self,
@@ -104,7 +105,7 @@ class WorkingCopy:
         if scope.parent is None:
             self.computed[name] = compute
         else:
-            tensor.raw_data = tensor_of(compute(), name).raw_data
+            tensor.raw_data = b"".join(bytes_of(block, tensor.data_type) for block in compute())
 
     def read_same(self, proto: onnx.NodeProto, other: onnx.NodeProto, position: int) -> None:
         """Makes ``proto`` read what ``other`` reads at ``position``."""

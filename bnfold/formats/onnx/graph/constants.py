@@ -7,7 +7,7 @@ What a node of a deterministic operator makes of known values is known. onnxrunt
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,10 @@ class Constants:
         def load() -> NDArray[Any]:
             return self._store.load(tensor)
 
-        return Constant(tensor.name, tuple(tensor.dims), dtype, load, obstacle)
+        def parts(counts: Sequence[int]) -> Iterator[NDArray[Any]]:
+            return self._store.parts(tensor, counts)
+
+        return Constant(tensor.name, tuple(tensor.dims), dtype, load, obstacle, parts)
 
     def _computed(self, owner: Scope, name: str) -> Constant | None:
         key = key_of(owner, name)
@@ -114,7 +117,7 @@ class Constants:
         quantised = None
         if obstacle is not None and obstacle.code == "QUANTIZED_WEIGHT":
             quantised = stored_form(self.find, owner, name, self._opset)
-        return Constant(name, shape, dtype_in(known), load, obstacle, quantised)
+        return Constant(name, shape, dtype_in(known), load, obstacle, quantised=quantised)
 
     def _replaceable(self, owner: Scope, name: str) -> Obstacle | None:
         replaceable = owner.parent is None and name in self._overridable
