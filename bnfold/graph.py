@@ -42,8 +42,8 @@ class Constant:
     dtype: np.dtype[Any]
     load: Callable[[], NDArray[Any]]
     obstacle: Obstacle | None = None
-    read_parts: Parts | None = field(default=None, repr=False)
     quantised: Quantised | None = None
+    read_parts: Parts | None = field(default=None, repr=False)
 
     def parts(self, counts: Sequence[int]) -> Iterator[NDArray[Any]]:
         """The elements in row-major order, so many at a time; each part until the next is asked for."""

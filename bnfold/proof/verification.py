@@ -118,8 +118,8 @@ def prove(
                 pieces += compare_exported(fold, exported, leaving, feeds[least], names)
         outputs = _end_to_end(references, fold.reference, fold.candidate, feeds)
         proved = bool(pieces) and all(p.passed and p.informs for p in pieces)
-        outputs = tuple(map(_overruled, outputs)) if proved else outputs
-        outputs = _to_a_step(outputs, references, fold, feeds) if proved else outputs
+        if proved:
+            outputs = _to_a_step(tuple(map(_overruled, outputs)), references, fold, feeds)
     except RuntimeUnavailableError as error:
         problem = f"the written file does not run: {error}"
     runtime = fold.candidate.runtime

@@ -19,8 +19,8 @@ def requantise(draft: WorkingCopy, edit: Requantise) -> None:
     dequantise = draft.copy_of(native.dequantise)
     quantise = None if native.quantise is None else draft.copy_of(native.quantise)
     _regrid(draft, edit, dequantise)
-    if (integers := edit.integers) is not None:
-        like = edit.stored.integers
+    if edit.integers is not None:
+        like, integers = edit.stored.integers, edit.integers
         draft.replace(dequantise, _INTEGERS, lambda: iter([integers()]), like.shape, like.dtype)
     if quantise is not None:
         _follow(draft, edit, quantise, dequantise)
@@ -44,7 +44,7 @@ def _follow(
         draft.read_same(quantise, dequantise, position)
     if edit.axis is not None:
         set_attribute(quantise, "axis", edit.axis)
-    if (floats := edit.floats) is not None:
-        like = edit.stored.latent
+    if edit.floats is not None:
+        like, floats = edit.stored.latent, edit.floats
         assert like is not None
         draft.replace(quantise, _INTEGERS, lambda: iter([floats()]), like.shape, like.dtype)

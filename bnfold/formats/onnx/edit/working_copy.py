@@ -16,7 +16,7 @@ from onnx import helper
 
 from bnfold.algebra.affine import Array
 from bnfold.formats.onnx.edit.name_index import NameIndex
-from bnfold.formats.onnx.file.tensors import bytes_of
+from bnfold.formats.onnx.file.tensors import raw_bytes
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.scopes import Scope
 from bnfold.graph import Constant
@@ -105,7 +105,7 @@ class WorkingCopy:
         if scope.parent is None:
             self.computed[name] = compute
         else:
-            tensor.raw_data = b"".join(bytes_of(block, tensor.data_type) for block in compute())
+            tensor.raw_data = b"".join(map(bytes, raw_bytes(compute(), tensor.data_type)))
 
     def read_same(self, proto: onnx.NodeProto, other: onnx.NodeProto, position: int) -> None:
         """Makes ``proto`` read what ``other`` reads at ``position``."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bnfold.files import SourceFile, content_name
 from bnfold.formats.onnx.file.sizes import PACKED
-from bnfold.formats.onnx.file.tensors import TensorStore, bytes_of
+from bnfold.formats.onnx.file.tensors import TensorStore, raw_bytes
 from bnfold.formats.onnx.file.wire import LARGE, Payload, write_model
 
 Compute = Callable[[], Iterator[NDArray[Any]]]
@@ -106,8 +106,8 @@ def _computed(tensor: onnx.TensorProto, compute: Compute) -> Payload:
     length = -(-count * packed // 8) if packed else count * itemsize
 
     def write(target: BinaryIO) -> None:
-        for block in compute():
-            target.write(bytes_of(block, tensor.data_type))
+        for block in raw_bytes(compute(), tensor.data_type):
+            target.write(block)
 
     return Payload(length, write)
 

@@ -101,7 +101,7 @@ class Constants:
         def parts(counts: Sequence[int]) -> Iterator[NDArray[Any]]:
             return self._store.parts(tensor, counts)
 
-        return Constant(tensor.name, tuple(tensor.dims), dtype, load, obstacle, parts)
+        return Constant(tensor.name, tuple(tensor.dims), dtype, load, obstacle, read_parts=parts)
 
     def _computed(self, owner: Scope, name: str) -> Constant | None:
         key = key_of(owner, name)
