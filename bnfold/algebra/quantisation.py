@@ -47,10 +47,11 @@ class Grid:
     axis: int | None
 
     @property
-    def steps(self) -> NDArray[np.int64]:
-        """How many scales each element is."""
-        steps: NDArray[np.int64] = self.integers.astype(np.int64)
-        steps -= self.along(self.zero.astype(np.int64))
+    def steps(self) -> NDArray[Any]:
+        """How many scales each element is, in a type with room for sums and differences."""
+        wide = {1: np.int16, 2: np.int32}.get(self.integers.dtype.itemsize, np.int64)
+        steps = self.integers.astype(wide)
+        steps -= self.along(self.zero.astype(wide))
         return steps
 
     def along(self, vector: NDArray[Any]) -> NDArray[Any]:
@@ -74,15 +75,16 @@ def multiplied(grid: Grid, factors: Array, own_axis: int | None) -> Grid:
         axis = own_axis
     magnitude = _magnitude(factors, axis)
     scale = _scaled(grid, magnitude, axis)
-    signs = np.where(_along(scale, axis, factors.ndim) > 0, np.sign(factors), 0.0).astype(np.int64)
-    steps = grid.steps * signs
+    steps = grid.steps
+    living = _along(scale, axis, factors.ndim) > 0
+    steps *= np.where(living, np.sign(factors), 0.0).astype(steps.dtype)
     scale = np.where(scale > 0, scale, grid.scale).astype(grid.scale.dtype)
     zero, axis = _zero_points(grid, steps, axis, own_axis)
     if axis is not None:
         size = (grid.integers.shape[axis],)
         scale, zero = np.broadcast_to(scale, size), np.broadcast_to(zero, size)
-    integers = steps + _along(zero.astype(np.int64), axis, steps.ndim)
-    return Grid(integers.astype(grid.integers.dtype), scale, zero, axis)
+    steps += _along(zero.astype(steps.dtype), axis, steps.ndim)
+    return Grid(steps.astype(grid.integers.dtype), scale, zero, axis)
 
 
 def limits(dtype: DTypeLike) -> tuple[int, int]:
@@ -152,7 +154,7 @@ def _scaled(grid: Grid, magnitude: Array, axis: int | None) -> NDArray[Any]:
 
 
 def _zero_points(
-    grid: Grid, steps: NDArray[np.int64], axis: int | None, own_axis: int | None
+    grid: Grid, steps: NDArray[Any], axis: int | None, own_axis: int | None
 ) -> tuple[Integers, int | None]:
     """Zero points with which all integers stay in their type: the old ones, or mirrored ones.
 
@@ -165,11 +167,11 @@ def _zero_points(
     old = grid.zero.astype(np.int64)
 
     def outside(zero: NDArray[np.int64], along: int | None) -> NDArray[np.bool_]:
-        integers = steps + _along(zero, along, steps.ndim)
-        wrong = (integers < low) | (integers > high)
-        if along is None:
-            return np.asarray(wrong.any())
-        return np.asarray(wrong.any(axis=tuple(i for i in range(steps.ndim) if i != along)))
+        others = tuple(i for i in range(steps.ndim) if i != along) or None
+        least, most = (f(axis=others, keepdims=True, initial=0) for f in (steps.min, steps.max))
+        shaped = _along(zero, along, steps.ndim)
+        wrong = (least + shaped < low) | (most + shaped > high)
+        return np.asarray(wrong.any() if along is None else wrong.reshape(-1))
 
     if not (bad := outside(old, axis)).any():
         return grid.zero, axis
