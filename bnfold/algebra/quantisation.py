@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from bnfold.algebra.affine import Array
-from bnfold.algebra.rounding import cast
+from bnfold.algebra.rounding import cast, float_info
 
 Integers = NDArray[Any]
 
@@ -25,6 +25,7 @@ class Clash(Enum):
     """Why a quantised tensor cannot take some factors."""
 
     AXIS = auto()  # they differ along an axis along which the scale does not
+    SCALE = auto()  # a scale does not survive in its type
     RANGE = auto()  # a mirrored integer lies outside of its type
 
 
@@ -74,7 +75,7 @@ def multiplied(grid: Grid, factors: Array, own_axis: int | None) -> Grid:
     if axis is None and not _is_uniform(np.abs(factors)):
         axis = own_axis
     magnitude = _magnitude(factors, axis)
-    scale = _scaled(grid, magnitude, axis)
+    scale = _scaled(grid, magnitude)
     steps = grid.steps
     living = _along(scale, axis, factors.ndim) > 0
     steps *= np.where(living, np.sign(factors), 0.0).astype(steps.dtype)
@@ -145,12 +146,19 @@ def _magnitude(factors: Array, axis: int | None) -> Array:
     return np.asarray(found.reshape(()) if axis is None else found.reshape(-1))
 
 
-def _scaled(grid: Grid, magnitude: Array, axis: int | None) -> NDArray[Any]:
-    """The new scale; 0 for a channel that is dead, or dies in the scale's number type."""
-    old = grid.scale.astype(np.float64)
-    return cast(
-        old * magnitude if axis is not None else np.asarray(old * magnitude), grid.scale.dtype
-    )
+def _scaled(grid: Grid, magnitude: Array) -> NDArray[Any]:
+    """The new scale; 0 for a channel that is dead, or too small to count beside the others.
+
+    Raises:
+        Misfit: where the scale's number type holds one with fewer digits than it has, or not at all.
+    """
+    new = grid.scale.astype(np.float64) * magnitude
+    info = float_info(grid.scale.dtype)
+    small = (new > 0) & (new < float(info.tiny))
+    counts = new > float(info.eps) ** 2 * new.max(initial=0)
+    if (small & counts).any() or (new > float(info.max)).any():
+        raise Misfit(Clash.SCALE)
+    return np.asarray(cast(np.where(small, 0.0, new), grid.scale.dtype))
 
 
 def _zero_points(

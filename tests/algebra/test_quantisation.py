@@ -99,6 +99,16 @@ def test_a_factor_below_the_scales_type_leaves_nothing() -> None:
     assert found.integers.ravel().tolist() == [0, 4] and found.scale.tolist() == [0.5, 0.5]
 
 
+def test_a_scale_that_loses_digits_is_refused() -> None:
+    """Below the normal numbers of half precision; in single precision it has all of them."""
+    grid, factors = _grid("int8", [3, 4]), np.array([1e-4, 1.0]).reshape(2, 1, 1)
+    half = Grid(grid.integers, grid.scale.astype(np.float16), grid.zero, None)
+    with pytest.raises(Misfit) as caught:
+        multiplied(half, factors, 0)
+    assert caught.value.clash is Clash.SCALE
+    assert multiplied(grid, factors, 0).scale[0] == np.float32(0.5e-4)
+
+
 @pytest.mark.parametrize("factor", [1.7, -1.7, 0.3, -1e-3])
 def test_floats_round_to_the_integers_that_they_were(factor: float) -> None:
     """Ties, near ties, and floats beyond the last integer, some of which fall on the other side."""
