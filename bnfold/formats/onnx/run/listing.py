@@ -11,10 +11,16 @@ from onnx import helper
 
 from bnfold.formats.onnx.file.tensors import TensorStore
 from bnfold.formats.onnx.graph.model import OnnxModel
+from bnfold.formats.onnx.graph.quantised import StoredAt
 from bnfold.formats.onnx.graph.scopes import Scope, scopes_of
-from bnfold.graph import Node, Value
+from bnfold.graph import Constant, Node, Value
 from bnfold.proof.listing import Call, Listing, Places, Tensor
 
+_ADJUSTABLE = {
+    "Gemm": frozenset({"beta"}),
+    "DequantizeLinear": frozenset({"axis"}),
+    "QuantizeLinear": frozenset({"axis"}),
+}
 _SLIDING = frozenset({"kernel_shape", "dilations", "pads", "auto_pad"})
 
 
@@ -66,6 +72,11 @@ def places_of(model: OnnxModel) -> Places:
         protos = (node.native.proto, node.native.bias_add)
         return tuple(order[id(proto)] for proto in protos if proto is not None)
 
+    def stored_at(constant: Constant) -> tuple[int, ...]:
+        native = None if constant.quantised is None else constant.quantised.native
+        protos = (native.dequantise, native.quantise) if isinstance(native, StoredAt) else ()
+        return tuple(order[id(proto)] for proto in protos if proto is not None)
+
     def name_of(value: Value) -> str:
         return qualified(model.scopes[value.scope], value.name)
 
@@ -77,12 +88,14 @@ def places_of(model: OnnxModel) -> Places:
         pads=frozenset(),
         adjustable=lambda op, merged: _adjustable(op) | (_SLIDING if merged else frozenset()),
         becomes=lambda op, other: (op, other) == ("MatMul", "Gemm"),
+        stored_at=stored_at,
     )
 
 
 def _adjustable(op: str) -> frozenset[str]:
-    """A new bias is given whole, without the factor that the old one had."""
-    return frozenset({"beta"}) if op == "Gemm" else frozenset()
+    """A new bias is given whole, without the factor that the old one had; scales may become one for
+    each channel."""
+    return _ADJUSTABLE.get(op, frozenset())
 
 
 def qualified(scope: Scope, name: str) -> str:
