@@ -277,3 +277,17 @@ def test_observations_of_another_size_are_left_out(inspection: Inspection) -> No
 def test_inspect_has_the_arrays_of_the_charts(sample_models: Path) -> None:
     result = inspect(OnnxModel(sample_models / "residual.onnx"))
     assert result.batch_norms[0].norm.mean.shape == (16,)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("/a/b.c", "/a/|b.|c"),
+        ("layer1.0.conv_1", "layer1.0.|conv_|1"),
+        ("24.0% of x", "24.0% of x"),
+        ("<b>/x", "&lt;b&gt;/x"),
+        ("", ""),
+    ],
+)
+def test_where_names_break(name: str, shown: str) -> None:
+    assert str(html._breaks(name)) == shown.replace("|", "<wbr>")
