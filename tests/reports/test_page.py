@@ -224,6 +224,20 @@ def test_the_page_of_a_recalibration(sample_models: Path, tmp_path: Path) -> Non
     assert len([a for a in Elements(text).all("div") if a.get("class") == "plot"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("/a/b.c", "/a/|b.|c"),
+        ("layer1.0.conv_1", "layer1.0.|conv_|1"),
+        ("24.0% of x", "24.0% of x"),
+        ("<b>/x", "&lt;b&gt;/x"),
+        ("", ""),
+    ],
+)
+def test_where_names_break(name: str, shown: str) -> None:
+    assert str(html._breaks(name)) == shown.replace("|", "<wbr>")
+
+
 def _luminance(colour: Array) -> float:
     """Relative luminance of sRGB in [0, 1]; WCAG 2.2."""
     linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)

@@ -16,6 +16,9 @@ from bnfold.showable import showable
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+# Behind a separator inside of a name, but not inside of a number.
+_BREAKS = re.compile(r"(?<=[^\W\d][/._:])(?=.)|(?<=\d[/._:])(?=\D)")
+
 _PAGES: Mapping[str, str] = {
     "inspect": "inspect.html.j2",
     "fold": "fold.html.j2",
@@ -121,7 +124,7 @@ def _breaks(name: str) -> Any:
     """A name that may go over to the next line behind its separators."""
     from markupsafe import Markup, escape
 
-    parts = re.split(r"(?<=\w[/._:])(?=.)", showable(name))
+    parts = _BREAKS.split(showable(name))
     return Markup("<wbr>").join(escape(part) for part in parts)
 
 
