@@ -9,9 +9,8 @@ import typer
 from bnfold.cli.streams import print_report
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from bnfold.audit import Rule
+    from bnfold.reports.terminal import ReportConsole
 
 
 def rule(
@@ -27,7 +26,7 @@ def rule(
     from bnfold.audit.selection import unknown_rule
     from bnfold.reports.terminal import ReportConsole
 
-    console = ReportConsole(highlight=False)
+    console = ReportConsole()
     if code is None:
         print_report(lambda: _print_list(console))
         return
@@ -37,7 +36,7 @@ def rule(
     print_report(lambda: _print_page(found, console))
 
 
-def _print_list(console: Console) -> None:
+def _print_list(console: ReportConsole) -> None:
     from rich.table import Table
 
     from bnfold.audit import FAMILIES, RULES
@@ -55,9 +54,7 @@ def _print_list(console: Console) -> None:
     console.print("`bnfold rule CODE` explains one.")
 
 
-def _print_page(found: Rule, console: Console) -> None:
-    from rich.padding import Padding
-
+def _print_page(found: Rule, console: ReportConsole) -> None:
     from bnfold.reports.findings import COLOURS, WORDS
 
     severity = f"[{COLOURS[found.severity]}]{WORDS[found.severity]}[/]"
@@ -66,20 +63,19 @@ def _print_page(found: Rule, console: Console) -> None:
     for heading, text in found.parts.items():
         console.print(f"\n[bold]{heading}[/]")
         for paragraph in text.split("\n\n"):
-            console.print(Padding(_inline(" ".join(paragraph.split())), (0, 0, 0, 2)))
+            console.print(_inline(" ".join(paragraph.split())), indent=2)
     if found.thresholds:
         _print_settings(found, console)
 
 
-def _print_settings(found: Rule, console: Console) -> None:
-    from rich.padding import Padding
-
+def _print_settings(found: Rule, console: ReportConsole) -> None:
     from bnfold.audit.thresholds import meaning_of
+    from bnfold.reports.terminal import escape
 
     console.print("\n[bold]Settings[/] in \\[tool.bnfold.thresholds]")
     for name in found.thresholds:
         default, meaning = meaning_of(name)
-        console.print(Padding(f"[bold]{name}[/] = {default:g}: {meaning}", (0, 0, 0, 2)))
+        console.print(f"[bold]{name}[/] = {default:g}: {escape(meaning)}", indent=2)
 
 
 def _inline(text: str) -> str:

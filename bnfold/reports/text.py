@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from bnfold.jobs import FoldResult, Inspection, VerifyResult
 from bnfold.jobs.recalibration_result import RecalibrationResult
 from bnfold.planning import Action, Decision, Plan
@@ -19,31 +16,32 @@ from bnfold.reports.fates import ARROWS, WAYS
 from bnfold.reports.findings import findings_summary, layer_table, print_findings
 from bnfold.reports.proof import proof_in_words, verdict_on
 from bnfold.reports.recalibration import print_left, print_recalibration
-from bnfold.reports.terminal import ReportConsole, escape
+from bnfold.reports.terminal import Name, ReportConsole, escape, name_table
 
-_MANY = 12
+_MANY, _WIDE = 12, 100
+_COMPARED = ("max error", "max value", "rounding floor", "error / floor", "same class")
+_WHERE_THERE_IS_ROOM = ("max value", "rounding floor")
 
 
 def render(result: Any, *, verbose: bool = False) -> None:
     """Prints ``result`` to stdout."""
-    console = ReportConsole(highlight=False, soft_wrap=False)
-    _render(result, console, verbose)
+    _render(result, ReportConsole(), verbose)
 
 
 def rendered(result: Any, width: int = 110) -> str:
     """What `render` prints, as plain text."""
     page = io.StringIO()
-    _render(result, Console(file=page, width=width, highlight=False, color_system=None), False)
+    _render(result, ReportConsole(page, width), False)
     return page.getvalue()
 
 
 @singledispatch
-def _render(result: Any, console: Console, verbose: bool) -> None:
+def _render(result: Any, console: ReportConsole, verbose: bool) -> None:
     raise TypeError(f"no text report for {type(result).__name__}")
 
 
 @_render.register
-def _(result: Inspection, console: Console, verbose: bool) -> None:
+def _(result: Inspection, console: ReportConsole, verbose: bool) -> None:
     if result.batch_norms:
         console.print(
             layer_table(result.batch_norms, result.findings, console.width, verbose=verbose)
@@ -57,7 +55,7 @@ def _(result: Inspection, console: Console, verbose: bool) -> None:
 
 
 @_render.register
-def _(result: FoldResult, console: Console, verbose: bool) -> None:
+def _(result: FoldResult, console: ReportConsole, verbose: bool) -> None:
     _print_folded(result.plan, console, verbose)
     _print_kept(result.plan, console, verbose)
     _print_notes(result.notes, console)
@@ -81,7 +79,7 @@ _render.register(RecalibrationResult, print_recalibration)
 
 
 @_render.register
-def _(result: VerifyResult, console: Console, verbose: bool) -> None:
+def _(result: VerifyResult, console: ReportConsole, verbose: bool) -> None:
     _print_verification(result.verification, console)
     bounded = any(output.bounds for output in result.verification.outputs)
     right = "keep to the bounds asked for" if bounded else "compute the same"
@@ -100,7 +98,7 @@ def _decision(decision: Decision) -> str:
     return f"[green]{verb}[/] {arrow} {escape(into)}" if into else f"[green]{verb}[/] (identity)"
 
 
-def _print_folded(plan: Plan, console: Console, verbose: bool) -> None:
+def _print_folded(plan: Plan, console: ReportConsole, verbose: bool) -> None:
     gone = [d for d in plan.decisions if d.action is not Action.KEEP]
     for decision in gone if verbose or len(gone) <= _MANY else ():
         console.print(f"  {escape(decision.name)} {_decision(decision)}")
@@ -110,7 +108,7 @@ def _print_folded(plan: Plan, console: Console, verbose: bool) -> None:
         console.print(f"  {len(gone)} layers go: {found} (-v lists them)")
 
 
-def _print_kept(plan: Plan, console: Console, verbose: bool) -> None:
+def _print_kept(plan: Plan, console: ReportConsole, verbose: bool) -> None:
     """What stays, grouped by the reason; the sentence of the first stands for its group."""
     groups: dict[str, list[Decision]] = {}
     for decision in plan.batch_norms:
@@ -126,19 +124,20 @@ def _print_kept(plan: Plan, console: Console, verbose: bool) -> None:
             console.print(f"  … and {len(decisions) - len(shown)} more (-v lists all)")
 
 
-def _print_notes(notes: Sequence[str], console: Console) -> None:
+def _print_notes(notes: Sequence[str], console: ReportConsole) -> None:
     for note in notes:
         console.print(f"[cyan]note:[/] {escape(note)}")
 
 
-def _print_verification(found: Verification, console: Console) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-    table.add_column("output", overflow="fold")
-    for title in ("max error", "max value", "rounding floor", "error / floor", "same class"):
-        table.add_column(title, justify="right")
-    table.add_column("")
+def _print_verification(found: Verification, console: ReportConsole) -> None:
+    table = name_table("output")
+    titles = [t for t in _COMPARED if console.width >= _WIDE or t not in _WHERE_THERE_IS_ROOM]
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for each in found.outputs:
-        table.add_row(*_comparison(each))
+        numbers, verdict = _comparison(each)
+        table.add_row(Name(escape(each.name)), *(numbers[title] for title in titles), verdict)
     if found.outputs:
         console.print(table)
     for line in proof_in_words(found):
@@ -151,12 +150,12 @@ def _print_verification(found: Verification, console: Console) -> None:
     console.print(f"{verdict} with {found.runtime}; inputs {escape(found.inputs)}")
 
 
-def _comparison(each: OutputComparison) -> tuple[str, ...]:
+def _comparison(each: OutputComparison) -> tuple[dict[str, str], str]:
     colour = {"same": "green", "differs": "red"}.get(verdict_on(each), "yellow")
     verdict = f"[{colour}]{verdict_on(each)}[/]"
     same = "" if each.argmax_agreement is None else f"{each.argmax_agreement:.2%}"
     numbers = (each.max_abs_error, each.max_abs_reference, each.rounding_floor, each.ratio)
-    return escape(each.name), *(f"{n:.3g}" for n in numbers), same, verdict
+    return dict(zip(_COMPARED, (*(f"{n:.3g}" for n in numbers), same), strict=True)), verdict
 
 
 def _undecided(count: int) -> str:
