@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from bnfold.cli.parsing import Argument
 from bnfold.cli.streams import print_report
 
 if TYPE_CHECKING:
@@ -16,41 +16,41 @@ if TYPE_CHECKING:
 def rule(
     code: Annotated[
         str | None,
-        typer.Argument(
-            metavar="CODE", help="A code or a name; none lists them all.", show_default=False
-        ),
+        Argument("CODE", "A code, its beginning (BN4) or a name; none lists them all."),
     ] = None,
-) -> None:
-    """Explain the rule CODE (as BN105), or list all rules."""
-    from bnfold.audit import find_rule
+) -> int:
+    """Explain the rule CODE (as BN105), or list those that begin so, or all."""
+    from bnfold.audit import RULES, find_rule
     from bnfold.audit.selection import unknown_rule
     from bnfold.reports.terminal import ReportConsole
 
     console = ReportConsole()
-    if code is None:
-        print_report(lambda: _print_list(console))
-        return
-    found = find_rule(code)
-    if found is None:
-        raise unknown_rule(code)
-    print_report(lambda: _print_page(found, console))
+    found = find_rule(code or "")
+    if found is not None:
+        print_report(lambda: _print_page(found, console))
+        return 0
+    listed = [r for r in RULES if r.code.startswith((code or "").upper())]
+    if not listed:
+        raise unknown_rule(code or "")
+    print_report(lambda: _print_list(listed, console))
+    return 0
 
 
-def _print_list(console: ReportConsole) -> None:
+def _print_list(rules: Sequence[Rule], console: ReportConsole) -> None:
     from rich.table import Table
 
-    from bnfold.audit import FAMILIES, RULES
+    from bnfold.audit import FAMILIES
     from bnfold.reports.findings import COLOURS, WORDS
 
     for prefix, family in FAMILIES.items():
-        table = Table(
-            box=None, pad_edge=False, show_header=False, padding=(0, 1), title_justify="left"
-        )
-        for each in (r for r in RULES if r.code.startswith(prefix)):
+        members = [r for r in rules if r.code.startswith(prefix)]
+        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1))
+        for each in members:
             severity = f"[{COLOURS[each.severity]}]{WORDS[each.severity]}[/]"
             table.add_row(f"[bold]{each.code}[/]", severity, each.title)
-        console.print(f"[bold]{prefix}xx {family}[/]")
-        console.print(table)
+        if members:
+            console.print(f"[bold]{prefix}xx {family}[/]")
+            console.print(table)
     console.print("`bnfold rule CODE` explains one.")
 
 

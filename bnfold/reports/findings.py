@@ -6,7 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rich.table import Table
 
-from bnfold.audit import Finding, Group, Severity, find_rule, grouped, in_words
+from bnfold.audit import (
+    Finding,
+    Group,
+    Severity,
+    Suppressed,
+    find_rule,
+    grouped,
+    in_words,
+)
 from bnfold.jobs import NormReport
 from bnfold.jobs.inspect import Range
 from bnfold.planning import Action, Decision
@@ -29,6 +37,24 @@ def print_findings(findings: Sequence[Finding], console: ReportConsole, *, verbo
             console.print(line, indent=4)
         if rule is not None:
             console.print(f"[dim]→ {escape(rule.remedy)}[/]", indent=4)
+
+
+def print_suppressed(
+    suppressed: Sequence[Suppressed], console: ReportConsole, *, verbose: bool
+) -> None:
+    """How many findings are hidden, and by what; with ``verbose`` each of them."""
+    by: dict[tuple[str, str | None], list[Suppressed]] = {}
+    for each in suppressed:
+        by.setdefault((each.by, each.reason), []).append(each)
+    for (where, reason), members in by.items():
+        codes = ", ".join(dict.fromkeys(each.finding.code for each in members))
+        why = "" if reason is None else f": {reason}"
+        hidden = f"{len(members)} hidden by {where} ({codes}){why}"
+        console.print(f"[dim]{escape(hidden)}[/]")
+        for each in members if verbose else ():
+            where = each.finding.layer or "the model"
+            line = f"{each.finding.code} {where}: {each.finding.message}"
+            console.print(f"[dim]{escape(line)}[/]", indent=4)
 
 
 def findings_summary(findings: Sequence[Finding]) -> str:

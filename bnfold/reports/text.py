@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from functools import singledispatch
-from typing import Any
+from typing import IO, Any
 
 from bnfold.jobs import FoldResult, Inspection, VerifyResult
 from bnfold.jobs.recalibration_result import RecalibrationResult
@@ -13,7 +13,7 @@ from bnfold.planning import Action, Decision, Plan
 from bnfold.proof.comparison import OutputComparison
 from bnfold.proof.verification import Verification
 from bnfold.reports.fates import ARROWS, WAYS
-from bnfold.reports.findings import findings_summary, layer_table, print_findings
+from bnfold.reports.findings import findings_summary, layer_table, print_findings, print_suppressed
 from bnfold.reports.proof import proof_in_words, verdict_on
 from bnfold.reports.recalibration import print_left, print_recalibration
 from bnfold.reports.terminal import Name, ReportConsole, escape, name_table
@@ -23,9 +23,9 @@ _COMPARED = ("max error", "max value", "rounding floor", "error / floor", "same 
 _WHERE_THERE_IS_ROOM = ("max value", "rounding floor")
 
 
-def render(result: Any, *, verbose: bool = False) -> None:
-    """Prints ``result`` to stdout."""
-    _render(result, ReportConsole(), verbose)
+def render(result: Any, *, verbose: bool = False, file: IO[str] | None = None) -> None:
+    """Prints ``result`` to stdout, or to ``file``."""
+    _render(result, ReportConsole(file), verbose)
 
 
 def rendered(result: Any, width: int = 110) -> str:
@@ -51,6 +51,7 @@ def _(result: Inspection, console: ReportConsole, verbose: bool) -> None:
     _print_notes(result.notes, console)
     fates = _undecided(result.undecided) if result.undecided else _summary(result.plan)
     console.print(f"[bold]{escape(result.model.label)}[/]: {fates}")
+    print_suppressed(result.suppressed, console, verbose=verbose)
     console.print(findings_summary(result.findings))
 
 
@@ -61,16 +62,19 @@ def _(result: FoldResult, console: ReportConsole, verbose: bool) -> None:
     _print_notes(result.notes, console)
     if result.verification is not None:
         _print_verification(result.verification, console)
+    print_warnings(result.warnings, console)
     console.print(f"[bold]{escape(result.model.label)}[/]: {_summary(result.plan)}")
     nodes = f"{result.nodes_before} nodes before, {result.nodes_after} after"
     if result.output is not None:
         unproven = "" if result.verification else " [yellow](not verified)[/]"
         console.print(f"wrote [bold]{escape(result.output.path)}[/]{unproven}, {nodes}")
         print_left(result.output, console)
-    elif result.refused_by_strict:
-        console.print("[red]nothing written[/]: --strict, and a BatchNorm has to stay")
+    elif result.refusal is not None:
+        console.print(f"[red]nothing written[/]: {escape(result.refusal)}")
     elif not result.ok:
-        console.print("[red]nothing written[/]: the verification failed")
+        undecided = result.verification is not None and not result.verification.differs
+        why = "nothing is proved" if undecided else "the verification failed"
+        console.print(f"[red]nothing written[/]: {why}")
     else:
         console.print(f"nothing written (dry run): {nodes}")
 
@@ -85,6 +89,9 @@ def _(result: VerifyResult, console: ReportConsole, verbose: bool) -> None:
     right = "keep to the bounds asked for" if bounded else "compute the same"
     wrong = "do not keep to the bounds asked for" if bounded else "do not compute the same"
     verdict = f"[green]{right}[/]" if result.ok else f"[red]{wrong}[/]"
+    if not result.ok and not result.verification.differs:
+        verdict = "[red]could not be told apart, nor shown to be the same[/]"
+    print_warnings(result.warnings, console)
     names = f"{escape(result.reference.label)} and {escape(result.candidate.label)}"
     console.print(f"{names} {verdict}")
 
@@ -122,6 +129,12 @@ def _print_kept(plan: Plan, console: ReportConsole, verbose: bool) -> None:
             console.print(f"  {escape(decision.name)}: {escape(decision.reason.message)}")
         if len(shown) < len(decisions):
             console.print(f"  … and {len(decisions) - len(shown)} more (-v lists all)")
+
+
+def print_warnings(warnings: Sequence[str], console: ReportConsole) -> None:
+    """What nobody should overlook."""
+    for warning in warnings:
+        console.print(f"[bold yellow]warning:[/] {escape(warning)}")
 
 
 def _print_notes(notes: Sequence[str], console: ReportConsole) -> None:

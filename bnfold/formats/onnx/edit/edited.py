@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+
+import onnx
 
 from bnfold.errors import OutputError
 from bnfold.formats.onnx.edit.working_copy import WorkingCopy
@@ -19,8 +22,24 @@ class OnnxEdited:
 
     key_map = None
 
-    def __init__(self, model: OnnxModel, plan: Plan, draft: WorkingCopy) -> None:
+    def __init__(
+        self,
+        model: OnnxModel,
+        plan: Plan,
+        draft: WorkingCopy,
+        provenance: Mapping[str, str] | None = None,
+    ) -> None:
+        """Takes a finished draft.
+
+        Args:
+            model: the original.
+            plan: what was done to it.
+            draft: the outcome.
+            provenance: entries for its metadata.
+        """
         self.model, self.plan, self.draft = model, plan, draft
+        self.provenance = provenance or {}
+        _note(draft.proto, self.provenance)
 
     @property
     def node_count(self) -> int:
@@ -43,3 +62,11 @@ class OnnxEdited:
         store, draft = self.model.store, self.draft
         external = bool(store.external_files(self.model.proto))
         return save(draft.proto, store, draft.computed, path, external=external)
+
+
+def _note(proto: onnx.ModelProto, entries: Mapping[str, str]) -> None:
+    """Puts ``entries`` into the metadata, in place of those of the same keys."""
+    kept = [(p.key, p.value) for p in proto.metadata_props if p.key not in entries]
+    del proto.metadata_props[:]
+    for key, value in (*kept, *entries.items()):
+        proto.metadata_props.add(key=key, value=value)

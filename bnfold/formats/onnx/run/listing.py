@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,21 @@ from bnfold.proof.listing import Call, Listing, Places, Tensor
 _SLIDING = frozenset({"kernel_shape", "dilations", "pads", "auto_pad"})
 
 
-def listing_of(model: OnnxModel, *, frozen: bool = False) -> Listing:
+_PROVENANCE = "the provenance in the metadata"
+
+
+def listing_of(model: OnnxModel, *, frozen: bool = False, apart: Container[str] = ()) -> Listing:
     """Everything that stands in the file of ``model``.
 
     Args:
         model: an opened file.
         frozen: initializers that are also graph inputs were taken for constants.
+        apart: keys of the metadata that are listed by themselves, as the provenance.
     """
     scopes = scopes_of(model.proto.graph)
     graph = model.proto.graph
     given = {tensor.name for tensor in graph.initializer}
-    facts = _facts(model.proto)
+    facts = _facts(model.proto, apart)
     if not frozen and model.proto.ir_version >= 4:
         facts["inputs with a default"] = tuple(i.name for i in graph.input if i.name in given)
     for value in (*graph.input, *graph.output):
@@ -50,6 +55,11 @@ def listing_of(model: OnnxModel, *, frozen: bool = False) -> Listing:
             for v in scope.graph.value_info
         },
     )
+
+
+def with_provenance(listing: Listing, entries: Mapping[str, str]) -> Listing:
+    """The listing of a file as it has to be with exactly these entries in its metadata."""
+    return replace(listing, facts={**listing.facts, _PROVENANCE: tuple(entries.items())})
 
 
 def places_of(model: OnnxModel) -> Places:
@@ -146,7 +156,7 @@ def _serialized(entries: Iterable[Any]) -> tuple[bytes, ...]:
     return tuple(entry.SerializeToString() for entry in entries)
 
 
-def _facts(model: onnx.ModelProto) -> dict[str, Hashable]:
+def _facts(model: onnx.ModelProto, apart: Container[str]) -> dict[str, Hashable]:
     rest = onnx.ModelProto()
     for field, value in model.ListFields():
         if field.name == "graph":
@@ -155,10 +165,15 @@ def _facts(model: onnx.ModelProto) -> dict[str, Hashable]:
             setattr(rest, field.name, value)
         else:
             getattr(rest, field.name).extend(value)
+    noted = [p for p in model.metadata_props if p.key in apart]
+    others = [p for p in model.metadata_props if p.key not in apart]
+    del rest.metadata_props[:]
+    rest.metadata_props.extend(others)
     for opset in rest.opset_import:
         opset.domain = "" if opset.domain == "ai.onnx" else opset.domain
     facts: dict[str, Hashable] = {
         "what stands beside the graph": rest.SerializeToString(deterministic=True),
+        _PROVENANCE: tuple((p.key, p.value) for p in noted),
         "the name of the graph": model.graph.name,
         "the documentation of the graph": model.graph.doc_string,
     }
