@@ -96,9 +96,8 @@ def comparison_inputs(
     if batches.fixed is None and sample.count > _FEW:
         feeds.insert(0, sample.read(0, _FEW))  # for what is compared piece by piece
     left_out = ", ".join(sample.source.left_out)
-    return feeds, f"{data}, {sample.count} samples" + (
-        f" ({left_out} left out)" if left_out else ""
-    )
+    taken = f"{data}, {sample.count} samples" + (f" ({left_out} left out)" if left_out else "")
+    return feeds, "; ".join((taken, *(n for n in sample.notes if n.startswith("warning:"))))
 
 
 def check_target(target: Path, model: Model, data: Data | None = None, *, force: bool) -> None:

@@ -121,8 +121,9 @@ class _Reader:
                 if spec.required:
                     raise self._missing(spec)
                 continue
-            taken, loose = (loose, []) if spec.many else (loose[0], loose[1:])
-            self.found[spec.key] = taken
+            taken, loose = (loose, []) if spec.many else (loose[:1], loose[1:])
+            values = [_converted(spec, word) for word in taken]
+            self.found[spec.key] = values if spec.many else values[0]
         if loose:
             wanted = in_words([s.metavar for s in self.arguments], "and") or "no arguments"
             raise UsageError(f"bnfold {self.command} takes {wanted}; {loose[0]} is one too many")
