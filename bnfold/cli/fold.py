@@ -125,7 +125,7 @@ def fold(
 
         check_model_options(name, source, keep_modules=how.keep_modules)
         with progress_bar(quiet=shown.quiet) as progress, targets.of_model(name) as target:
-            progress("opening", 0, 0)
+            progress(source.stage(name), 0, 0)
             opened = source.open(name, data, sampling)
             result = job(
                 opened, target, data=data, sampling=sampling, options=options, progress=progress

@@ -149,7 +149,7 @@ def inspect(
 
         check_model_options(name, source, runtime)
         with progress_bar(quiet=quiet) as progress:
-            progress("opening", 0, 0)
+            progress(source.stage(name), 0, 0)
             opened = source.open(name, data, sampling)
             result = job(
                 opened,

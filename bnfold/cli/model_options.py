@@ -128,6 +128,10 @@ class ModelFlags:
         """Raises a `ModelError` where there is no such file."""
         check_weights(self.weights, "--weights")
 
+    def stage(self, name: str) -> str:
+        """What opening a model means, for who waits for it."""
+        return "importing torch, opening, tracing" if self.traces([name]) else "opening"
+
     def traces(self, names: Sequence[str]) -> bool:
         """Whether example inputs may be needed: not where all models are ONNX files."""
         from bnfold.formats import is_onnx

@@ -54,7 +54,7 @@ def _renamed(result: Any, path: Path) -> Any:
     named = {
         key: replace(info, path=STDIN)
         for key in ("model", "reference", "candidate")
-        if (info := getattr(result, key, None)) is not None and info.path == str(path)
+        if (info := vars(result).get(key)) is not None and info.path == str(path)
     }
     return replace(result, **named) if named else result
 

@@ -184,7 +184,7 @@ def recalibrate(
 
         check_model_options(name, source, runtime)
         with progress_bar(quiet=shown.quiet) as progress:
-            progress("opening", 0, 0)
+            progress(source.stage(name), 0, 0)
             return job(
                 source.open(name, data, sampling),
                 output,

@@ -10,6 +10,7 @@ from bnfold.data import Data, SampleOptions
 from bnfold.errors import ModelNotLoadedError, RuntimeUnavailableError, UsageError
 from bnfold.files import file_sha256, publish, scratch_folder
 from bnfold.formats import Edited, Model, format_of
+from bnfold.graph import Graph
 from bnfold.jobs.common import (
     FORMAT_VERSION,
     UNDECIDED,
@@ -22,9 +23,10 @@ from bnfold.jobs.common import (
     no_progress,
     notes_of,
 )
-from bnfold.jobs.fold_options import FoldOptions, none_folds, planned
+from bnfold.jobs.fold_options import FoldOptions, none_folds
 from bnfold.jobs.provenance import provenance_of
-from bnfold.planning import Plan
+from bnfold.planning import Plan, make_plan
+from bnfold.planning.left_standing import left_standing
 from bnfold.proof.verification import Verification, prove
 
 
@@ -158,6 +160,18 @@ def fold(
         publish(files, target)
     written = Output(str(target), file_sha256(target), edited.key_map, left)
     return outcome.result(verification, written, info=info)
+
+
+def planned(graph: Graph, options: FoldOptions) -> Plan:
+    """The plan for what was asked for.
+
+    Raises:
+        UsageError: where ``only`` or ``skip`` names nothing.
+    """
+    with left_standing(graph, options.only, options.skip):
+        return make_plan(
+            graph, reparameterize=options.reparameterize, gauges=not options.keep_modules
+        )
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 from bnfold.data import Data, SampleOptions
 from bnfold.errors import ModelError, VerificationError
 from bnfold.jobs.common import ModelInfo, comparison_inputs
-from bnfold.jobs.fold import FoldResult
-from bnfold.jobs.fold_options import FoldOptions, planned
+from bnfold.jobs.fold import FoldResult, planned
+from bnfold.jobs.fold_options import FoldOptions
 from bnfold.planning import Decision, Plan
 from bnfold.proof.congruence import Congruence
 from bnfold.proof.verification import Verification

@@ -6,9 +6,7 @@ import re
 from dataclasses import dataclass
 
 from bnfold.errors import UsageError
-from bnfold.graph import Graph
-from bnfold.planning import Plan, Reason, make_plan
-from bnfold.planning.left_standing import left_standing
+from bnfold.planning import Plan, Reason
 
 # What would fold more of a network of which nothing folds, by the reason that most layers stay for.
 _FLAGS = {
@@ -77,18 +75,6 @@ class FoldOptions:
             counts = f"{plan.foldable} of {len(plan.batch_norms)} BatchNorm fold"
             return f"{counts}, and --min-folded asks for {self.minimum}"
         return None
-
-
-def planned(graph: Graph, options: FoldOptions) -> Plan:
-    """The plan for what was asked for.
-
-    Raises:
-        UsageError: where ``only`` or ``skip`` names nothing.
-    """
-    with left_standing(graph, options.only, options.skip):
-        return make_plan(
-            graph, reparameterize=options.reparameterize, gauges=not options.keep_modules
-        )
 
 
 def none_folds(plan: Plan) -> str | None:

@@ -37,6 +37,11 @@ class VerifyResult:
         return self.verification.passed
 
     @property
+    def model(self) -> ModelInfo:
+        """What the report is about: the one that the other is compared with."""
+        return self.reference
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What nobody should overlook."""
         return () if self.verification.decided else (UNDECIDED,)
