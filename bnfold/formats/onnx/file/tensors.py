@@ -114,19 +114,19 @@ class TensorStore:
             raise refusal
         file = folder / inside
         homes = (folder.resolve(), self.path.resolve().parent)
-        if not any(file.resolve().is_relative_to(home) for home in homes):
-            raise refusal
-        if file not in self._sources:
-            if file.is_dir():
-                raise ModelError(
-                    f"the external data file {location!r} is no file; export the model again"
-                )
-            try:
+        try:
+            if not any(file.resolve().is_relative_to(home) for home in homes):
+                raise refusal
+            if file not in self._sources:
+                if file.is_dir():
+                    raise ModelError(
+                        f"the external data file {location!r} is no file; export the model again"
+                    )
                 self._sources[file] = SourceFile(file)
-            except OSError:
-                raise ModelError(
-                    f"the external data file {location!r} is missing; keep it beside {self.path.name}"
-                ) from None
+        except OSError:  # also where no file can have such a name
+            raise ModelError(
+                f"the external data file {location!r} is missing; keep it beside {self.path.name}"
+            ) from None
         return self._sources[file]
 
 

@@ -32,13 +32,12 @@ def listing_of(model: OnnxModel, *, frozen: bool = False, apart: Container[str] 
     """
     scopes = scopes_of(model.proto.graph)
     graph = model.proto.graph
-    given = {tensor.name for tensor in graph.initializer}
+    given = {tensor.name: tensor for tensor in graph.initializer}
     facts = _facts(model.proto, apart)
     if not frozen and model.proto.ir_version >= 4:
         facts["inputs with a default"] = tuple(i.name for i in graph.input if i.name in given)
     for value in (*graph.input, *graph.output):
-        if value.name not in given:
-            facts[f"the declared type of '{value.name}'"] = value.SerializeToString()
+        facts[f"the declared type of '{value.name}'"] = _declared(value, given.get(value.name))
     return Listing(
         calls=tuple(call for scope in scopes for call in _calls_of(scope)),
         tensors={
@@ -148,8 +147,8 @@ def _settings(node: onnx.NodeProto) -> Iterator[tuple[str, Hashable]]:
 
 def _around(body: onnx.GraphProto, place: int) -> Hashable:
     """What stands beside the operators and tensors of a body."""
-    entering = tuple(i.type.SerializeToString() for i in body.input)
-    return place, body.name, body.doc_string, entering, _serialized(body.sparse_initializer)
+    types = tuple(i.type.SerializeToString() for i in (*body.input, *body.output))
+    return place, body.name, body.doc_string, types, _serialized(body.sparse_initializer)
 
 
 def _serialized(entries: Iterable[Any]) -> tuple[bytes, ...]:
@@ -181,6 +180,19 @@ def _facts(model: onnx.ModelProto, apart: Container[str]) -> dict[str, Hashable]
         entries = getattr(model.graph, field, ())
         facts[f"{field} of the graph"] = _serialized(entries)
     return facts
+
+
+def _declared(value: onnx.ValueInfoProto, stored: onnx.TensorProto | None) -> Hashable:
+    """How a graph declares what enters or leaves it. Sizes that are those of a stored tensor may
+    change with it."""
+    kind = value.type.tensor_type
+    as_stored = [d.dim_value for d in kind.shape.dim] == list(stored.dims) if stored else False
+    if not as_stored:
+        return bytes(value.SerializeToString())
+    rest = onnx.ValueInfoProto()
+    rest.CopyFrom(value)
+    rest.type.tensor_type.ClearField("shape")
+    return "sizes as stored", bytes(rest.SerializeToString())
 
 
 def _tensor(tensor: onnx.TensorProto, store: TensorStore) -> Tensor:
