@@ -124,6 +124,10 @@ def inspect(
             metavar="SOURCE",
         ),
     ] = None,
+    against: Annotated[
+        str | None,
+        Option(metavar="OTHER", help="Another model, whose statistics stand beside MODEL's."),
+    ] = None,
     reparameterize: ReparameterizeOption = False,
     verbose: VerboseOption = False,
     quiet: QuietOption = False,
@@ -139,7 +143,7 @@ def inspect(
     if report is not None and len(names) > 1:
         raise UsageError("--report writes the page of one model; name one")
     sampling = masks.on(sample.options(DEFAULT_SAMPLES))
-    check_paths(report, names, source, data=data)
+    check_paths(report, names if against is None else [*names, against], source, data=data)
     check_images(data, sampling)
 
     def work(name: str) -> tuple[Inspection, int, str | None]:
@@ -151,8 +155,10 @@ def inspect(
         with progress_bar(quiet=quiet) as progress:
             progress(source.stage(name), 0, 0)
             opened = source.open(name, data, sampling)
+            other = None if against is None else source.open_other(against)
             result = job(
                 opened,
+                other=other,
                 reparameterize=reparameterize,
                 selection=settings.selection,
                 data=data,

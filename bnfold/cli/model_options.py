@@ -124,6 +124,11 @@ class ModelFlags:
             allow_pickle=self.allow_pickle,
         )
 
+    def open_other(self, model: str) -> Model:
+        """Opens a second model, to which the checkpoint of the first does not belong."""
+        other = replace(self, weights=None, weights_key=None)
+        return (other if self.traces([model]) else ModelFlags()).open(model)
+
     def check_weights(self) -> None:
         """Raises a `ModelError` where there is no such file."""
         check_weights(self.weights, "--weights")

@@ -16,6 +16,7 @@ from bnfold.data import Data, SampleOptions, open_sample
 from bnfold.files import scratch_folder
 from bnfold.formats import Model, format_of
 from bnfold.graph import Node, Norm
+from bnfold.jobs.against import Against, against
 from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, Progress, no_progress, notes_of
 from bnfold.planning import Decision, Plan, Reason, make_plan
 from bnfold.recalibration.observer import RuntimeOptions
@@ -128,6 +129,7 @@ class Inspection:
     notes: tuple[str, ...]
     data: str | None = None
     suppressed: tuple[Suppressed, ...] = ()
+    against: Against | None = None
 
     @property
     def undecided(self) -> int:
@@ -144,6 +146,7 @@ class Inspection:
             "affines": [{"name": d.name, "decision": d.to_json()} for d in self.plan.affines],
             "findings": [finding.to_json() for finding in self.findings],
             "suppressed": [each.to_json() for each in self.suppressed],
+            "against": None if self.against is None else self.against.to_json(),
             "notes": list(self.notes),
             "summary": {
                 "batch_norms": len(self.batch_norms),
@@ -165,6 +168,7 @@ def inspect(
     data: Data | None = None,
     sampling: SampleOptions | None = None,
     runtime: RuntimeOptions | None = None,
+    other: Model | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
     """Reports every BatchNorm of ``model``, what is wrong with it, and what `fold` would do.
@@ -176,6 +180,7 @@ def inspect(
         data: a sample to compare the stored statistics with; see `bnfold.data.open_sample`.
         sampling: which rows of it to take; 512 at most by default.
         runtime: how to run them.
+        other: another model to compare the stored statistics with.
         progress: called while the data is run, with the stage and how much of how much is done.
 
     Raises:
@@ -216,6 +221,7 @@ def inspect(
         (*notes, *on_data),
         where,
         tuple(suppressed),
+        None if other is None else against(model, other),
     )
 
 

@@ -12,6 +12,7 @@ from bnfold.jobs.recalibration_result import RecalibrationResult
 from bnfold.planning import Action, Decision, Plan
 from bnfold.proof.comparison import OutputComparison
 from bnfold.proof.verification import Verification
+from bnfold.reports.against import print_against
 from bnfold.reports.fates import ARROWS, WAYS
 from bnfold.reports.findings import findings_summary, layer_table, print_findings, print_suppressed
 from bnfold.reports.proof import proof_in_words, verdict_on
@@ -48,6 +49,8 @@ def _(result: Inspection, console: ReportConsole, verbose: bool) -> None:
         )
         console.print()
     print_findings(result.findings, console, verbose=verbose)
+    if result.against is not None:
+        print_against(result.against, console, verbose=verbose)
     _print_notes(result.notes, console)
     fates = _undecided(result.undecided) if result.undecided else _summary(result.plan)
     console.print(f"[bold]{escape(result.model.label)}[/]: {fates}")

@@ -31,6 +31,7 @@ def validated(document: Any) -> Any:
 _RUNS: dict[str, tuple[list[Any], int]] = {
     "inspect": (["inspect", "kept.onnx"], 0),
     "inspect data": (["inspect", _STALE, *_FEW, "--ignore", "BN402"], 1),
+    "inspect against": (["inspect", _STALE, "--against", _SAMPLES / "residual.onnx"], 0),
     "inspect several": (["inspect", "model.onnx", "kept.onnx", "none.onnx"], 0),
     "inspect one that fails": (["inspect", "model.onnx", "text.onnx"], 2),
     "inspect affines": (["inspect", "affine.onnx"], 0),

@@ -17,8 +17,6 @@ from bnfold.graph import Node, Value
 from bnfold.proof.listing import Call, Listing, Places, Tensor
 
 _SLIDING = frozenset({"kernel_shape", "dilations", "pads", "auto_pad"})
-
-
 _PROVENANCE = "the provenance in the metadata"
 
 
@@ -58,7 +56,8 @@ def listing_of(model: OnnxModel, *, frozen: bool = False, apart: Container[str] 
 
 def with_provenance(listing: Listing, entries: Mapping[str, str]) -> Listing:
     """The listing of a file as it has to be with exactly these entries in its metadata."""
-    return replace(listing, facts={**listing.facts, _PROVENANCE: tuple(entries.items())})
+    expected = (onnx.StringStringEntryProto(key=k, value=v) for k, v in entries.items())
+    return replace(listing, facts={**listing.facts, _PROVENANCE: _serialized(expected)})
 
 
 def places_of(model: OnnxModel) -> Places:
@@ -172,7 +171,7 @@ def _facts(model: onnx.ModelProto, apart: Container[str]) -> dict[str, Hashable]
         opset.domain = "" if opset.domain == "ai.onnx" else opset.domain
     facts: dict[str, Hashable] = {
         "what stands beside the graph": rest.SerializeToString(deterministic=True),
-        _PROVENANCE: tuple((p.key, p.value) for p in noted),
+        _PROVENANCE: _serialized(noted),
         "the name of the graph": model.graph.name,
         "the documentation of the graph": model.graph.doc_string,
     }
