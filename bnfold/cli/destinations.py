@@ -115,6 +115,14 @@ class Destinations:
         if report is not None and len(self.names) > 1:
             raise UsageError("--report writes the page of one model; name one")
 
+    def check_suffix(self, name: str) -> None:
+        """Refuses a name of another kind of file, before the model is opened."""
+        from bnfold.formats import is_onnx
+        from bnfold.formats.suffixes import check_suffix
+
+        if name in self.files:
+            check_suffix(name, self.files[name], onnx=is_onnx(name))
+
     @property
     def report_stream(self) -> Any:
         """Where the report goes: stdout, unless the model goes there."""

@@ -124,6 +124,7 @@ def fold(
         from bnfold.jobs import fold as job
 
         check_model_options(name, source, keep_modules=how.keep_modules)
+        targets.check_suffix(name)
         with progress_bar(quiet=shown.quiet) as progress, targets.of_model(name) as target:
             progress(source.stage(name), 0, 0)
             opened = source.open(name, data, sampling)

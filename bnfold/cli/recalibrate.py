@@ -180,9 +180,12 @@ def recalibrate(
 
     def work(name: str) -> RecalibrationResult | None:
         from bnfold.cli.progress import progress_bar
+        from bnfold.formats import is_onnx
+        from bnfold.formats.suffixes import check_suffix
         from bnfold.jobs.recalibrate import recalibrate as job
 
         check_model_options(name, source, runtime)
+        check_suffix(name, output, onnx=is_onnx(name))
         with progress_bar(quiet=shown.quiet) as progress:
             progress(source.stage(name), 0, 0)
             return job(

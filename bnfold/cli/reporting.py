@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Report:
         self._found: list[Any] = []
         self._written: list[str] = []
         self._failed: list[dict[str, Any]] = []
+        self._summaries: list[Mapping[str, int]] = []
         self.code = 0
 
     def add(self, result: Any, code: int, written: str | None = None) -> None:
@@ -57,6 +58,7 @@ class Report:
         """
         self.code = max(self.code, code)
         self._written += [written] if written else []
+        self._summaries.append(getattr(result, "summary", {}))
         if self._format == "text":
             if not self._quiet or code:
                 self._print(lambda: self._text(result), written)
@@ -73,8 +75,11 @@ class Report:
 
     def close(self) -> int:
         """Prints what is left, and returns the exit code."""
+        written = self._written[0] if self._written else None
         if self._format != "text":
-            self._print(self._rest, self._written[0] if self._written else None)
+            self._print(self._rest, written)
+        elif self._several and not (self._quiet and not self.code):
+            self._print(self._total, written)
         return self.code
 
     def _print(self, show: Callable[[], None], written: str | None) -> None:
@@ -87,6 +92,13 @@ class Report:
             print(file=self._stream)
         self._found.append(None)
         render(result, verbose=self._verbose, file=self._stream)
+
+    def _total(self) -> None:
+        from bnfold.reports.envelope import total
+        from bnfold.reports.text import print_total
+
+        print(file=self._stream)
+        print_total(total(self._summaries, len(self._failed)), self._stream)
 
     def _rest(self) -> None:
         stream = self._stream or sys.stdout

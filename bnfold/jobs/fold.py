@@ -80,6 +80,16 @@ class FoldResult:
         verified = self.verification is None or self.verification.passed
         return verified and self.refusal is None
 
+    @property
+    def summary(self) -> dict[str, int]:
+        """Counts, which add up over several models."""
+        return {
+            "batch_norms": len(self.plan.batch_norms),
+            "folded": self.plan.foldable,
+            "kept": self.plan.kept,
+            "affines": len(self.plan.affines),
+        }
+
     def to_json(self) -> dict[str, Any]:
         counts = {
             "batch_norms_left": self.batch_norms_left,
@@ -98,12 +108,7 @@ class FoldResult:
             "output": None if self.output is None else {**self.output.to_json(), **counts},
             "refusal": self.refusal,
             "predicted": counts,
-            "summary": {
-                "batch_norms": len(self.plan.batch_norms),
-                "folded": self.plan.foldable,
-                "kept": self.plan.kept,
-                "affines": len(self.plan.affines),
-            },
+            "summary": self.summary,
         }
 
 

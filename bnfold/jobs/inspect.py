@@ -136,6 +136,19 @@ class Inspection:
         """How many BatchNorm there are of which nobody can tell what becomes of them."""
         return sum(report.decision is None for report in self.batch_norms)
 
+    @property
+    def summary(self) -> dict[str, int]:
+        """Counts, which add up over several models."""
+        return {
+            "batch_norms": len(self.batch_norms),
+            "foldable": self.plan.foldable,
+            "kept": self.plan.kept,
+            "unknown": self.undecided,
+            "affines": len(self.plan.affines),
+            **{f"{severity.value}s": count for severity, count in tally(self.findings).items()},
+            "suppressed": len(self.suppressed),
+        }
+
     def to_json(self) -> dict[str, Any]:
         return {
             "format_version": FORMAT_VERSION,
@@ -148,15 +161,7 @@ class Inspection:
             "suppressed": [each.to_json() for each in self.suppressed],
             "against": None if self.against is None else self.against.to_json(),
             "notes": list(self.notes),
-            "summary": {
-                "batch_norms": len(self.batch_norms),
-                "foldable": self.plan.foldable,
-                "kept": self.plan.kept,
-                "unknown": self.undecided,
-                "affines": len(self.plan.affines),
-                **{f"{severity.value}s": count for severity, count in tally(self.findings).items()},
-                "suppressed": len(self.suppressed),
-            },
+            "summary": self.summary,
         }
 
 

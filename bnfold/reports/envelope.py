@@ -44,13 +44,15 @@ def together(first: Document, documents: Sequence[Document]) -> dict[str, Any]:
     bodies = [
         {k: v for k, v in d.items() if k not in ("format_version", "command")} for d in documents
     ]
-    return {**first, "models": bodies, "summary": _summary(bodies)}
+    failed = sum("error" in body for body in bodies)
+    summaries = [body["summary"] for body in bodies if "summary" in body]
+    return {**first, "models": bodies, "summary": total(summaries, failed)}
 
 
-def _summary(bodies: Sequence[Document]) -> dict[str, int]:
+def total(summaries: Sequence[Mapping[str, int]], failed: int) -> dict[str, int]:
     """Counts over all models."""
-    counts = {"models": len(bodies), "failed": sum("error" in body for body in bodies)}
-    for body in bodies:
-        for key, count in body.get("summary", {}).items():
+    counts = {"models": len(summaries) + failed, "failed": failed}
+    for summary in summaries:
+        for key, count in summary.items():
             counts[key] = counts.get(key, 0) + count
     return counts

@@ -45,6 +45,8 @@ def print_suppressed(
     """How many findings are hidden, and by what; with ``verbose`` each of them."""
     by: dict[tuple[str, str | None], list[Suppressed]] = {}
     for each in suppressed:
+        if each.by.startswith("--"):  # who typed it knows
+            continue
         by.setdefault((each.by, each.reason), []).append(each)
     for (where, reason), members in by.items():
         codes = ", ".join(dict.fromkeys(each.finding.code for each in members))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import singledispatch
 from typing import IO, Any
 
@@ -27,6 +27,21 @@ _WHERE_THERE_IS_ROOM = ("max value", "rounding floor")
 def render(result: Any, *, verbose: bool = False, file: IO[str] | None = None) -> None:
     """Prints ``result`` to stdout, or to ``file``."""
     _render(result, ReportConsole(file), verbose)
+
+
+def print_total(counts: Mapping[str, int], file: IO[str] | None = None) -> None:
+    """The last line of a report on several models."""
+    folding = counts.get("foldable", counts.get("folded", 0))
+    parts = [
+        f"{counts.get('batch_norms', 0)} BatchNorm: {folding} fold, {counts.get('kept', 0)} stay"
+    ]
+    for key in ("error", "warning"):
+        if count := counts.get(f"{key}s"):
+            parts.append(f"{count} {key}{'' if count == 1 else 's'}")
+    if counts["failed"]:
+        parts.append(f"{counts['failed']} of them failed")
+    models = f"{counts['models']} model{'' if counts['models'] == 1 else 's'}"
+    ReportConsole(file).print(f"[bold]{models}[/]: {'; '.join(parts)}")
 
 
 def rendered(result: Any, width: int = 110) -> str:

@@ -41,6 +41,10 @@ _REFUSED = {
     "verify model.onnx net.py:make --weights w.pth": "--weights is for REFERENCE",
     "inspect net.py:make --freeze-initializers": "--freeze-initializers is for ONNX models",
     "recalibrate net.py:make -o out.pth --data x.npy --provider CPUExecutionProvider": "--device",
+    "fold net.py:make -o out.txt": "out.txt has no suffix of a PyTorch file",
+    "recalibrate net.py:make -o out --data x.npy": "out has no suffix of a PyTorch file",
+    "fold model.onnx -o out.pt2": "an ONNX model is written as .onnx",
+    "fold net.py:make -o out.pth --weights w.pt": "did you mean w.pth?",
     # what is not there
     "verify model.onnx model.onnx --provider AbacusProvider": "onnxruntime has no AbacusProvider",
     "recalibrate model.onnx -o o.onnx --data x.npy --provider Abacus": "onnxruntime has no Abacus",

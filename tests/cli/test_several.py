@@ -35,6 +35,7 @@ def test_each_is_reported_once_and_in_order(command: Command) -> None:
     assert [line for line in lines if "BatchNorm:" in line] == [
         "model.onnx: 1 BatchNorm: 1 fold, 0 stay",
         "kept.onnx: 1 BatchNorm: 0 fold, 1 stay",
+        "2 models: 2 BatchNorm: 1 fold, 1 stay",
     ]
 
 
@@ -48,6 +49,9 @@ def test_the_worst_exit_code_counts_and_nothing_ends_the_others(
     assert outcome.code == 2 and "kept.onnx: 1 BatchNorm" in outcome.out
     errors = outcome.err.splitlines()
     assert len(errors) == 2 and "text.onnx" in errors[0] and "gone.onnx" in errors[1]
+    assert outcome.out.splitlines()[-1] == (
+        "4 models: 9 BatchNorm: 0 fold, 9 stay; 8 errors; 2 of them failed"
+    )
     failed = command("inspect", "text.onnx", "model.onnx", "-f", "json").json
     assert failed["summary"]["failed"] == 1
     assert [m["model"]["path"] for m in failed["models"] if "error" in m] == ["text.onnx"]

@@ -375,3 +375,12 @@ def test_a_state_dict_holds_all_that_changed(tmp_path: Path) -> None:
     assert result.output is not None and result.output.key_map is not None
     assert result.output.key_map["added"] == ["token"]
     assert "token" in torch.load(tmp_path / "folded.pth")
+
+
+def test_the_suffixes_are_those_of_the_writers() -> None:
+    """They are known beforehand, without torch."""
+    from bnfold.formats import suffixes
+    from bnfold.formats.torch.edit import edited
+
+    written = (edited.PROGRAM, edited.ONNX, edited.SAFETENSORS, *edited.STATE_DICTS)
+    assert written == suffixes.TORCH

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import onnx
 
-from bnfold.errors import OutputError
 from bnfold.formats.onnx.edit.working_copy import WorkingCopy
 from bnfold.formats.onnx.file.save import save
 from bnfold.formats.onnx.graph.counting import BATCH_NORMS, count_nodes
 from bnfold.formats.onnx.graph.model import OnnxModel
+from bnfold.formats.suffixes import check_suffix
 from bnfold.planning import Plan
-
-SUFFIX = ".onnx"
 
 
 class OnnxEdited:
@@ -55,10 +53,7 @@ class OnnxEdited:
         Raises:
             OutputError: where the suffix of ``path`` promises another kind of file.
         """
-        if path.suffix.lower() not in (SUFFIX, self.model.path.suffix.lower()):
-            raise OutputError(
-                f"{path.name}: an ONNX model is written as {SUFFIX}; name it so with -o"
-            )
+        check_suffix(str(self.model.path), path, onnx=True)
         store, draft = self.model.store, self.draft
         external = bool(store.external_files(self.model.proto))
         return save(draft.proto, store, draft.computed, path, external=external)
