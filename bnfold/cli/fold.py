@@ -90,10 +90,7 @@ class FoldFlags:
 
 def fold(
     model: ModelArguments,
-    how: FoldFlags,
-    sample: SampleFlags,
-    source: ModelFlags,
-    shown: OutputFlags,
+    *,
     output: Annotated[
         Path | None,
         Option("--output", "-o", help="The file to write; - writes it to stdout."),
@@ -104,7 +101,11 @@ def fold(
     ] = None,
     data: InputData = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the plan, write nothing.")] = False,
+    how: FoldFlags,
+    shown: OutputFlags,
     force: ForceOption = False,
+    sample: SampleFlags,
+    source: ModelFlags,
 ) -> int:
     """Fold every BatchNorm of MODEL that can go exactly, prove it, and write the result."""
     from bnfold.jobs.common import DEFAULT_SAMPLES

@@ -108,15 +108,7 @@ class RuleFlags:
 
 def inspect(
     model: ModelArguments,
-    rules: RuleFlags,
-    sample: SampleFlags,
-    masks: MaskFlags,
-    source: ModelFlags,
-    runtime: RuntimeFlags,
-    format: Annotated[
-        Format, Option("--format", "-f", help="How the report on stdout is printed.")
-    ] = Format.TEXT,
-    report: ReportOption = None,
+    *,
     data: Annotated[
         str | None,
         Option(
@@ -129,8 +121,17 @@ def inspect(
         Option(metavar="OTHER", help="Another model, whose statistics stand beside MODEL's."),
     ] = None,
     reparameterize: ReparameterizeOption = False,
+    format: Annotated[
+        Format, Option("--format", "-f", help="How the report on stdout is printed.")
+    ] = Format.TEXT,
+    report: ReportOption = None,
     verbose: VerboseOption = False,
     quiet: QuietOption = False,
+    rules: RuleFlags,
+    sample: SampleFlags,
+    masks: MaskFlags,
+    source: ModelFlags,
+    runtime: RuntimeFlags,
 ) -> int:
     """Report every BatchNorm of MODEL: its statistics, what is wrong, and what can become of it."""
     from bnfold.audit.baseline import Baseline

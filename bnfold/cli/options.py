@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bnfold.recalibration.observer import RuntimeOptions
 
 SAMPLE_PANEL, _IMAGES, TORCH_PANEL, _RUNTIME = "Data sample", "Images", "PyTorch models", "Runtime"
+_ITS_OWN = "the model's"
 DATA_KINDS = (
     "arrays (.npy, .npz, .safetensors, .pt), tables (.csv, .parquet), images, a folder or glob of "
     "these, or file.py:callable"
@@ -68,11 +69,11 @@ ForceOption = Annotated[
 ]
 OnlyOption = Annotated[
     list[str] | None,
-    Option("--only", metavar="GLOB", help="The names of the BatchNorm to change; others stay."),
+    Option("--only", metavar="GLOB", help="Change only the BatchNorm whose names match."),
 ]
 SkipOption = Annotated[
     list[str] | None,
-    Option("--skip", metavar="GLOB", help="The names of BatchNorm that stay as they are."),
+    Option("--skip", metavar="GLOB", help="Leave the BatchNorm whose names match as they are."),
 ]
 InputData = Annotated[
     str | None,
@@ -111,20 +112,32 @@ class SampleFlags:
     ] = None
     image_size: Annotated[
         str | None,
-        Option(help="HEIGHTxWIDTH.", panel=_IMAGES, default="the model's"),
+        Option(
+            metavar="HEIGHTxWIDTH",
+            help="What images are resized to.",
+            panel=_IMAGES,
+            default=_ITS_OWN,
+        ),
     ] = None
     mean: Annotated[
         str | None,
-        Option(help="Subtracted from colours in [0, 1]: R,G,B.", panel=_IMAGES),
+        Option(metavar="R,G,B", help="Subtracted from colours in [0, 1].", panel=_IMAGES),
     ] = None
-    std: Annotated[str | None, Option(help="Divides colours, R,G,B.", panel=_IMAGES)] = None
+    std: Annotated[str | None, Option(metavar="R,G,B", help="Divides colours.", panel=_IMAGES)] = (
+        None
+    )
     layout: Annotated[
         str | None,
-        Option(help="NCHW or NHWC.", panel=_IMAGES, default="the model's"),
+        Option(
+            metavar="NCHW|NHWC",
+            help="Where the colours stand.",
+            panel=_IMAGES,
+            default=_ITS_OWN,
+        ),
     ] = None
     color: Annotated[
         str | None,
-        Option(help="rgb, bgr or gray.", panel=_IMAGES, default="the model's"),
+        Option(metavar="rgb|bgr|gray", help="Their order.", panel=_IMAGES, default=_ITS_OWN),
     ] = None
 
     no_size_limit: Annotated[

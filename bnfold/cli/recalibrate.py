@@ -158,14 +158,15 @@ def recalibrate(
         ),
     ],
     output: Annotated[Path, Option("--output", "-o", help="The file to write.")],
+    *,
+    force: ForceOption = False,
+    shown: OutputFlags,
     how: MethodFlags,
     score: EvaluationFlags,
     sample: SampleFlags,
     masks: MaskFlags,
     source: ModelFlags,
     runtime: RuntimeFlags,
-    shown: OutputFlags,
-    force: ForceOption = False,
 ) -> int:
     """Measure the BatchNorm statistics of MODEL again on a data sample and write them."""
     from bnfold.jobs.recalibration_result import DEFAULT_SAMPLES

@@ -99,12 +99,13 @@ def _threshold(text: str) -> tuple[str, float]:
 def verify(
     reference: Annotated[str, Argument("REFERENCE", "The model to trust (- reads it from stdin).")],
     candidate: Annotated[str, Argument("CANDIDATE", "The model to compare (or -).")],
-    sample: SampleFlags,
+    *,
+    data: InputData = None,
+    shown: OutputFlags,
     bounds: BoundFlags,
+    sample: SampleFlags,
     source: ModelFlags,
     runtime: RuntimeFlags,
-    shown: OutputFlags,
-    data: InputData = None,
     candidate_weights: Annotated[
         Path | None,
         Option(help="A checkpoint for CANDIDATE, where that is a factory.", panel=TORCH_PANEL),
