@@ -127,7 +127,7 @@ def fold(
         check_model_options(name, source, keep_modules=how.keep_modules)
         targets.check_suffix(name)
         with progress_bar(quiet=shown.quiet) as progress, targets.of_model(name) as target:
-            progress(source.stage(name), 0, 0)
+            progress(source.stage(name), 0, 1)
             opened = source.open(name, data, sampling)
             result = job(
                 opened, target, data=data, sampling=sampling, options=options, progress=progress

@@ -154,7 +154,7 @@ def inspect(
 
         check_model_options(name, source, runtime)
         with progress_bar(quiet=quiet) as progress:
-            progress(source.stage(name), 0, 0)
+            progress(source.stage(name), 0, 1)
             opened = source.open(name, data, sampling)
             other = None if against is None else source.open_other(against)
             result = job(

@@ -11,7 +11,7 @@ Progress = Callable[[str, int, int], None]
 
 @contextmanager
 def progress_bar(*, quiet: bool = False) -> Iterator[Progress]:
-    """Gives a callback ``(stage, done, total)``; ``total`` 0 where nobody knows how much there is.
+    """Gives a callback ``(stage, done, total)``; ``total`` is 1 where nobody knows how much there is.
 
     A stage has a line while it lasts: a bar where its size is known, a moving one where it is not.
     """
@@ -32,11 +32,12 @@ def progress_bar(*, quiet: bool = False) -> Iterator[Progress]:
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
 
         def show(stage: str, done: int, total: int) -> None:
+            size = total if total > 1 else None
             if not current or current[0][0] != stage:
                 for _, old in current:
                     bars.remove_task(old)
-                current[:] = [(stage, bars.add_task(stage, total=total or None, share=""))]
-            share = f"{done / total:.0%}" if total else ""
-            bars.update(current[0][1], completed=done, total=total or None, share=share)
+                current[:] = [(stage, bars.add_task(stage, total=size, share=""))]
+            share = f"{done / size:.0%}" if size else ""
+            bars.update(current[0][1], completed=done, total=size, share=share)
 
         yield show

@@ -188,7 +188,7 @@ def recalibrate(
         check_model_options(name, source, runtime)
         check_suffix(name, output, onnx=is_onnx(name))
         with progress_bar(quiet=shown.quiet) as progress:
-            progress(source.stage(name), 0, 0)
+            progress(source.stage(name), 0, 1)
             return job(
                 source.open(name, data, sampling),
                 output,

@@ -131,7 +131,7 @@ def verify(
         sources = _sources(first, second, source, candidate_weights)
         check_runtime([first, second], runtime)
         with progress_bar(quiet=shown.quiet) as progress:
-            progress("opening", 0, 0)
+            progress("opening", 0, 1)
             opened = [
                 flags.open(name, data, sampling)
                 for flags, name in zip(sources, (first, second), strict=True)

@@ -20,7 +20,7 @@ DEFAULT_SAMPLES, _BATCH, _FEW = 64, 16, 2
 
 Arrays = Mapping[str, NDArray[Any]]
 Progress = Callable[[str, int, int], None]
-"""Called with the stage, and how much of how much is done; 0 of 0 where nobody knows."""
+"""Called with the stage, and how much of how much is done: 0 of 1 where nobody knows how much."""
 
 UNDECIDED = (
     "the proof decides nothing: nothing that was compared could have shown a difference; give "

@@ -139,7 +139,7 @@ def fold(
     options = options or FoldOptions()
     if target is not None:
         check_target(target, model, data, force=options.force)
-    progress("planning", 0, 0)
+    progress("planning", 0, 1)
     plan = planned(model.graph, options)
     noted = options.provenance and target is not None and bool(plan.edits)
     edited = format_of(model).edit(
@@ -153,11 +153,11 @@ def fold(
     if target is None or options.refusal(plan) is not None:
         return outcome.result(refusal=options.refusal(plan))
     with scratch_folder(target) as scratch:
-        progress("writing", 0, 0)
+        progress("writing", 0, 1)
         files = edited.write(scratch / target.name)
         verification = None
         if options.verified:
-            progress("proving", 0, 0)
+            progress("proving", 0, 1)
             verification = _proved(model, edited, plan, files[-1], data, sampling)
         if verification is not None and not verification.passed:
             return outcome.result(verification)

@@ -193,7 +193,7 @@ def inspect(
         RuntimeUnavailableError: where ``data`` is given and no runtime executes the model.
     """
     progress = progress or no_progress
-    progress("planning", 0, 0)
+    progress("planning", 0, 1)
     planned = make_plan(model.graph, reparameterize=reparameterize)
     plan = replace(planned, decisions=tuple(filter(_is_decided, planned.decisions)))
     observed: Mapping[str, Observed] = {}
@@ -212,7 +212,7 @@ def inspect(
         for node in model.graph.norms
     )
     selection = selection or Selection()
-    progress("auditing", 0, 0)
+    progress("auditing", 0, 1)
     all_rules = Selection(thresholds=selection.thresholds)
     findings, suppressed = selection.split(run_rules(model, plan, all_rules, observed))
     where = None if data is None else str(data)

@@ -78,7 +78,7 @@ def recalibrate(
     try:
         with scratch_folder() as folder:
             observer = format_of(model).observer(model, folder, options.runtime)
-            progress("planning", 0, 0)
+            progress("planning", 0, 1)
             selection = select(observer, str(model.path), options.only, options.skip)
             sample = open_sample(
                 data, model.inputs, sampling or SampleOptions(samples=DEFAULT_SAMPLES)

@@ -85,9 +85,9 @@ def verify(
     """
     _check_signatures(reference, candidate)
     ours, theirs = (format_of(m).runs(m, _own(runtime, m)) for m in (reference, candidate))
-    progress("reading the inputs" if data is not None else "making inputs", 0, 0)
+    progress("reading the inputs" if data is not None else "making inputs", 0, 1)
     feeds, inputs = comparison_inputs(reference, data, sampling)
-    progress("comparing", 0, 0)
+    progress("comparing", 0, 1)
     other: Runs = theirs
     if reference.format != candidate.format:
         other = _ByPosition(theirs, list(ours.outputs(feeds[0])))
