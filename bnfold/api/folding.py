@@ -41,6 +41,7 @@ def fold(
     keep_modules: bool = False,
     only: str | Sequence[str] = (),
     skip: str | Sequence[str] = (),
+    min_folded: int | str | None = None,
     provenance: bool = True,
     submodule: str | Sequence[str] = (),
     progress: Progress | None = None,
@@ -72,6 +73,7 @@ def fold(
             trace inside is folded.
         only: globs on the names of the BatchNorm to fold; the others stay.
         skip: globs on the names of those that stay.
+        min_folded: make nothing where fewer fold: a number, or a share such as ``"90%"``.
         provenance: note in an ONNX model the version of bnfold, the hash of ``model``, and whether
             it is verified.
         submodule: fold these submodules alone; for a module, with ``keep_modules``.
@@ -86,7 +88,7 @@ def fold(
             ``model``.
     """
     from bnfold.jobs.common import DEFAULT_SAMPLES
-    from bnfold.jobs.fold_options import FoldOptions
+    from bnfold.jobs.fold_options import FoldOptions, Minimum
 
     output, example_inputs = _second(model, second, output, example_inputs)
     source = data_of(data)
@@ -99,6 +101,7 @@ def fold(
     options = FoldOptions(
         verified=verify,
         strict=strict,
+        minimum=None if min_folded is None else Minimum.parse(str(min_folded)),
         only=names_of(only),
         skip=names_of(skip),
         force=force,
@@ -106,7 +109,7 @@ def fold(
         keep_modules=keep_modules,
         provenance=provenance,
     )
-    how = _How(source, chosen, options)
+    how = _How(source, chosen, options, tell)
     by_parts = in_memory and keep_modules and is_module(model)
     if submodule and not by_parts:
         raise UsageError("submodule= goes with a module in memory and keep_modules=True")
@@ -128,8 +131,15 @@ def fold(
 class _How:
     """How to fold, for the job and for what is in memory."""
 
-    def __init__(self, data: Data | None, sampling: SampleOptions, options: FoldOptions) -> None:
+    def __init__(
+        self,
+        data: Data | None,
+        sampling: SampleOptions,
+        options: FoldOptions,
+        progress: Progress,
+    ) -> None:
         self.data, self.sampling, self.options = data, sampling, options
+        self.progress = progress
 
     def to(self, model: Model, target: Path | None) -> FoldResult:
         from bnfold.jobs import fold as job
@@ -140,6 +150,7 @@ class _How:
             data=self.data,
             sampling=self.sampling,
             options=self.options,
+            progress=self.progress,
         )
 
 

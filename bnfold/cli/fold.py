@@ -17,6 +17,7 @@ from bnfold.cli.options import (
     ModelArguments,
     OnlyOption,
     OutputFlags,
+    ProvenanceOption,
     ReparameterizeOption,
     SampleFlags,
     SkipOption,
@@ -50,14 +51,7 @@ class FoldFlags:
     only: OnlyOption = None
     skip: SkipOption = None
     reparameterize: ReparameterizeOption = False
-    provenance: Annotated[
-        bool,
-        Option(
-            "--provenance/--no-provenance",
-            help="Note the version of bnfold, the hash of MODEL and the verdict in the file.",
-            panel="ONNX models",
-        ),
-    ] = True
+    provenance: ProvenanceOption = True
     keep_modules: Annotated[
         bool,
         Option(

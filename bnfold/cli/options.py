@@ -75,6 +75,14 @@ SkipOption = Annotated[
     list[str] | None,
     Option("--skip", metavar="GLOB", help="Leave the BatchNorm whose names match as they are."),
 ]
+ProvenanceOption = Annotated[
+    bool,
+    Option(
+        "--provenance/--no-provenance",
+        help="Note the version of bnfold, the hash of MODEL and the verdict in the file.",
+        panel="ONNX models",
+    ),
+]
 InputData = Annotated[
     str | None,
     Option(

@@ -18,6 +18,7 @@ from bnfold.cli.options import (
     ModelArgument,
     OnlyOption,
     OutputFlags,
+    ProvenanceOption,
     RuntimeFlags,
     SampleFlags,
     SkipOption,
@@ -160,6 +161,7 @@ def recalibrate(
     output: Annotated[Path, Option("--output", "-o", help="The file to write.")],
     *,
     force: ForceOption = False,
+    provenance: ProvenanceOption = True,
     shown: OutputFlags,
     how: MethodFlags,
     score: EvaluationFlags,
@@ -176,7 +178,9 @@ def recalibrate(
     sampling = masks.on(sample.options(DEFAULT_SAMPLES))
     check_images(data, sampling)
     drop = score.max_drop or 0.0
-    options = how.options(max_drop=drop, runtime=runtime.options(), force=force)
+    options = how.options(
+        max_drop=drop, runtime=runtime.options(), force=force, provenance=provenance
+    )
     evaluate = score.function()
 
     def work(name: str) -> RecalibrationResult | None:

@@ -107,8 +107,13 @@ class Format(Protocol):
             UsageError: where the format has no such thing.
         """
 
-    def with_statistics(self, model: Any, edits: Sequence[NewStatistics]) -> Edited:
-        """A copy with new statistics; nothing is written yet."""
+    def with_statistics(
+        self,
+        model: Any,
+        edits: Sequence[NewStatistics],
+        provenance: Mapping[str, str] | None = None,
+    ) -> Edited:
+        """A copy with new statistics; nothing is written yet. ``provenance``: see `edit`."""
 
     def reopened(self, edited: Any, written: Path) -> Model:
         """What ``edited`` wrote to ``written``, read back from its file."""

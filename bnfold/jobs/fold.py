@@ -141,12 +141,13 @@ def fold(
         check_target(target, model, data, force=options.force)
     progress("planning", 0, 1)
     plan = planned(model.graph, options)
+    verdict = "verified" if options.verified else "not verified"
     noted = options.provenance and target is not None and bool(plan.edits)
     edited = format_of(model).edit(
         model,
         plan,
         keep_modules=options.keep_modules,
-        provenance=provenance_of(model, verified=options.verified) if noted else None,
+        provenance=provenance_of(model, verdict) if noted else None,
     )
     plan = edited.plan
     outcome = _Outcome(model, plan, edited)

@@ -10,15 +10,15 @@ from bnfold.version import __version__
 PREFIX = "bnfold."
 
 
-def provenance_of(model: Model, *, verified: bool) -> Mapping[str, str]:
-    """Entries for a file that `fold` writes.
+def provenance_of(model: Model, verdict: str) -> Mapping[str, str]:
+    """Entries for a file that a command writes.
 
     Args:
         model: what it is made of.
-        verified: whether it is kept only where the proof passes.
+        verdict: of the check that it is only kept after, or that there was none.
     """
     return {
         f"{PREFIX}version": __version__,
         f"{PREFIX}source_sha256": model.sha256,
-        f"{PREFIX}verdict": "verified" if verified else "not verified",
+        f"{PREFIX}verdict": verdict,
     }

@@ -9,7 +9,7 @@ from rich.table import Table
 from bnfold.jobs.fold import Output
 from bnfold.jobs.recalibration_result import RecalibrationResult
 from bnfold.recalibration.statistics_change import NormChange
-from bnfold.reports.terminal import Name, ReportConsole, escape, name_table
+from bnfold.reports.terminal import Name, ReportConsole, escape, name_table, print_note
 
 _MANY, _WIDE = 12, 110
 
@@ -23,7 +23,7 @@ def print_recalibration(result: RecalibrationResult, console: ReportConsole, ver
         console.print(f"  … and {len(changes) - len(shown)} that moved less (-v lists all)")
     _print_untouched(result, console, verbose)
     for note in result.notes:
-        console.print(f"[cyan]note:[/] {escape(note)}")
+        print_note(note, console)
     if verbose:
         _print_cost(result, console)
     for remark in result.remarks:

@@ -20,6 +20,7 @@ from bnfold.showable import showable
 # As wide as a line can become where nothing is wrapped: rich makes no more of it than there is text.
 UNLIMITED = 1_000_000
 _LEAST = 16
+WARNING = "warning:"
 # Blanks at the end of a line, and the codes of colours among them.
 _TRAILING = re.compile(r" +((?:\x1b\[[0-9;]*m| )*)(?=\n|$)")
 
@@ -67,6 +68,13 @@ class ReportConsole(Console):
     def on_broken_pipe(self) -> None:
         """Called while the error is handled; rich itself would end the process with 1."""
         raise
+
+
+def print_note(note: str, console: ReportConsole) -> None:
+    """What a user should know; louder where it begins so."""
+    text = note.removeprefix(WARNING)
+    head = "[cyan]note:[/]" if text == note else f"[bold yellow]{WARNING}[/]"
+    console.print(f"{head} {escape(text.strip())}")
 
 
 class _Trimmed:

@@ -17,7 +17,7 @@ from bnfold.reports.fates import ARROWS, WAYS
 from bnfold.reports.findings import findings_summary, layer_table, print_findings, print_suppressed
 from bnfold.reports.proof import proof_in_words, verdict_on
 from bnfold.reports.recalibration import print_left, print_recalibration
-from bnfold.reports.terminal import Name, ReportConsole, escape, name_table
+from bnfold.reports.terminal import Name, ReportConsole, escape, name_table, print_note
 
 _MANY, _WIDE = 12, 100
 _COMPARED = ("max error", "max value", "rounding floor", "error / floor", "same class")
@@ -157,7 +157,7 @@ def print_warnings(warnings: Sequence[str], console: ReportConsole) -> None:
 
 def _print_notes(notes: Sequence[str], console: ReportConsole) -> None:
     for note in notes:
-        console.print(f"[cyan]note:[/] {escape(note)}")
+        print_note(note, console)
 
 
 def _print_verification(found: Verification, console: ReportConsole) -> None:

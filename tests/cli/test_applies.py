@@ -111,7 +111,7 @@ def pictures(place: Path) -> Path:
 def test_pixels_that_are_not_scaled_are_noticed(
     line: str, pictures: Path, command: Command
 ) -> None:
-    words = "x is uint8 in the data and float32 in the model"
+    words = "warning: x is uint8 in the data and float32 in the model"
     assert words in command(*line.split(), "--data", "bytes.npy").out
     assert words not in command(*line.split(), "--data", "scaled.npy").out
     outcome = command(*line.split(), "--data", "photos", "--mean", "123.7,116,103", "--std", "58")

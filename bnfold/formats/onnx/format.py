@@ -41,8 +41,13 @@ class OnnxFormat:
             raise UsageError("--keep-modules writes a PyTorch state dict; this is an ONNX model")
         return OnnxEdited(model, plan, Editor(model).apply(plan), provenance or {})
 
-    def with_statistics(self, model: OnnxModel, edits: Sequence[NewStatistics]) -> OnnxEdited:
-        return with_statistics(model, edits)
+    def with_statistics(
+        self,
+        model: OnnxModel,
+        edits: Sequence[NewStatistics],
+        provenance: Mapping[str, str] | None = None,
+    ) -> OnnxEdited:
+        return with_statistics(model, edits, provenance)
 
     def reopened(self, edited: OnnxEdited, written: Path) -> OnnxModel:
         return OnnxModel(written)

@@ -45,7 +45,12 @@ class TorchFormat:
     ) -> TorchEdited:
         return TorchEdited(_with_program(model, "folded"), plan, keep_modules=keep_modules)
 
-    def with_statistics(self, model: Opened, edits: Sequence[NewStatistics]) -> TorchRecalibrated:
+    def with_statistics(
+        self,
+        model: Opened,
+        edits: Sequence[NewStatistics],
+        provenance: Mapping[str, str] | None = None,
+    ) -> TorchRecalibrated:
         return TorchRecalibrated(_with_program(model, "recalibrated"), edits)
 
     def reopened(self, edited: TorchEdited, written: Path) -> TorchModel:

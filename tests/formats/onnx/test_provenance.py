@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -44,6 +45,27 @@ def test_it_says_what_was_not_done(command: Command, tmp_path: Path) -> None:
 def test_a_copy_stays_a_copy(command: Command, tmp_path: Path) -> None:
     assert command("fold", "kept.onnx", "-o", "out.onnx").code == 0
     assert onnx.load(tmp_path / "out.onnx") == onnx.load(tmp_path / "kept.onnx")
+
+
+@pytest.mark.parametrize(
+    ("flags", "verdict"),
+    [
+        ([], "statistics checked"),
+        (["--method", "batch"], "not checked"),
+        (["--no-provenance"], None),
+    ],
+)
+def test_new_statistics_say_so_too(
+    flags: list[str], verdict: str | None, command: Command, tmp_path: Path
+) -> None:
+    values = np.random.default_rng(0).normal(size=(8, 4, 9, 9)).astype(np.float32)
+    np.save(tmp_path / "x.npy", values)
+    words = ["recalibrate", "model.onnx", "--data", "x.npy", "-o", "out.onnx", *flags]
+    assert command(*words).code == 0
+    found = _metadata(tmp_path / "out.onnx")
+    assert found.get("bnfold.verdict") == verdict
+    source = None if verdict is None else file_sha256(tmp_path / "model.onnx")
+    assert found.get("bnfold.source_sha256") == source
 
 
 def test_metadata_of_the_original_survives(command: Command, tmp_path: Path) -> None:

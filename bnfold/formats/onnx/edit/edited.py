@@ -37,7 +37,8 @@ class OnnxEdited:
         """
         self.model, self.plan, self.draft = model, plan, draft
         self.provenance = provenance or {}
-        _note(draft.proto, self.provenance)
+        if self.provenance:
+            _note(draft.proto, self.provenance)
 
     @property
     def node_count(self) -> int:
