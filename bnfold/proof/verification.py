@@ -19,6 +19,7 @@ from bnfold.proof.channels import PieceComparison
 from bnfold.proof.comparison import OutputComparison, compare
 from bnfold.proof.congruence import Congruence
 from bnfold.proof.divergence import Named, parting
+from bnfold.proof.exported import compare_exported
 from bnfold.proof.pieces import compare_pieces
 from bnfold.proof.regions import regions_of
 from bnfold.proof.subject import Arrays, Fold, Reference, Runs
@@ -110,10 +111,13 @@ def prove(
         if congruence.passed and plan.edits:
             cut = fold.pieces(regions_of(graph, plan), congruence.names)
             pieces = compare_pieces(fold, cut, feeds[least], references[least])
+            if (exported := fold.exported(congruence.names)) is not None:
+                leaving = [each for piece in cut for each in piece.outputs]
+                names = list(references[0])
+                pieces += compare_exported(fold, exported, leaving, feeds[least], names)
         outputs = _end_to_end(references, fold.reference, fold.candidate, feeds)
         proved = bool(pieces) and all(p.passed and p.informs for p in pieces)
-        if proved and (all(o.passed for o in outputs) or fold.cut_from_file):
-            outputs = tuple(map(_overruled, outputs))
+        outputs = tuple(map(_overruled, outputs)) if proved else outputs
     except RuntimeUnavailableError as error:
         problem = f"the written file does not run: {error}"
     runtime = fold.candidate.runtime

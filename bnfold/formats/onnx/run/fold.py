@@ -52,9 +52,8 @@ class OnnxFold:
     def named_outputs(self) -> list[str]:
         return [output.name for output in self.original.proto.graph.output]
 
-    @property
-    def cut_from_file(self) -> bool:
-        return True
+    def exported(self, names: Mapping[str, str]) -> None:
+        """None: the pieces are cut out of the file."""
 
     def congruence(self) -> Congruence:
         frozen = self.original.freeze_initializers
