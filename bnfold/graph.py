@@ -7,7 +7,7 @@ reading: a plan is data beside the graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnfold.algebra.affine import AffineMap, Array, affine_of_statistics
+from bnfold.algebra.blocks import Parts, parts_of
 from bnfold.algebra.rounding import cast
 from bnfold.algebra.weights import WeightLayout
 
@@ -31,13 +32,21 @@ class Obstacle:
 
 @dataclass(eq=False)
 class Constant:
-    """A tensor known when the file is read; ``load`` brings its elements when they are needed."""
+    """A tensor known when the file is read; ``load`` brings its elements when they are needed.
+
+    ``read_parts`` brings them part by part, where the format can.
+    """
 
     name: str
     shape: Shape
     dtype: np.dtype[Any]
     load: Callable[[], NDArray[Any]]
     obstacle: Obstacle | None = None
+    read_parts: Parts | None = field(default=None, repr=False)
+
+    def parts(self, counts: Sequence[int]) -> Iterator[NDArray[Any]]:
+        """The elements in row-major order, so many at a time; each part until the next is asked for."""
+        return (self.read_parts or parts_of(self.load()))(counts)
 
     def float64(self) -> Array:
         return np.asarray(self.load()).astype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -148,9 +149,11 @@ def write_page(result: Any, page: Path | None, written: str | None = None) -> No
     if page is None:
         return
     from bnfold.reports import html
+    from bnfold.reports.envelope import created
 
+    origin = html.Origin(shlex.join(["bnfold", *sys.argv[1:]]), created())
     try:
-        html.write_page(result, page)
+        html.write_page(result, page, origin)
     except OutputError as error:
         if written is None:
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from bnfold.jobs.common import (
     notes_of,
 )
 from bnfold.jobs.fold_options import FoldOptions, none_folds
+from bnfold.jobs.network_change import NetworkChange
 from bnfold.jobs.provenance import provenance_of
 from bnfold.planning import Plan, make_plan
 from bnfold.planning.left_standing import left_standing
@@ -32,12 +33,16 @@ from bnfold.proof.verification import Verification, prove
 
 @dataclass(frozen=True)
 class Output:
-    """The file that was written. ``left``: data files that only the model before it used."""
+    """The file that was written. ``left``: data files that only the model before it used.
+
+    ``size`` is in bytes, external data included.
+    """
 
     path: str
     sha256: str
     key_map: dict[str, list[str]] | None = None
     left: tuple[str, ...] = ()
+    size: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {"path": self.path, "sha256": self.sha256}
@@ -48,7 +53,8 @@ class Output:
 @dataclass(frozen=True)
 class FoldResult:
     """What `fold` did. ``output`` is None where nothing was written; ``refusal`` is why not, where
-    it could have been."""
+    it could have been. ``change`` is what became of the network as a whole, None where that was not
+    one graph."""
 
     model: ModelInfo
     plan: Plan
@@ -58,6 +64,7 @@ class FoldResult:
     nodes_before: int
     nodes_after: int
     refusal: str | None = None
+    change: NetworkChange | None = field(default=None, repr=False, compare=False)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -163,8 +170,9 @@ def fold(
         if verification is not None and not verification.passed:
             return outcome.result(verification)
         info, left = check_unchanged(model), left_behind(model, target, files)
+        size = sum(file.stat().st_size for file in files)
         publish(files, target)
-    written = Output(str(target), file_sha256(target), edited.key_map, left)
+    written = Output(str(target), file_sha256(target), edited.key_map, left, size)
     return outcome.result(verification, written, info=info)
 
 
@@ -203,6 +211,7 @@ class _Outcome:
             self.model.node_count,
             self.edited.node_count,
             refusal,
+            NetworkChange(self.model.graph, self.plan),
         )
 
 

@@ -12,6 +12,7 @@ from bnfold.algebra.affine import Array
 from bnfold.audit import Drift, Finding, Observed, Selection, Suppressed, run_rules, tally
 from bnfold.audit.baseline import Baseline
 from bnfold.audit.chains import chains
+from bnfold.audit.thresholds import Thresholds
 from bnfold.data import Data, SampleOptions, open_sample
 from bnfold.files import scratch_folder
 from bnfold.formats import Model, format_of
@@ -130,6 +131,7 @@ class Inspection:
     data: str | None = None
     suppressed: tuple[Suppressed, ...] = ()
     against: Against | None = None
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
     @property
     def undecided(self) -> int:
@@ -227,6 +229,7 @@ def inspect(
         where,
         tuple(suppressed),
         None if other is None else against(model, other),
+        selection.thresholds,
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bnfold.algebra.affine import Array
@@ -102,9 +104,18 @@ class Reweight:
 
     def new_weight(self) -> NDArray[Any]:
         """The weight in its own type."""
+        result = np.empty(self.kind.weight.shape, self.kind.weight.dtype)
+        flat, start = result.reshape(-1), 0
+        for block in self.weight_blocks():
+            flat[start : start + block.size] = block
+            start += block.size
+        return result
+
+    def weight_blocks(self) -> Iterator[NDArray[Any]]:
+        """The same in blocks, in row-major order, of which one is in memory at a time."""
         kind = self.kind
-        scaled = kind.layout.scaled(kind.weight.load(), self.out_scale, self.in_scale)
-        return cast(scaled, kind.weight.dtype)
+        scaled = kind.layout.scaled_blocks(kind.weight.parts, self.out_scale, self.in_scale)
+        return (cast(block, kind.weight.dtype) for block in scaled)
 
     def new_bias(self) -> NDArray[Any] | None:
         """The bias in the weight's type; None where it stays, or where there is none."""

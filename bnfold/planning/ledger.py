@@ -195,7 +195,7 @@ class Ledger:
                 reason = Reason.PADDED_READER if padded else Reason.SHIFT_AT_BORDERS
                 raise Refused(reason, node.label)
             arriving = shift if state.in_scale is None else state.in_scale * shift
-            added = kind.layout.contract(kind.weight.load(), arriving) * kind.weight_factor
+            added = kind.layout.contract(kind.weight.parts, arriving) * kind.weight_factor
             if state.out_scale is not None:
                 added = added * state.out_scale
             bias = (0.0 if state.bias is None else state.bias) + _along(kind, added)
@@ -210,11 +210,11 @@ class Ledger:
         scales = np.ones(outputs) if state.out_scale is None else state.out_scale
         if state.in_scale is None:
             if kind not in self._peaks:
-                self._peaks[kind] = kind.layout.channel_peaks(kind.weight.load())
+                self._peaks[kind] = kind.layout.channel_peaks(kind.weight.parts)
             peaks = self._peaks[kind] * np.abs(scales)
         else:
-            weight = kind.layout.scaled(kind.weight.load(), state.out_scale, state.in_scale)
-            peaks = kind.layout.channel_peaks(weight)
+            factors = state.out_scale, state.in_scale
+            peaks = kind.layout.channel_peaks(kind.weight.parts, *factors)
         check_weight(peaks, kind.weight.dtype, node.label)
         if state.bias is not None:
             check_vector(state.bias, kind.weight.dtype, node.label)

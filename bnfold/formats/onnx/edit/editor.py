@@ -53,7 +53,7 @@ class Editor:
         if edit.weight_changed:
             position = 0 if kind.bias_axis == -2 else 1
             shape, dtype = kind.weight.shape, kind.weight.dtype
-            self.draft.replace(proto, position, edit.new_weight, shape, dtype)
+            self.draft.replace(proto, position, edit.weight_blocks, shape, dtype)
         if (bias := edit.new_bias()) is not None:
             self._set_bias(edit.node, proto, bias)
 
@@ -144,7 +144,7 @@ class Editor:
         assert isinstance(kind, Linear)
 
         def give(to: onnx.NodeProto, position: int) -> None:
-            self.draft.replace(to, position, lambda: bias, bias.shape, bias.dtype)
+            self.draft.replace(to, position, lambda: iter([bias]), bias.shape, bias.dtype)
 
         if proto.op_type != "MatMul":
             give(proto, 2)

@@ -6,7 +6,7 @@ copy holds structure only. What nothing reads any more afterwards is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,8 @@ from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.scopes import Scope
 from bnfold.graph import Constant
 
-Compute = Callable[[], NDArray[Any]]
+# New elements in row-major order, in blocks of which each holds only until the next is asked for.
+Compute = Callable[[], Iterator[NDArray[Any]]]
 
 
 class WorkingCopy:
@@ -60,7 +61,7 @@ class WorkingCopy:
     ) -> None:
         """Gives ``proto`` a constant of the type (and, where it fits, the rank) of ``like``."""
         result = like.fitted(array)
-        self.replace(proto, position, lambda: result, result.shape, like.dtype)
+        self.replace(proto, position, lambda: iter([result]), result.shape, like.dtype)
 
     def replace(
         self,
@@ -93,7 +94,7 @@ class WorkingCopy:
         if scope.parent is None:
             self.computed[name] = compute
         else:
-            tensor.raw_data = np.ascontiguousarray(compute()).tobytes()
+            tensor.raw_data = b"".join(block.tobytes() for block in compute())
 
     def _declare(self, scope: Scope, tensor: onnx.TensorProto) -> None:
         """Corrects what the graph says about a tensor beside the tensor itself."""

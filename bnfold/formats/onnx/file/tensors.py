@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from bnfold.algebra.blocks import parts_of
 from bnfold.errors import ModelError
 from bnfold.files import SourceFile
 from bnfold.formats.onnx.file.sizes import PACKED, check_dimensions, check_elements, place_of
@@ -86,6 +87,20 @@ class TensorStore:
         file.read_into(offset, found.reshape(-1).view(np.uint8).data)
         found.flags.writeable = False
         return found
+
+    def parts(self, tensor: onnx.TensorProto, counts: Sequence[int]) -> Iterator[NDArray[Any]]:
+        """The elements in row-major order, so many at a time.
+
+        Each part holds only until the next one is asked for.
+        """
+        place = self.place(tensor)
+        if place is None or tensor.data_type in PACKED:
+            yield from parts_of(self.load(tensor))(counts)
+            return
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+        file, offset, _ = place
+        for part in file.parts(offset, [count * dtype.itemsize for count in counts]):
+            yield np.frombuffer(part, dtype)
 
     def bring_in(self, tensors: Iterable[onnx.TensorProto]) -> None:
         """Loads external data of ``tensors`` into the tensors themselves."""

@@ -7,7 +7,7 @@ What a node of a deterministic operator makes of known values is known. onnxrunt
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,7 +97,10 @@ class Constants:
         def load() -> NDArray[Any]:
             return self._store.load(tensor)
 
-        return Constant(tensor.name, tuple(tensor.dims), dtype, load, obstacle)
+        def parts(counts: Sequence[int]) -> Iterator[NDArray[Any]]:
+            return self._store.parts(tensor, counts)
+
+        return Constant(tensor.name, tuple(tensor.dims), dtype, load, obstacle, parts)
 
     def _computed(self, key: str, name: str) -> Constant | None:
         known = self._known.type(key)
