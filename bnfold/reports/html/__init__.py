@@ -189,7 +189,7 @@ def _verification(result: Any) -> dict[str, Any]:
     from bnfold.reports.proof import proof_in_words
 
     lines = (*result.warnings, *proof_in_words(result.verification))
-    return {"result": result, "proof_lines": list(lines)}
+    return {"proof_lines": list(lines)}
 
 
 _CONTEXTS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
