@@ -42,6 +42,7 @@ class Constant:
     dtype: np.dtype[Any]
     load: Callable[[], NDArray[Any]]
     obstacle: Obstacle | None = None
+    quantised: Quantised | None = None
     read_parts: Parts | None = field(default=None, repr=False)
 
     def parts(self, counts: Sequence[int]) -> Iterator[NDArray[Any]]:
@@ -56,6 +57,27 @@ class Constant:
         while array.ndim > len(self.shape) and array.shape[0] == 1:
             array = array[0]
         return cast(array, self.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Quantised:
+    """How a file stores a constant that it dequantises: ``(integers - zero) * scale``.
+
+    ``scale`` and ``zero`` hold one number, or vary along ``axis`` of the integers, whose axes ``order``
+    puts into the order of the constant's. ``splits``: whether one scale may become one for each channel.
+    ``latent``: the floats that the file rounds to the integers (fake quantisation). ``input_scale``, of a
+    bias: the scale of what flows into its layer, where ``scale`` is that times the weight's.
+    """
+
+    integers: Constant
+    scale: Constant
+    zero: Constant | None
+    axis: int | None
+    order: tuple[int, ...]
+    splits: bool
+    latent: Constant | None = None
+    input_scale: float | None = None
+    native: Any = None
 
 
 @dataclass(eq=False)

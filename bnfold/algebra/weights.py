@@ -83,6 +83,17 @@ class WeightLayout:
         for _, block in self._scaled_blocks(weight, out_scale, in_scale):
             yield block.reshape(-1)
 
+    def factors(self, out_scale: Array | None, in_scale: Array | None) -> Array:
+        """What `scaled` multiplies by: of the weight's rank, of size 1 where it does not vary."""
+        result: Array = np.ones((1,) * len(self.split))
+        if out_scale is not None:
+            result = result * self._along(out_scale, self.out_axes)
+        if in_scale is not None:
+            result = result * self._along(in_scale, self.in_axes)
+        joined = len(self.split) - len(self.shape) + 1  # axes that are one in the weight itself
+        full = np.broadcast_to(result, self.split[:joined] + result.shape[joined:])
+        return full.reshape((self.shape[0], *result.shape[joined:]))
+
     def _scaled_blocks(
         self, weight: Parts, out_scale: Array | None, in_scale: Array | None
     ) -> Iterator[tuple[Block, Array]]:

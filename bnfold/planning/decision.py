@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import cast
-from bnfold.graph import Geometry, Linear, Node, Value
+from bnfold.graph import Constant, Geometry, Linear, Node, Quantised, Value
 from bnfold.planning.reasons import Reason
 
 
@@ -125,6 +125,30 @@ class Reweight:
 
 
 @dataclass(frozen=True, eq=False)
+class Requantise:
+    """A quantised parameter of a `Linear` node, ``constant``, is stored anew.
+
+    ``scale`` and ``zero`` (None: as it is) hold one number, or vary along ``axis`` of the integers.
+    ``integers`` and ``floats``, which the file rounds to them, are computed when asked for (None: as
+    they are).
+    """
+
+    node: Node
+    constant: Constant
+    scale: NDArray[Any]
+    zero: NDArray[Any] | None
+    axis: int | None
+    integers: Callable[[], NDArray[Any]] | None = None
+    floats: Callable[[], NDArray[Any]] | None = None
+
+    @property
+    def stored(self) -> Quantised:
+        """How the file stores it now."""
+        assert self.constant.quantised is not None
+        return self.constant.quantised
+
+
+@dataclass(frozen=True, eq=False)
 class Reconstant:
     """The constant operand of an `Affine` node becomes ``constant``."""
 
@@ -181,7 +205,7 @@ class DropAddends:
     values: tuple[Value, ...]
 
 
-Edit = Reweight | Reconstant | Renorm | Revalue | Bypass | MergeBranches | DropAddends
+Edit = Reweight | Requantise | Reconstant | Renorm | Revalue | Bypass | MergeBranches | DropAddends
 
 
 @dataclass(frozen=True, eq=False)

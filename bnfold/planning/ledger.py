@@ -14,7 +14,8 @@ from numpy.typing import DTypeLike
 
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import Loss, cast_loss, overflows
-from bnfold.graph import Linear, Node, Sum, Value
+from bnfold.graph import Linear, Node, Obstacle, Sum, Value
+from bnfold.planning.quantised import rescaled
 from bnfold.planning.reasons import Reason, Refused
 
 
@@ -216,15 +217,26 @@ class Ledger:
             factors = state.out_scale, state.in_scale
             peaks = kind.layout.channel_peaks(kind.weight.parts, *factors)
         check_weight(peaks, kind.weight.dtype, node.label)
+        if kind.weight.quantised is not None:
+            rescaled(node, kind, state.out_scale, state.in_scale)
         if state.bias is not None:
             check_vector(state.bias, kind.weight.dtype, node.label)
 
 
 def check_changeable(node: Node, kind: Linear) -> None:
     """Raises `Refused` where the weight or the bias of ``kind`` must not change."""
-    for obstacle in (kind.obstacle, kind.weight.obstacle, kind.bias and kind.bias.obstacle):
-        if obstacle:
+    weight, bias = kind.weight, kind.bias
+    for obstacle in (kind.obstacle, weight.obstacle, bias and bias.obstacle):
+        if obstacle and not _is_quantisation(obstacle, kind):
             raise Refused(Reason[obstacle.code], obstacle.culprit or node.label)
+
+
+def _is_quantisation(obstacle: Obstacle, kind: Linear) -> bool:
+    """Whether nothing but quantisation stands in the way, in a form that takes factors. In place of a
+    quantised bias a layer can be given one of floats."""
+    if obstacle.code != Reason.QUANTIZED_WEIGHT.name:
+        return False
+    return kind.weight.quantised is not None or obstacle is not kind.weight.obstacle
 
 
 def _along(kind: Linear, vector: Array) -> Array:

@@ -13,7 +13,8 @@ import onnx
 from numpy.typing import NDArray
 
 from bnfold.files import SourceFile, content_name
-from bnfold.formats.onnx.file.tensors import TensorStore
+from bnfold.formats.onnx.file.sizes import PACKED
+from bnfold.formats.onnx.file.tensors import TensorStore, raw_bytes
 from bnfold.formats.onnx.file.wire import LARGE, Payload, write_model
 
 Compute = Callable[[], Iterator[NDArray[Any]]]
@@ -100,11 +101,13 @@ def _payloads(
 
 def _computed(tensor: onnx.TensorProto, compute: Compute) -> Payload:
     itemsize = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
-    length = int(np.prod(tensor.dims)) * itemsize
+    packed = PACKED.get(tensor.data_type)
+    count = int(np.prod(tensor.dims))
+    length = -(-count * packed // 8) if packed else count * itemsize
 
     def write(target: BinaryIO) -> None:
-        for block in compute():
-            target.write(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
+        for block in raw_bytes(compute(), tensor.data_type):
+            target.write(block)
 
     return Payload(length, write)
 

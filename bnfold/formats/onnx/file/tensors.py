@@ -152,6 +152,17 @@ def _unpacked(tensor: onnx.TensorProto, file: SourceFile, offset: int, length: i
     return np.asarray(numpy_helper.to_array(whole))
 
 
+def raw_bytes(blocks: Iterator[NDArray[Any]], code: int) -> Iterator[bytes | memoryview]:
+    """Elements as a file stores them, each block until the next is asked for; where several
+    elements share a byte, all at once."""
+    if code in PACKED:
+        whole = np.concatenate([np.array(block).reshape(-1) for block in blocks])
+        yield tensor_of(whole, "").raw_data
+        return
+    for block in blocks:
+        yield np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
+
+
 def tensor_of(array: NDArray[Any], name: str) -> onnx.TensorProto:
     """``array`` as an initializer."""
     return numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)

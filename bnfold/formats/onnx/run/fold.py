@@ -26,7 +26,7 @@ from bnfold.formats.onnx.run.session import Session
 from bnfold.graph import Linear, Node, Value
 from bnfold.planning import Plan
 from bnfold.proof.congruence import Congruence, compare_files
-from bnfold.proof.regions import Region, channel_axis, touched_nodes
+from bnfold.proof.regions import Region, channel_axis, rounded_biases, touched_nodes
 from bnfold.proof.subject import Arrays, Fed, Leaving, PreciseRun
 
 _GROUP_BYTES = 1 << 27
@@ -45,7 +45,7 @@ class OnnxFold:
         """``provenance``: the entries of the metadata that the written file has to have besides."""
         self.original, self.plan, self.written = original, plan, written
         self._provenance = provenance or {}
-        self.reference = OnnxRuns(original, touched_nodes(plan))
+        self.reference = OnnxRuns(original, touched_nodes(plan), rounded_biases(plan))
         self.candidate = OnnxRuns(written)
 
     @property

@@ -8,9 +8,11 @@ from typing import Any
 
 from onnx import helper
 
+from bnfold.errors import RuntimeUnavailableError
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.run.parameters import FedModel, fed_model
 from bnfold.formats.onnx.run.session import Session, check_runtime, runtime_name
+from bnfold.formats.onnx.run.steps import stepped_model
 from bnfold.graph import Node
 from bnfold.proof.regions import layers
 from bnfold.proof.subject import Arrays
@@ -22,12 +24,23 @@ class OnnxRuns:
     and, where they belong to ``nodes``, to be moved by rounding."""
 
     def __init__(
-        self, model: OnnxModel, nodes: Sequence[Node] = (), options: RuntimeOptions | None = None
+        self,
+        model: OnnxModel,
+        nodes: Sequence[Node] = (),
+        rounded: Sequence[Node] = (),
+        options: RuntimeOptions | None = None,
     ) -> None:
+        """
+        Args:
+            model: the file.
+            nodes: the layers whose parameters can be moved.
+            rounded: those of them whose quantised bias a plan rounds to whole steps.
+            options: how it runs.
+        """
         self.model, self._options = model, options
         self.runtime = runtime_name(options)
         self._session: Session | None = None
-        self._nodes = nodes
+        self._nodes, self._rounded = nodes, rounded
 
     def outputs(self, feeds: Arrays) -> Arrays:
         if self._session is None:
@@ -40,7 +53,7 @@ class OnnxRuns:
     @cached_property
     def fed(self) -> FedModel:
         """The structure with the tensors of the layers in question as inputs."""
-        return fed_model(self.model, self._nodes)
+        return fed_model(self.model, self._nodes, self._rounded)
 
     def perturbed(self, feeds: Arrays, draw: int) -> Arrays:
         session = self._moving
@@ -49,6 +62,17 @@ class OnnxRuns:
     @cached_property
     def _moving(self) -> Session:
         return Session(self.fed.proto, self._options)
+
+    def stepped(self, feeds: Arrays, draw: int) -> Arrays | None:
+        """See `bnfold.proof.steps.Stepped`."""
+        proto = stepped_model(self.model, self.fed.proto, draw)
+        if proto is None:
+            return None
+        try:
+            session = Session(proto, self._options)
+            return session.run({**taken_by(session, feeds), **self.fed.feeds(session.inputs)})
+        except RuntimeUnavailableError:  # no noise of that type, say
+            return None
 
     def inner_names(self) -> list[str]:
         """See `bnfold.proof.divergence.Named`."""
@@ -79,7 +103,7 @@ def runs_of(model: OnnxModel, options: RuntimeOptions | None = None) -> OnnxRuns
     """
     if options is not None:
         check_runtime(options)
-    return OnnxRuns(model, layers(model.graph), options)
+    return OnnxRuns(model, layers(model.graph), options=options)
 
 
 def taken_by(session: Session, feeds: Arrays) -> dict[str, Any]:

@@ -12,10 +12,16 @@ from onnx import helper
 
 from bnfold.formats.onnx.file.tensors import TensorStore
 from bnfold.formats.onnx.graph.model import OnnxModel
+from bnfold.formats.onnx.graph.quantised import StoredAt
 from bnfold.formats.onnx.graph.scopes import Scope, scopes_of
-from bnfold.graph import Node, Value
+from bnfold.graph import Constant, Node, Value
 from bnfold.proof.listing import Call, Listing, Places, Tensor
 
+_ADJUSTABLE = {
+    "Gemm": frozenset({"beta"}),
+    "DequantizeLinear": frozenset({"axis"}),
+    "QuantizeLinear": frozenset({"axis"}),
+}
 _SLIDING = frozenset({"kernel_shape", "dilations", "pads", "auto_pad"})
 _PROVENANCE = "the provenance in the metadata"
 
@@ -34,8 +40,13 @@ def listing_of(model: OnnxModel, *, frozen: bool = False, apart: Container[str] 
     facts = _facts(model.proto, apart)
     if not frozen and model.proto.ir_version >= 4:
         facts["inputs with a default"] = tuple(i.name for i in graph.input if i.name in given)
+    # What was taken for constant may go with the operator that read it; what is left keeps its type.
+    held: dict[str, Hashable] = {}
+    outputs = {output.name for output in graph.output}
     for value in (*graph.input, *graph.output):
-        facts[f"the declared type of '{value.name}'"] = _declared(value, given.get(value.name))
+        may_go = value.name in given and value.name not in outputs
+        where = held if may_go else facts
+        where[f"the declared type of '{value.name}'"] = _declared(value, given.get(value.name))
     return Listing(
         calls=tuple(call for scope in scopes for call in _calls_of(scope)),
         tensors={
@@ -46,7 +57,8 @@ def listing_of(model: OnnxModel, *, frozen: bool = False, apart: Container[str] 
         inputs=tuple(i.name for i in graph.input if i.name not in given),
         outputs=tuple(o.name for o in graph.output),
         facts=facts,
-        remarks={
+        remarks=held
+        | {
             f"the type of '{qualified(scope, v.name)}'": v.SerializeToString()
             for scope in scopes
             for v in scope.graph.value_info
@@ -75,6 +87,11 @@ def places_of(model: OnnxModel) -> Places:
         protos = (node.native.proto, node.native.bias_add)
         return tuple(order[id(proto)] for proto in protos if proto is not None)
 
+    def stored_at(constant: Constant) -> tuple[int, ...]:
+        native = None if constant.quantised is None else constant.quantised.native
+        protos = (native.dequantise, native.quantise) if isinstance(native, StoredAt) else ()
+        return tuple(order[id(proto)] for proto in protos if proto is not None)
+
     def name_of(value: Value) -> str:
         return qualified(model.scopes[value.scope], value.name)
 
@@ -86,12 +103,14 @@ def places_of(model: OnnxModel) -> Places:
         pads=frozenset(),
         adjustable=lambda op, merged: _adjustable(op) | (_SLIDING if merged else frozenset()),
         becomes=lambda op, other: (op, other) == ("MatMul", "Gemm"),
+        stored_at=stored_at,
     )
 
 
 def _adjustable(op: str) -> frozenset[str]:
-    """A new bias is given whole, without the factor that the old one had."""
-    return frozenset({"beta"}) if op == "Gemm" else frozenset()
+    """A new bias is given whole, without the factor that the old one had; scales may become one for
+    each channel."""
+    return _ADJUSTABLE.get(op, frozenset())
 
 
 def qualified(scope: Scope, name: str) -> str:
