@@ -40,13 +40,16 @@ def listing_of(model: OnnxModel, *, frozen: bool = False, apart: Container[str] 
     facts = _facts(model.proto, apart)
     if not frozen and model.proto.ir_version >= 4:
         facts["inputs with a default"] = tuple(i.name for i in graph.input if i.name in given)
-    # What was taken for constant may go with the operator that read it; what is left keeps its type.
+    # An input that holds a constant may come and go with what reads it, declared as the tensor is.
     held: dict[str, Hashable] = {}
     outputs = {output.name for output in graph.output}
     for value in (*graph.input, *graph.output):
-        may_go = value.name in given and value.name not in outputs
-        where = held if may_go else facts
-        where[f"the declared type of '{value.name}'"] = _declared(value, given.get(value.name))
+        stored = given.get(value.name)
+        holds = stored is not None and value.name not in outputs
+        if stored is not None and holds and value == _as_stored(stored):
+            continue
+        where = held if holds else facts
+        where[f"the declared type of '{value.name}'"] = _declared(value, stored)
     return Listing(
         calls=tuple(call for scope in scopes for call in _calls_of(scope)),
         tensors={
@@ -198,6 +201,10 @@ def _facts(model: onnx.ModelProto, apart: Container[str]) -> dict[str, Hashable]
         entries = getattr(model.graph, field, ())
         facts[f"{field} of the graph"] = _serialized(entries)
     return facts
+
+
+def _as_stored(tensor: onnx.TensorProto) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
 
 
 def _declared(value: onnx.ValueInfoProto, stored: onnx.TensorProto | None) -> Hashable:
