@@ -29,6 +29,10 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
             "inspect residual_stale_statistics.onnx --data digits_calibration.npz "
             "--report inspect.html",
         ),
+        (
+            "A release beside the last one:",
+            "inspect residual_stale_statistics.onnx --against residual.onnx --select BN1",
+        ),
         ("For a pull request:", "inspect residual_training_mode.onnx --format markdown"),
     ],
     "fold": [

@@ -27,9 +27,10 @@ def hooks() -> ModuleType:
 
 
 def test_every_command_has_examples(hooks: ModuleType) -> None:
-    from bnfold.cli import app
+    from bnfold.cli import COMMANDS
 
-    assert {command.name for command in app.registered_commands} == set(hooks.EXAMPLES)
+    for_machines = {"schema", "completion"}
+    assert set(COMMANDS) - for_machines == set(hooks.EXAMPLES)
 
 
 def test_every_rule_has_a_page(hooks: ModuleType) -> None:

@@ -2,78 +2,141 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from bnfold.cli.destinations import check_paths
-from bnfold.cli.groups import grouped
+from bnfold.cli.applies import check_data_options, check_images, check_model_options
+from bnfold.cli.destinations import Destinations
 from bnfold.cli.model_options import ModelFlags
+from bnfold.cli.models import expanded
 from bnfold.cli.options import (
+    TORCH_PANEL,
     ForceOption,
     InputData,
-    ModelArgument,
+    ModelArguments,
+    OnlyOption,
     OutputFlags,
+    ProvenanceOption,
     ReparameterizeOption,
     SampleFlags,
+    SkipOption,
 )
+from bnfold.cli.parsing import Option
+from bnfold.cli.reporting import Report, reported, write_page
 from bnfold.errors import UsageError
 
+if TYPE_CHECKING:
+    from bnfold.jobs import FoldResult
+    from bnfold.jobs.fold_options import FoldOptions
 
-@grouped
-def fold(
-    model: ModelArgument,
-    sample: SampleFlags,
-    source: ModelFlags,
-    shown: OutputFlags,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The file to write.", show_default=False),
-    ] = None,
-    data: InputData = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan, write nothing.")
-    ] = False,
+
+@dataclass(frozen=True)
+class FoldFlags:
+    """What is folded, and what has to be so that something is written."""
+
     verify: Annotated[
-        bool,
-        typer.Option(
-            "--verify/--no-verify", help="Prove with onnxruntime that the outputs are the same."
-        ),
-    ] = True,
+        bool, Option("--verify/--no-verify", help="Prove that the outputs are the same.")
+    ] = True
     strict: Annotated[
-        bool, typer.Option("--strict", help="Write nothing where a BatchNorm has to stay; exit 1.")
-    ] = False,
-    force: ForceOption = False,
+        bool, Option("--strict", help="Write nothing where a BatchNorm has to stay; exit 1.")
+    ] = False
+    min_folded: Annotated[
+        str | None,
+        Option(
+            metavar="N|N%",
+            help="Write nothing where fewer BatchNorm fold than this; exit 1.",
+        ),
+    ] = None
+    only: OnlyOption = None
+    skip: SkipOption = None
+    reparameterize: ReparameterizeOption = False
+    provenance: ProvenanceOption = True
     keep_modules: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--keep-modules",
             help="Write a state dict that loads into the unchanged class.",
-            rich_help_panel="PyTorch models",
+            panel=TORCH_PANEL,
         ),
-    ] = False,
-    reparameterize: ReparameterizeOption = False,
-) -> None:
+    ] = False
+
+    def options(self, *, force: bool) -> FoldOptions:
+        """What the job wants.
+
+        Raises:
+            UsageError: where one of them makes no sense.
+        """
+        from bnfold.jobs.fold_options import FoldOptions, Minimum
+
+        return FoldOptions(
+            verified=self.verify,
+            strict=self.strict,
+            minimum=None if self.min_folded is None else Minimum.parse(self.min_folded),
+            only=tuple(self.only or ()),
+            skip=tuple(self.skip or ()),
+            force=force,
+            reparameterize=self.reparameterize,
+            keep_modules=self.keep_modules,
+            provenance=self.provenance,
+        )
+
+
+def fold(
+    model: ModelArguments,
+    *,
+    output: Annotated[
+        Path | None,
+        Option("--output", "-o", help="The file to write; - writes it to stdout."),
+    ] = None,
+    output_dir: Annotated[
+        Path | None,
+        Option(metavar="FOLDER", help="Write each model here, under its own file name."),
+    ] = None,
+    data: InputData = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print the plan, write nothing.")] = False,
+    how: FoldFlags,
+    shown: OutputFlags,
+    force: ForceOption = False,
+    sample: SampleFlags,
+    source: ModelFlags,
+) -> int:
     """Fold every BatchNorm of MODEL that can go exactly, prove it, and write the result."""
-    from bnfold.jobs import fold as job
     from bnfold.jobs.common import DEFAULT_SAMPLES
 
-    if output is None and not dry_run:
-        raise UsageError("name the file to write with -o, or use --dry-run to see the plan")
-    if output is not None and dry_run:
-        raise UsageError("--dry-run writes nothing; leave it out, or leave out -o")
-    check_paths(shown.report, model, source, data=data, output=output, force=force)
+    check_data_options(data, sample)
+    options = how.options(force=force)
+    names = expanded(model)
+    targets = Destinations.of(names, output, output_dir, dry_run=dry_run)
+    targets.check(shown.report, source, data=data, force=force)
+    if dry_run and data is not None and not source.traces(names):
+        raise UsageError("--dry-run compares nothing; leave out --data")
     sampling = sample.options(DEFAULT_SAMPLES)
-    result = job(
-        source.open(model, data, sampling),
-        output,
-        data=data,
-        sampling=sampling,
-        verified=verify,
-        strict=strict,
-        force=force,
-        reparameterize=reparameterize,
-        keep_modules=keep_modules,
+    check_images(data, sampling)
+
+    def work(name: str) -> tuple[FoldResult, int, str | None]:
+        from bnfold.cli.progress import progress_bar
+        from bnfold.jobs import fold as job
+
+        check_model_options(name, source, keep_modules=how.keep_modules)
+        targets.check_suffix(name)
+        with progress_bar(quiet=shown.quiet) as progress, targets.of_model(name) as target:
+            progress(source.stage(name), 0, 1)
+            opened = source.open(name, data, sampling)
+            result = job(
+                opened, target, data=data, sampling=sampling, options=options, progress=progress
+            )
+        result = targets.named(result)
+        written = None if result.output is None else result.output.path
+        write_page(result, shown.report, written)
+        return result, int(not result.ok), written
+
+    report = Report(
+        "fold",
+        shown.format.value,
+        verbose=shown.verbose,
+        quiet=shown.quiet,
+        several=len(names) > 1 or names != model,
+        stream=targets.report_stream,
     )
-    shown.finish(result)
+    return reported(report, names, work)

@@ -9,8 +9,9 @@ from typing import Any
 from bnfold.data import Data, SampleOptions
 from bnfold.errors import ModelError, VerificationError
 from bnfold.jobs.common import ModelInfo, comparison_inputs
-from bnfold.jobs.fold import FoldResult
-from bnfold.planning import Decision, Plan, make_plan
+from bnfold.jobs.fold import FoldResult, planned
+from bnfold.jobs.fold_options import FoldOptions
+from bnfold.planning import Decision, Plan
 from bnfold.proof.congruence import Congruence
 from bnfold.proof.verification import Verification
 
@@ -25,6 +26,8 @@ def fold_in_memory(
     strict: bool = False,
     reparameterize: bool = False,
     keep_modules: bool = False,
+    only: tuple[str, ...] = (),
+    skip: tuple[str, ...] = (),
 ) -> tuple[FoldResult, Any]:
     """Folds every BatchNorm of ``network`` that can go exactly.
 
@@ -42,7 +45,7 @@ def fold_in_memory(
         RuntimeUnavailableError: where it does not run.
     """
     report, outcome = _folded(
-        model, network, data, sampling, verified, strict, reparameterize, keep_modules
+        model, network, data, sampling, verified, strict, reparameterize, keep_modules, only, skip
     )
     return report, None if outcome is None else outcome.result
 
@@ -56,15 +59,17 @@ def _folded(
     strict: bool,
     reparameterize: bool,
     keep_modules: bool,
+    only: tuple[str, ...] = (),
+    skip: tuple[str, ...] = (),
 ) -> tuple[FoldResult, Any]:
     from bnfold.formats import format_of
     from bnfold.formats.torch import FoldInMemory
 
-    plan = make_plan(model.graph, reparameterize=reparameterize)
+    plan = planned(model.graph, FoldOptions(reparameterize=reparameterize, only=only, skip=skip))
     edited: Any = format_of(model).edit(model, plan, keep_modules=keep_modules)
-    refused = strict and edited.plan.kept > 0
+    refusal = FoldOptions(strict=strict).refusal(edited.plan)
     verification = outcome = None
-    if not refused:
+    if refusal is None:
         outcome = FoldInMemory(network, edited)
         if verified:
             feeds, inputs = comparison_inputs(model, data, sampling)
@@ -77,7 +82,7 @@ def _folded(
         edited.batch_norm_count,
         model.node_count,
         edited.node_count,
-        refused,
+        refusal,
     )
     return report, outcome
 
@@ -119,8 +124,8 @@ def fold_parts(
         raise ModelError(f"no submodule can be folded: {parts.notes[-1]}")
     result = parts.with_tensors(tensors)
     report = _together(parts, reports)
-    if strict and report.plan.kept:
-        return replace(report, refused_by_strict=True), None
+    if (refusal := FoldOptions(strict=strict).refusal(report.plan)) is not None:
+        return replace(report, refusal=refusal), None
     if verified and report.ok and not parts.computes_the_same(result):
         raise VerificationError(
             "the submodules compute the same by themselves, yet the whole network does not; some "

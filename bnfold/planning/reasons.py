@@ -50,6 +50,7 @@ class Reason(Enum):
         "the unchanged class has no place for this fold into {culprit}; it is made without "
         "--keep-modules"
     )
+    NOT_ASKED = "it is left out by --only or --skip"
     # Before it
     GRAPH_INPUT = "its input is the graph input {culprit}, so no weight stands before it"
     GRAPH_OUTPUT = "{culprit} is a graph output and must keep its values"

@@ -275,9 +275,9 @@ def test_refusals(inspection: Inspection, tmp_path: Path) -> None:
 
     class Other:
         def to_json(self) -> dict[str, Any]:
-            return {"command": "verify"}
+            return {"command": "dance"}
 
-    with pytest.raises(UsageError, match="no page for verify"):
+    with pytest.raises(UsageError, match="no page for dance"):
         page(Other())
 
 
@@ -291,3 +291,15 @@ def test_observations_of_another_size_are_left_out(inspection: Inspection) -> No
 def test_inspect_has_the_arrays_of_the_charts(sample_models: Path) -> None:
     result = inspect(OnnxModel(sample_models / "residual.onnx"))
     assert result.batch_norms[0].norm.mean.shape == (16,)
+
+
+@pytest.mark.parametrize("other", ["residual.onnx", "residual_stale_statistics.onnx"])
+def test_a_comparison_has_a_page(other: str, sample_models: Path) -> None:
+    from bnfold.jobs import verify
+
+    result = verify(OnnxModel(sample_models / "residual.onnx"), OnnxModel(sample_models / other))
+    text = page(result)
+    elements = Elements(text)
+    assert not elements.open
+    assert other in text and "scores" in text
+    assert ("Both compute the same" in text) == result.ok == (other == "residual.onnx")

@@ -23,6 +23,7 @@ _PAGES: Mapping[str, str] = {
     "inspect": "inspect.html.j2",
     "fold": "fold.html.j2",
     "recalibrate": "recalibrate.html.j2",
+    "verify": "verify.html.j2",
 }
 
 
@@ -53,6 +54,8 @@ def page(result: Any, origin: Origin | None = None) -> str:
         UsageError: where there is no page for such a result.
     """
     data = result.to_json()
+    # A comparison has two models, and no notes.
+    data = {"model": data.get("reference"), "notes": [], **data}
     template = _PAGES.get(data["command"])
     if template is None:
         raise UsageError(f"there is no page for {data['command']}; use --format json")
@@ -185,8 +188,16 @@ def _recalibration(result: Any) -> dict[str, Any]:
     }
 
 
+def _verification(result: Any) -> dict[str, Any]:
+    from bnfold.reports.proof import proof_in_words
+
+    lines = (*result.warnings, *proof_in_words(result.verification))
+    return {"proof_lines": list(lines)}
+
+
 _CONTEXTS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "inspect": _inspection,
     "fold": _fold,
     "recalibrate": _recalibration,
+    "verify": _verification,
 }
