@@ -101,7 +101,7 @@ class WholeCheck:
             new = {**batch.feeds, **pieces[1].run(batch.feeds, {})}
             for population in self.populations:
                 for name in population.values:
-                    moments = batch.moments(new[name], population.norm.axis, population.name)
+                    moments = batch.moments(new[name], population.norm, population.name)
                     slots[population.name].add(index, moments)
             for name, change in changes.items():
                 change.add(valid_rows(old[name], batch), valid_rows(new[name], batch))
@@ -212,7 +212,7 @@ def population_moments(
 ) -> Moments:
     """The moments of all that reaches a layer in one batch."""
     norm = population.norm
-    several = (batch.moments(values[v], norm.axis, population.name) for v in population.values)
+    several = (batch.moments(values[v], norm, population.name) for v in population.values)
     return Moments.merged((moments.pooled() for moments in several), norm.channels)
 
 
