@@ -72,7 +72,7 @@ def known(results: Path | None) -> dict[str, dict[str, Any]]:
 
 def in_process(name: str, stub: str) -> dict[str, Any]:
     """One architecture, in a process of its own."""
-    command = [sys.executable, __file__, "--one", "--stub", stub, name]
+    command = [sys.executable, "-m", "benchmarks.coverage_torch", "--one", "--stub", stub, name]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     except subprocess.TimeoutExpired:
