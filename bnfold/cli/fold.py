@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,8 +17,14 @@ from bnfold.cli.options import (
     OutputFlags,
     ReparameterizeOption,
     SampleFlags,
+    SubmoduleOption,
 )
-from bnfold.errors import UsageError
+from bnfold.errors import TracingError, UsageError
+
+if TYPE_CHECKING:
+    from bnfold.data import SampleOptions
+    from bnfold.formats import Model
+    from bnfold.jobs import FoldResult
 
 
 @grouped
@@ -53,6 +59,7 @@ def fold(
             rich_help_panel="PyTorch models",
         ),
     ] = False,
+    submodule: SubmoduleOption = None,
     reparameterize: ReparameterizeOption = False,
 ) -> None:
     """Fold every BatchNorm of MODEL that can go exactly, prove it, and write the result."""
@@ -65,15 +72,35 @@ def fold(
         raise UsageError("--dry-run writes nothing; leave it out, or leave out -o")
     check_paths(shown.report, model, source, data=data, output=output, force=force)
     sampling = sample.options(DEFAULT_SAMPLES)
-    result = job(
-        source.open(model, data, sampling),
-        output,
-        data=data,
-        sampling=sampling,
-        verified=verify,
-        strict=strict,
-        force=force,
-        reparameterize=reparameterize,
-        keep_modules=keep_modules,
-    )
+    how = {"verified": verify, "strict": strict, "force": force, "reparameterize": reparameterize}
+    if submodule and not keep_modules:
+        raise UsageError("--submodule writes a state dict of the whole network; add --keep-modules")
+    opened = None if submodule else _whole(source, model, data, sampling, or_parts=keep_modules)
+    if opened is None:
+        parts = source.open_parts(model, submodule or (), data, sampling)
+        shown.finish(_fold_parts(parts, output, sampling, how))
+        return
+    result = job(opened, output, data=data, sampling=sampling, keep_modules=keep_modules, **how)
     shown.finish(result)
+
+
+def _whole(
+    source: ModelFlags, model: str, data: str | None, sampling: SampleOptions, *, or_parts: bool
+) -> Model | None:
+    """The model; None where it cannot be traced as a whole, and its parts will do."""
+    try:
+        return source.open(model, data, sampling)
+    except TracingError:
+        if not or_parts:
+            raise
+        return None
+
+
+def _fold_parts(
+    parts: Any, output: Path | None, sampling: SampleOptions, how: dict[str, bool]
+) -> FoldResult:
+    from bnfold.jobs.parts import fold_parts
+
+    if output is None:  # a plan alone
+        how = {**how, "verified": False}
+    return fold_parts(parts, output, sampling=sampling, **how)[0]

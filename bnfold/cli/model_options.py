@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnfold.cli.options import SAMPLE_PANEL, TORCH_PANEL
-from bnfold.errors import MissingExtraError
+from bnfold.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from bnfold.data import SampleOptions
@@ -111,6 +112,30 @@ class ModelFlags:
             data=data,
             sampling=sampling,
             dynamic=self._dynamic(),
+            allow_pickle=self.allow_pickle,
+        )
+
+    def open_parts(
+        self, model: str, only: Sequence[str], data: str | None, sampling: SampleOptions
+    ) -> Any:
+        """The submodules of what a factory makes: those named, or all that can be traced."""
+        from bnfold.formats import examples_in, is_onnx
+
+        if is_onnx(model) or self.freeze_initializers:
+            raise UsageError(f"--submodule is for the modules of PyTorch, and {model} is ONNX")
+        if find_spec("torch") is None:
+            raise MissingExtraError(f"{model} is a PyTorch model, which", "torch")
+        from bnfold.formats.torch import Parts
+
+        if self.dynamic:
+            raise UsageError("--dynamic goes with what is traced whole, and not with --submodule")
+        return Parts.open(
+            model,
+            only,
+            weights=self.weights,
+            weights_key=self.weights_key,
+            inputs=tuple(self.input or ()),
+            examples=examples_in(data, sampling),
             allow_pickle=self.allow_pickle,
         )
 

@@ -51,6 +51,15 @@ ReparameterizeOption = Annotated[
     bool,
     typer.Option("--reparameterize", help="Merge parallel linear branches (RepVGG) into one."),
 ]
+SubmoduleOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Only this submodule (backbone.body), where the whole cannot be traced, say; may be "
+        "repeated.",
+        rich_help_panel=TORCH_PANEL,
+    ),
+]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Allow -o to name MODEL itself (or its --weights).")
 ]

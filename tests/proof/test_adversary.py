@@ -149,7 +149,7 @@ def test_a_state_dict_holds_what_it_should(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write = TorchEdited._write_safetensors
+    write = TorchEdited._write_tensors
 
     def wrongly(self: TorchEdited, path: Path) -> None:
         write(self, path)
@@ -159,7 +159,7 @@ def test_a_state_dict_holds_what_it_should(
 
     source = _program(tmp_path)
     assert bnfold.fold(source, tmp_path / "f.safetensors").ok
-    monkeypatch.setattr(TorchEdited, "_write_safetensors", wrongly)
+    monkeypatch.setattr(TorchEdited, "_write_tensors", wrongly)
     assert not bnfold.fold(source, tmp_path / "wrong.safetensors").ok
 
 

@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
-from bnfold.errors import ModelError, UsageError
+from bnfold.errors import ModelError, TracingError, UsageError
 from bnfold.formats.torch.file.quiet import first_line, quietly
 from bnfold.formats.torch.graph.arguments import base_name, mutates
 from bnfold.formats.torch.graph.axes import (
@@ -65,7 +65,7 @@ def trace(
     try:
         return functional(program), notes
     except Exception as error:  # torch raises whatever its passes meet
-        raise ModelError(
+        raise TracingError(
             f"{name} writes into a tensor in a way that torch cannot take out ({first_line(error)}); "
             "register that tensor as a buffer of its own, or return it instead"
         ) from None
@@ -186,9 +186,9 @@ def _static(module: nn.Module, own: Inputs, name: str) -> ExportedProgram:
     try:
         program = _export(_fresh(module), own, STATIC)
     except Exception as error:  # the tracer raises whatever Python code in the model raises
-        raise ModelError(_why_not(module, own, name, error)) from None
+        raise TracingError(_why_not(module, own, name, error)) from None
     if not computes_the_same(module, program, own):
-        raise ModelError(
+        raise TracingError(
             f"what torch.export traced of {name} computes something else than {name} does; a branch "
             "in its code depends on data or on what it did before: rewrite that"
         )
@@ -206,7 +206,7 @@ def _why_not(module: nn.Module, own: Inputs, name: str, error: Exception) -> str
     return (
         f"torch.export cannot trace {name} ({first_line(error)}); try other example inputs, "
         "rewrite the branch that depends on data, fold the submodules that trace with "
-        "bnfold.fold(module, ..., keep_modules=True), or export to ONNX and fold that"
+        "--keep-modules (in Python keep_modules=True), or export to ONNX and fold that"
     )
 
 

@@ -17,7 +17,12 @@ from bnfold.errors import ModelError, RuntimeUnavailableError
 from bnfold.formats.torch.edit.edited import ONNX, PROGRAM, TorchEdited
 from bnfold.formats.torch.file.quiet import first_line, quietly
 from bnfold.formats.torch.file.state import read_tensors
-from bnfold.formats.torch.file.tensors import has_numpy_dtype, numpy_dtype, to_numpy
+from bnfold.formats.torch.file.tensors import (
+    has_numpy_dtype,
+    numpy_dtype,
+    same_elements,
+    to_numpy,
+)
 from bnfold.formats.torch.graph.arguments import is_tensor, nodes_in
 from bnfold.formats.torch.graph.outputs import output_names
 from bnfold.formats.torch.graph.trace import functional
@@ -117,7 +122,7 @@ class TorchFold:
         if not self._is_state_dict:
             return []
         wanted = self.edited.state_dict()
-        unlike = [n for n, t in wanted.items() if not _equal(t, self._stored.get(n))]
+        unlike = [n for n, t in wanted.items() if not same_elements(t, self._stored.get(n))]
         more = [n for n in self._stored if n not in wanted]
         return [
             *(f"tensor '{n}' {'differs' if n in self._stored else 'is missing'}" for n in unlike),
@@ -145,12 +150,12 @@ class TorchFold:
         differences = [
             f"tensor '{name}' differs"
             for name, tensor in kept.tensors.items()
-            if name not in self._stored or not _equal(tensor, self._stored[name])
+            if name not in self._stored or not same_elements(tensor, self._stored[name])
         ]
         differences += [
             f"tensor '{name}' changed without an edit"
             for name, tensor in old.items()
-            if name not in kept.changed and not _equal(tensor, self._stored.get(name))
+            if name not in kept.changed and not same_elements(tensor, self._stored.get(name))
         ]
         differences += [
             f"tensor '{n}' was not in the original" for n in self._stored if n not in old
@@ -259,11 +264,3 @@ def _by_node(program: ExportedProgram, tensors: Mapping[str, torch.Tensor]) -> A
         for spec in program.graph_signature.input_specs
         if spec.target in tensors and has_numpy_dtype(tensors[spec.target].dtype)
     }
-
-
-def _equal(a: torch.Tensor, b: torch.Tensor | None) -> bool:
-    if b is None or a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if has_numpy_dtype(a.dtype) and a.layout is torch.strided:
-        return same_bits(to_numpy(a), to_numpy(b))
-    return bool(torch.equal(a, b))
