@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import bnfold
 from bnfold.cli import app
 from bnfold.errors import BnfoldError, ModelError, UsageError, VerificationError
-from bnfold.formats.torch import submodules
+from bnfold.formats.torch.file.saving import write_tensors
 from bnfold.formats.torch.file.state import read_tensors
 from torch_cases import bn, conv, randomised
 
@@ -171,12 +171,12 @@ def test_a_network_that_differs_as_a_whole_is_not_written(tmp_path: Path) -> Non
 def test_a_file_that_does_not_hold_what_was_to_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = submodules.write_tensors
+    write = write_tensors
 
     def wrongly(tensors: Any, path: Path, key_map: Any) -> None:
         write({**tensors, "head.0.bias": tensors["head.0.bias"] + 1e-6}, path, key_map)
 
-    monkeypatch.setattr(submodules, "write_tensors", wrongly)
+    monkeypatch.setattr("bnfold.formats.torch.submodules.write_tensors", wrongly)
     error = run(tmp_path, "--keep-modules", "-o", str(tmp_path / "x.pth")).exception
     assert isinstance(error, VerificationError) and "head.0.bias" in str(error)
     assert not (tmp_path / "x.pth").exists()
