@@ -19,9 +19,6 @@ from torch_cases import randomised
 class Net(nn.Module):
     """Reads two entries of its batch; ``how`` it does that varies."""
 
-    c: Any
-    b: Any
-
     def __init__(self, how: str = "by name") -> None:
         super().__init__()
         self.c, self.b, self.how = nn.Conv1d(3, 4, 3, padding=1), nn.BatchNorm1d(4), how
@@ -39,6 +36,10 @@ class Net(nn.Module):
         return {"scores": y.sum(2)}
 
 
+def made(how: str = "by name") -> Any:
+    return randomised(Net(how))
+
+
 def batches() -> list[dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(0)
     return [
@@ -51,7 +52,7 @@ def batches() -> list[dict[str, Tensor]]:
     ]
 
 
-def true_statistics(net: Net) -> tuple[Tensor, Tensor]:
+def true_statistics(net: Any) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         reached = [net.c.double()(b["x"].double() * b["mask"].double()[:, None]) for b in batches()]
     flat = torch.cat(reached).transpose(0, 1).flatten(1)
@@ -60,9 +61,9 @@ def true_statistics(net: Net) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("how", ["by name", "popped", "gone through"])
 def test_the_whole_batch_goes_in(how: str) -> None:
-    net = randomised(Net(how))
+    net = made(how)
     result = bnfold.recalibrate(net, batches())
-    mean, variance = true_statistics(randomised(Net(how)))
+    mean, variance = true_statistics(made(how))
     torch.testing.assert_close(result.model.b.running_mean.double(), mean, rtol=0, atol=1e-5)
     torch.testing.assert_close(result.model.b.running_var.double(), variance, rtol=1e-5, atol=0)
     with torch.no_grad():
@@ -70,14 +71,14 @@ def test_the_whole_batch_goes_in(how: str) -> None:
 
 
 def test_what_is_not_read_is_left_out_and_named_once() -> None:
-    net = randomised(Net())
+    net = made()
     result = bnfold.recalibrate(net, batches())
     assert sum("label" in note for note in result.notes) == 1
     assert not any("mask of the data" in note for note in result.notes)
 
 
 def test_padding_by_the_name_in_the_dict() -> None:
-    net = randomised(Net())
+    net = made()
     result = bnfold.recalibrate(net, batches(), mask="mask")
     with torch.no_grad():
         reached = [net.c(b["x"] * b["mask"][:, None]).transpose(1, 2) for b in batches()]
@@ -86,7 +87,7 @@ def test_padding_by_the_name_in_the_dict() -> None:
 
 
 def test_all_commands_take_it(tmp_path: Path) -> None:
-    net = randomised(Net())
+    net = made()
     assert bnfold.inspect(net, data=batches()).plan.foldable == 1
     folded = bnfold.fold(net, data=batches())
     assert folded.ok and folded.plan.kept == 0
