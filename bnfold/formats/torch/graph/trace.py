@@ -28,6 +28,7 @@ from bnfold.formats.torch.graph.axes import (
     with_batch_of_two,
     with_other_sizes,
 )
+from bnfold.formats.torch.graph.in_place import without_plain_writes
 
 _TRACED = 1e-4  # of the range: the same operators, perhaps in other kernels
 
@@ -262,4 +263,6 @@ def _export(module: nn.Module, inputs: Inputs, free: Any) -> ExportedProgram:
         with torch.no_grad(), redirect_stderr(io.StringIO()):
             return torch.export.export(module, args, kwargs or None, dynamic_shapes=shapes)
 
-    return quietly(export)
+    program = quietly(export)
+    without_plain_writes(program)
+    return program

@@ -26,6 +26,7 @@ from bnfold.formats.torch.file.tensors import (
 from bnfold.formats.torch.graph.arguments import is_tensor, nodes_in
 from bnfold.formats.torch.graph.outputs import output_names
 from bnfold.formats.torch.graph.trace import functional
+from bnfold.formats.torch.run.ahead import Ahead
 from bnfold.formats.torch.run.inference import TorchReference, TorchRuns
 from bnfold.formats.torch.run.listing import listing_of, places_of
 from bnfold.formats.torch.run.onnxruntime_file import OnnxFile
@@ -67,6 +68,7 @@ class TorchFold:
         # Another runtime sums in another order in every layer, not only in those that change.
         nodes = layers(self.model.graph) if self.suffix == ONNX else touched_nodes(edited.plan)
         self.reference = TorchReference(self.model, nodes)
+        self._ahead = Ahead(self.reference)
         self.folded = self._read_back(written)
         self.candidate: Runs = self.folded
         self._is_state_dict = written is not None and self.suffix not in (ONNX, PROGRAM)
@@ -166,10 +168,12 @@ class TorchFold:
         )
 
     def values(self, feeds: Arrays, names: Sequence[str]) -> Arrays:
-        return self.reference.values(feeds, names)
+        return self._ahead.values(feeds, names)
 
     def pieces(self, regions: Sequence[Region], names: Mapping[str, str]) -> list[TorchPiece]:
-        return [TorchPiece(self, region, names) for region in regions if region.outputs]
+        found = [TorchPiece(self, region, names) for region in regions if region.outputs]
+        self._ahead.coming = [piece.observed for piece in found]
+        return found
 
 
 class TorchPiece:
@@ -186,6 +190,12 @@ class TorchPiece:
             Leaving(self._calls[v].name, self._calls[v].name, _shown(v), channel_axis(v))
             for v in region.outputs
         ]
+
+    @property
+    def observed(self) -> list[str]:
+        """The values that the network as a whole has to be asked for."""
+        names = [f.value for f in self.inputs] + [o.value for o in self.outputs]
+        return list(dict.fromkeys(name for name in names if name is not None))
 
     def _entering(self, region: Region) -> list[Fx]:
         """What the region's calls read, computed and unchanged; and the program's inputs, whose
