@@ -14,7 +14,13 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from bnfold.formats.torch.graph.arguments import base_name, is_aten, nodes_in, operator_of
+from bnfold.formats.torch.graph.arguments import (
+    arguments_of,
+    base_name,
+    is_aten,
+    nodes_in,
+    operator_of,
+)
 
 # Operators whose result is memory of its own, never that of an operand, whatever their arguments.
 _FRESH = frozenset(
@@ -23,6 +29,8 @@ _FRESH = frozenset(
     "selu leaky_relu hardtanh hardswish hardsigmoid sigmoid tanh mish softplus mean amax max_pool1d "
     "max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d".split()
 )
+
+_DROPOUTS = frozenset(("dropout_", "feature_dropout_", "alpha_dropout_", "feature_alpha_dropout_"))
 
 
 def without_plain_writes(program: ExportedProgram) -> None:
@@ -35,10 +43,11 @@ def without_plain_writes(program: ExportedProgram) -> None:
     changed = False
     for node in graph.nodes:
         plain = _plain_form(node)
-        if plain is None or not _is_alone(node, order):
+        if plain is None or not (_writes_nothing(node) or _is_alone(node, order)):
             continue
         old: Any = node.args[0]
-        for user in [user for user in old.users if order[user] > order[node]]:
+        later = [user for user in old.users if order[user] > order[node]]
+        for user in [] if _writes_nothing(node) else later:
             user.replace_input_with(old, node)
         node.target = plain
         changed = True
@@ -57,9 +66,15 @@ def _plain_form(node: Node) -> Any:
     plain = getattr(packet, operator._overloadname, None)
     if plain is None or plain._schema.is_mutable:
         return None
-    written, own = operator._schema.arguments, plain._schema.arguments
+    # The first stands by position; some call it `self` and `input`.
+    written, own = operator._schema.arguments[1:], plain._schema.arguments[1:]
     same = [a.name for a in written] == [a.name for a in own]
     return plain if same and _writes_first_alone(operator) else None
+
+
+def _writes_nothing(node: Node) -> bool:
+    """Whether it is dropout that is off."""
+    return base_name(node) in _DROPOUTS and arguments_of(node).get("train") is False
 
 
 def _writes_first_alone(operator: Any) -> bool:

@@ -63,13 +63,25 @@ def trace(
     module = _copied(module, name).eval()
     own = cloned((tuple(args), dict(kwargs or {})))
     program = _traced(module, own, name, BATCH if free is None else free, notes)
+    return _functional(module, program, own, name), notes
+
+
+def _functional(
+    module: nn.Module, program: ExportedProgram, own: Inputs, name: str
+) -> ExportedProgram:
+    """What `functional` makes of a program, if that computes what the module does."""
     try:
-        return functional(program), notes
+        pure = functional(program)
+        why = "it computes something else then"
+        same = pure is program or computes_the_same(module, _as_module(pure), own)
     except Exception as error:  # torch raises whatever its passes meet
+        same, why = False, first_line(error)
+    if not same:
         raise TracingError(
-            f"{name} writes into a tensor in a way that torch cannot take out ({first_line(error)}); "
+            f"{name} writes into a tensor in a way that torch cannot take out ({why}); "
             "register that tensor as a buffer of its own, or return it instead"
-        ) from None
+        )
+    return pure
 
 
 def _traced(
@@ -103,7 +115,7 @@ def _as_asked(module: nn.Module, own: Inputs, name: str, free: Any) -> ExportedP
             f"torch.export cannot trace {name} with these dynamic axes ({first_line(error)}); "
             "free fewer, or let it choose with auto"
         ) from None
-    if not computes_the_same(module, program, own):
+    if not computes_the_same(module, _as_module(program), own):
         raise ModelError(f"{name} computes something else when these axes are dynamic; free fewer")
     return program
 
@@ -111,11 +123,12 @@ def _as_asked(module: nn.Module, own: Inputs, name: str, free: Any) -> ExportedP
 def _checked(module: nn.Module, own: Inputs, free: str) -> ExportedProgram:
     """A program that was tried out on other sizes than those it was traced on."""
     program = _export(_fresh(module), with_batch_of_two(own), free)
-    _check_batches(module, program, own)
+    traced = _as_module(program)
+    _check_batches(module, traced, own)
     other = with_other_sizes(program) if free == AUTO else None
     same = True
     with suppress(Exception):  # a guard, or the module's own code: sizes that are refused
-        same = other is None or computes_the_same(module, program, other)
+        same = other is None or computes_the_same(module, traced, other)
     if not same:
         raise ModelError("its Python code depends on them")
     return program
@@ -145,13 +158,13 @@ def _fresh(module: nn.Module) -> nn.Module:
     return quietly(lambda: copy.deepcopy(module, shared))
 
 
-def _check_batches(module: nn.Module, program: ExportedProgram, own: Inputs) -> None:
+def _check_batches(module: nn.Module, traced: nn.Module, own: Inputs) -> None:
     """Raises where the program computes something else for the user's own inputs, or for one sample."""
-    same = computes_the_same(module, program, own)
+    same = computes_the_same(module, traced, own)
     with suppress(
         Exception
     ):  # a guard, or the module's own code: sizes that are refused are not wrong
-        same = same and computes_the_same(module, program, first_row(own))
+        same = same and computes_the_same(module, traced, first_row(own))
     if not same:
         raise ModelError("its Python code depends on the batch size")
 
@@ -188,7 +201,7 @@ def _static(module: nn.Module, own: Inputs, name: str) -> ExportedProgram:
         program = _export(_fresh(module), own, STATIC)
     except Exception as error:  # the tracer raises whatever Python code in the model raises
         raise TracingError(_why_not(module, own, name, error)) from None
-    if not computes_the_same(module, program, own):
+    if not computes_the_same(module, _as_module(program), own):
         raise TracingError(
             f"what torch.export traced of {name} computes something else than {name} does; a branch "
             "in its code depends on data or on what it did before: rewrite that"
@@ -211,14 +224,18 @@ def _why_not(module: nn.Module, own: Inputs, name: str, error: Exception) -> str
     )
 
 
-def computes_the_same(module: nn.Module, program: ExportedProgram, inputs: Inputs) -> bool:
-    """Whether both give the same on these inputs.
+def _as_module(program: ExportedProgram) -> nn.Module:
+    made: nn.Module = quietly(lambda: program.module())
+    return made
+
+
+def computes_the_same(module: nn.Module, traced: nn.Module, inputs: Inputs) -> bool:
+    """Whether a module and its program, as a module, give the same on these inputs.
 
     A tracer follows one way through Python code, and not every condition on it becomes a guard.
     """
     own = outputs_of(_fresh(module), inputs)
-    traced = outputs_of(quietly(lambda: program.module()), inputs)
-    return same_outputs(own, traced, _TRACED)
+    return same_outputs(own, outputs_of(traced, inputs), _TRACED)
 
 
 def same_outputs(own: Sequence[Any], others: Sequence[Any], within: float) -> bool:
