@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnfold.errors import TracingError
+import bnfold
+from bnfold.errors import ModelError, TracingError
 from bnfold.formats.torch.graph import in_place
 from bnfold.formats.torch.graph.arguments import mutates
-from bnfold.formats.torch.graph.trace import functional, trace
+from bnfold.formats.torch.graph.trace import trace
 from torch_cases import Lambda, bn, conv, randomised
 
 
@@ -93,7 +95,7 @@ def test_plain_writes_go(forward: Callable[..., Any]) -> None:
     assert any(map(mutates, found.graph.nodes))
     in_place.without_plain_writes(found)
     assert not any(map(mutates, found.graph.nodes))
-    assert functional(found) is found
+    assert in_place.functional(found) is found
     same(module, found)
 
 
@@ -112,9 +114,19 @@ def test_what_torch_takes_out_wrongly_is_refused() -> None:
     """Dropout that is off becomes a copy there, which does not see what is written later."""
     module, found = program(_dropped_before)
     with pytest.raises(AssertionError, match="not equal"):
-        same(module, functional(found))
+        same(module, in_place.functional(found))
     with pytest.raises(TracingError, match="something else then"):
         trace(module, (torch.randn(2, 3, 8, 8),))
+
+
+def test_nor_is_such_a_file_taken_for_right(tmp_path: Path) -> None:
+    torch.export.save(program(_dropped_before)[1], tmp_path / "wrong.pt2")
+    with pytest.raises(ModelError, match="another value shares"):
+        bnfold.inspect(tmp_path / "wrong.pt2")
+    module, found = program(_viewed_before)
+    torch.export.save(found, tmp_path / "right.pt2")
+    model: Any = bnfold.load(tmp_path / "right.pt2")
+    same(module, model.program)
 
 
 @pytest.mark.parametrize("forward", [_viewed_before, _view_written, _narrow, _with_itself])

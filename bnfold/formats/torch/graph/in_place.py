@@ -14,6 +14,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import Node
 
+from bnfold.formats.torch.file.quiet import quietly
 from bnfold.formats.torch.graph.arguments import (
     arguments_of,
     base_name,
@@ -106,3 +107,19 @@ def _is_like(target: Node, other: Node) -> bool:
     # Written out, as comparing symbols would add a guard.
     laid_out = value.ndim == 0 or str(value.stride()) == str(own.stride())
     return value.dtype == own.dtype and laid_out
+
+
+def functional(program: ExportedProgram) -> ExportedProgram:
+    """The same program without operators that write into their inputs, and without autocast regions.
+
+    What autocast converts on the way stands as a conversion then.
+    """
+    graphs = [m.graph for m in program.graph_module.modules() if isinstance(m, GraphModule)]
+    if any(mutates(node) or _casts(node) for graph in graphs for node in graph.nodes):
+        pure: ExportedProgram = quietly(lambda: program.run_decompositions({}))
+        return pure
+    return program
+
+
+def _casts(node: Node) -> bool:
+    return node.op == "call_function" and base_name(node) == "wrap_with_autocast"

@@ -26,10 +26,10 @@ from bnfold.formats.torch.graph.arguments import (
 from bnfold.formats.torch.graph.bodies import unread_bodies
 from bnfold.formats.torch.graph.constants import Constants
 from bnfold.formats.torch.graph.dict_inputs import dict_keys
+from bnfold.formats.torch.graph.in_place import functional
 from bnfold.formats.torch.graph.operators.batch_norm import READERS as BATCH_NORMS
 from bnfold.formats.torch.graph.oracle import TorchOracle
 from bnfold.formats.torch.graph.read import read_graph
-from bnfold.formats.torch.graph.trace import functional
 from bnfold.graph import Graph, Norm
 
 

@@ -30,7 +30,7 @@ from bnfold.formats.torch.file.state import (
 from bnfold.formats.torch.graph.checkpoint import TorchCheckpoint
 from bnfold.formats.torch.graph.inputs import ExampleInputs, bind, from_sample, parse_inputs
 from bnfold.formats.torch.graph.model import TorchModel
-from bnfold.formats.torch.graph.trace import trace
+from bnfold.formats.torch.graph.trace import checked_functional, trace
 
 # The first samples of some data for inputs of these names; for all that it holds, without names.
 Given = tuple[tuple[Any, ...], Mapping[str, Any]]
@@ -88,7 +88,8 @@ def _opened(
     if dynamic is not None and kind is not Source.CHECKPOINT:
         raise UsageError(f"--dynamic is for what has to be traced, and {path} is {kind.value}")
     if kind is Source.PROGRAM:
-        return TorchModel(_program(path, allow_pickle), path, file=file)
+        program = checked_functional(_program(path, allow_pickle), path)
+        return TorchModel(program, path, file=file)
     if kind is Source.TORCHSCRIPT:
         return _converted(file, tracing, allow_pickle)
     if kind is Source.SAFETENSORS:
@@ -155,7 +156,7 @@ def open_network(
         raise UsageError(
             "an ExportedProgram is traced already; example inputs and dynamic shapes go with its module"
         )
-    return TorchModel(network, path)
+    return TorchModel(checked_functional(network, path), path)
 
 
 def example_inputs_for(

@@ -11,12 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export import ExportedProgram
-from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from bnfold.errors import ModelError, TracingError, UsageError
 from bnfold.formats.torch.file.quiet import first_line, quietly
-from bnfold.formats.torch.graph.arguments import base_name, mutates
 from bnfold.formats.torch.graph.axes import (
     AUTO,
     BATCH,
@@ -28,7 +26,7 @@ from bnfold.formats.torch.graph.axes import (
     with_batch_of_two,
     with_other_sizes,
 )
-from bnfold.formats.torch.graph.in_place import without_plain_writes
+from bnfold.formats.torch.graph.in_place import functional, without_plain_writes
 
 _TRACED = 1e-4  # of the range: the same operators, perhaps in other kernels
 
@@ -180,20 +178,25 @@ def _copied(module: nn.Module, name: str) -> nn.Module:
         ) from None
 
 
-def functional(program: ExportedProgram) -> ExportedProgram:
-    """The same program without operators that write into their inputs, and without autocast regions.
+def checked_functional(program: ExportedProgram, path: object) -> ExportedProgram:
+    """`functional` of a program that somebody else traced, compared with it on its example inputs.
 
-    What autocast converts on the way stands as a conversion then.
+    Raises:
+        ModelError: where torch makes something else of it.
     """
-    graphs = [m.graph for m in program.graph_module.modules() if isinstance(m, GraphModule)]
-    if any(mutates(node) or _casts(node) for graph in graphs for node in graph.nodes):
-        pure: ExportedProgram = quietly(lambda: program.run_decompositions({}))
+    pure = functional(program)
+    if pure is program or program.example_inputs is None:
         return pure
-    return program
-
-
-def _casts(node: Node) -> bool:
-    return node.op == "call_function" and base_name(node) == "wrap_with_autocast"
+    args, kwargs = program.example_inputs
+    own, other = (
+        outputs_of(_as_module(each), (tuple(args), dict(kwargs))) for each in (program, pure)
+    )
+    if same_outputs(own, other, _TRACED):
+        return pure
+    raise ModelError(
+        f"{path} writes into a tensor that another value shares, and torch cannot take that out; "
+        "export it again without in-place operators"
+    )
 
 
 def _static(module: nn.Module, own: Inputs, name: str) -> ExportedProgram:

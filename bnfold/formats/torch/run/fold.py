@@ -24,8 +24,8 @@ from bnfold.formats.torch.file.tensors import (
     to_numpy,
 )
 from bnfold.formats.torch.graph.arguments import is_tensor, nodes_in
+from bnfold.formats.torch.graph.in_place import functional
 from bnfold.formats.torch.graph.outputs import output_names
-from bnfold.formats.torch.graph.trace import functional
 from bnfold.formats.torch.run.ahead import Ahead
 from bnfold.formats.torch.run.inference import TorchReference, TorchRuns
 from bnfold.formats.torch.run.listing import listing_of, places_of
