@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 from torch.export import ExportedProgram
-from torch.fx import Node
+from torch.fx import GraphModule, Node
 
 from bnfold.formats.torch.file.quiet import quietly
 from bnfold.formats.torch.graph.arguments import (
     arguments_of,
     base_name,
     is_aten,
+    mutates,
     nodes_in,
     operator_of,
 )
