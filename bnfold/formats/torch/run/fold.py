@@ -30,6 +30,7 @@ from bnfold.formats.torch.run.ahead import Ahead
 from bnfold.formats.torch.run.inference import TorchReference, TorchRuns
 from bnfold.formats.torch.run.listing import listing_of, places_of
 from bnfold.formats.torch.run.onnxruntime_file import OnnxFile
+from bnfold.formats.torch.run.readers import unseen_readers
 from bnfold.formats.torch.run.runner import Runner
 from bnfold.graph import Norm, Value
 from bnfold.proof.congruence import Congruence, compare_files
@@ -101,8 +102,11 @@ class TorchFold:
         return ()
 
     def congruence(self) -> Congruence:
-        if self.edited.keep_modules:
-            return self._same_class()
+        found = self._same_class() if self.edited.keep_modules else self._compared()
+        unseen = unseen_readers(self.model, self.edited.plan)
+        return replace(found, differences=(*found.differences, *unseen))
+
+    def _compared(self) -> Congruence:
         original = listing_of(self.model.program)
         written = listing_of(self.folded.runner.program, self._stored)
         found = compare_files(original, written, self.edited.plan, places_of(self.model))
