@@ -21,6 +21,7 @@ from bnfold.planning.decision import (
     Plan,
     Reconstant,
     Renorm,
+    Requantise,
     Revalue,
     Reweight,
 )
@@ -70,6 +71,10 @@ def changes_of(plan: Plan, places: Places) -> Changes:
         elif isinstance(edit, DropAddends):
             changes.dropped[calls[0]] = {places.name_of(v) for v in edit.values}
             changes.expected.setdefault(calls[0], [])
+        elif isinstance(edit, Requantise):
+            stored = list(_stored(edit))
+            for call in places.stored_at(edit.constant):
+                changes.expected.setdefault(call, []).extend(stored)
         else:
             arrays = list(_arrays_of(edit))
             if isinstance(edit, Revalue):
@@ -93,6 +98,16 @@ def _arrays_of(edit: Reweight | Reconstant | Renorm | Revalue) -> Iterator[Expec
         yield _known(cast(edit.shift, edit.node.kind.dtype))
     else:
         yield _known(_constant_of(edit).fitted(edit.constant))
+
+
+def _stored(edit: Requantise) -> Iterator[Expected]:
+    """The parts of a quantised constant that an edit computes."""
+    yield _known(edit.scale)
+    if edit.zero is not None:
+        yield _known(edit.zero)
+    for load, like in ((edit.integers, edit.stored.integers), (edit.floats, edit.stored.latent)):
+        if load is not None and like is not None:
+            yield Expected(str(like.dtype), prod(like.shape), load)
 
 
 def _known(array: NDArray[Any]) -> Expected:

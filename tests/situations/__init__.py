@@ -14,6 +14,7 @@ from situations import (
     linear,
     movement,
     nested,
+    quantised,
     routes,
     sequences,
     space,
@@ -24,6 +25,7 @@ from situations.build import Situation
 SITUATIONS: tuple[Situation, ...] = (
     *linear.TABLE,
     *constants.TABLE,
+    *quantised.TABLE,
     *types.TABLE,
     *keep.TABLE,
     *movement.TABLE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import singledispatchmethod
 from typing import Any
 
@@ -11,7 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from bnfold.formats.onnx.edit.working_copy import WorkingCopy
+from bnfold.formats.onnx.edit.quantised import requantise
+from bnfold.formats.onnx.edit.working_copy import WorkingCopy, set_attribute
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.scopes import Scope
 from bnfold.graph import Affine, Linear, Node, Value
@@ -23,6 +24,7 @@ from bnfold.planning.decision import (
     Plan,
     Reconstant,
     Renorm,
+    Requantise,
     Revalue,
     Reweight,
 )
@@ -53,9 +55,13 @@ class Editor:
         if edit.weight_changed:
             position = 0 if kind.bias_axis == -2 else 1
             shape, dtype = kind.weight.shape, kind.weight.dtype
-            self.draft.replace(proto, position, edit.new_weight, shape, dtype)
+            self.draft.replace(proto, position, edit.weight_blocks, shape, dtype)
         if (bias := edit.new_bias()) is not None:
             self._set_bias(edit.node, proto, bias)
+
+    @edit.register
+    def _requantise(self, edit: Requantise) -> None:
+        requantise(self.draft, edit)
 
     @edit.register
     def _reconstant(self, edit: Reconstant) -> None:
@@ -114,10 +120,10 @@ class Editor:
     def _merge(self, edit: MergeBranches) -> None:
         proto, geometry = self._copy(edit.node), edit.geometry
         if geometry is not None:
-            _set_attribute(proto, "kernel_shape", edit.kernel)
-            _set_attribute(proto, "dilations", geometry.dilations)
-            _set_attribute(proto, "pads", (*geometry.pads_begin, *geometry.pads_end))
-            _set_attribute(proto, "auto_pad", None)
+            set_attribute(proto, "kernel_shape", edit.kernel)
+            set_attribute(proto, "dilations", geometry.dilations)
+            set_attribute(proto, "pads", (*geometry.pads_begin, *geometry.pads_end))
+            set_attribute(proto, "auto_pad", None)
         for node in edit.gone:
             if node.native.bias_add is not None:
                 self.draft.remove(self.draft.copy_of(node.native.bias_add))
@@ -144,12 +150,12 @@ class Editor:
         assert isinstance(kind, Linear)
 
         def give(to: onnx.NodeProto, position: int) -> None:
-            self.draft.replace(to, position, lambda: bias, bias.shape, bias.dtype)
+            self.draft.replace(to, position, lambda: iter([bias]), bias.shape, bias.dtype)
 
         if proto.op_type != "MatMul":
             give(proto, 2)
             if kind.bias_factor != 1.0:
-                _set_attribute(proto, "beta", 1.0)
+                set_attribute(proto, "beta", 1.0)
         elif native.bias_add is not None:
             add = self.draft.copy_of(native.bias_add)
             give(add, 1 if add.input[0] in proto.output else 0)
@@ -186,13 +192,3 @@ class Editor:
 def _position_of(node: Node, value: Value) -> int:
     """At which input of the native node ``value`` flows in."""
     return list(node.native.proto.input).index(value.name)
-
-
-def _set_attribute(proto: onnx.NodeProto, name: str, value: float | Sequence[int] | None) -> None:
-    """Replaces an attribute; None takes it away."""
-    rebuilt = onnx.NodeProto()
-    rebuilt.attribute.extend(a for a in proto.attribute if a.name != name)
-    if value is not None:
-        rebuilt.attribute.append(helper.make_attribute(name, value))
-    del proto.attribute[:]
-    proto.attribute.MergeFrom(rebuilt.attribute)

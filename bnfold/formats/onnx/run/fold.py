@@ -26,7 +26,7 @@ from bnfold.formats.onnx.run.session import Session
 from bnfold.graph import Linear, Node, Value
 from bnfold.planning import Plan
 from bnfold.proof.congruence import Congruence, compare_files
-from bnfold.proof.regions import Region, channel_axis, touched_nodes
+from bnfold.proof.regions import Region, channel_axis, rounded_biases, touched_nodes
 from bnfold.proof.subject import Arrays, Fed, Leaving, PreciseRun
 
 _GROUP_BYTES = 1 << 27
@@ -37,16 +37,15 @@ class OnnxFold:
 
     def __init__(self, original: OnnxModel, plan: Plan, written: OnnxModel) -> None:
         self.original, self.plan, self.written = original, plan, written
-        self.reference = OnnxRuns(original, touched_nodes(plan))
+        self.reference = OnnxRuns(original, touched_nodes(plan), rounded_biases(plan))
         self.candidate = OnnxRuns(written)
 
     @property
     def named_outputs(self) -> list[str]:
         return [output.name for output in self.original.proto.graph.output]
 
-    @property
-    def cut_from_file(self) -> bool:
-        return True
+    def exported(self, names: Mapping[str, str]) -> None:
+        """None: the pieces are cut out of the file."""
 
     def congruence(self) -> Congruence:
         frozen = self.original.freeze_initializers
@@ -101,6 +100,7 @@ class OnnxPiece:
 
     def __init__(self, fold: OnnxFold, regions: Sequence[Region], names: Mapping[str, str]) -> None:
         self._fold = fold
+        self._regions = regions
         scope = fold.original.scopes[regions[0].scope]
         self._original: list[Cut] = []
         self._written: list[Cut] = []
@@ -130,6 +130,14 @@ class OnnxPiece:
                 for v in region.outputs
             ]
         self._sessions: dict[str, Session] = {}
+
+    @property
+    def hides(self) -> bool:
+        return any(region.hides for region in self._regions)
+
+    def alone(self) -> OnnxRuns:
+        nodes = [node for region in self._regions for node in region.nodes]
+        return OnnxRuns(self._fold.original, nodes)
 
     def _fed(self, name: str, key: str) -> Fed:
         model, scope = self._fold.original, self._fold.original.scopes[self._original[0].scope]

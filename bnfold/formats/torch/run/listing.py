@@ -138,7 +138,7 @@ def places_of(model: TorchModel) -> Places:
     def calls_of(node: Node) -> tuple[int, ...]:
         frozen = node.native.frozen
         calls = [*node.native.calls, *(frozen.computing if frozen is not None else ())]
-        return tuple(order[call] for call in calls)
+        return tuple(order[call] for call in calls if not _picks_unread(call))
 
     def name_of(value: Value) -> str:
         return names.of(model.oracle.calls[value])
@@ -162,9 +162,7 @@ def _entries(graph: Graph, names: _Names) -> Iterator[tuple[Fx | None, Call]]:
         own = (names.of(node) for node in graph.nodes if node.op == "placeholder")
         yield None, Call("(inputs)", "", {}, (), tuple(n for n in own if n.startswith("body")))
     for node in graph.nodes:
-        # torch's loader adds a call for each result of an operator, read or not.
-        picked = node.target is not operator.getitem or node.users
-        if node.op == "call_function" and picked:
+        if node.op == "call_function" and not _picks_unread(node):
             holds = bool(names.bodies.held_by(node))
             inputs = tuple(map(names.of, _read(node)))
             if holds:  # parameters are handed on to the bodies, whose calls name them
@@ -174,6 +172,12 @@ def _entries(graph: Graph, names: _Names) -> Iterator[tuple[Fx | None, Call]]:
     if inner:
         returned = nodes_in(graph.output_node().args)
         yield None, Call("(outputs)", "", {}, tuple(map(names.of, returned)), ())
+
+
+def _picks_unread(node: Fx) -> bool:
+    """Whether a node picks one of several results for nobody: ``torch.export`` writes these into a
+    file as it likes."""
+    return node.target is operator.getitem and not node.users
 
 
 def _read(node: Fx) -> list[Fx]:
