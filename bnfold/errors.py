@@ -17,6 +17,10 @@ class ModelError(BnfoldError):
     """A model file that is missing, unreadable, damaged or of a kind that bnfold does not read."""
 
 
+class TracingError(ModelError):
+    """A network that torch.export cannot trace as a whole; parts of it may still be."""
+
+
 class DataError(BnfoldError):
     """A data sample that is missing, unreadable or does not fit the model's inputs."""
 

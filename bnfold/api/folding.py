@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from bnfold.api.calls import AnyData, AnyPath, Progress, names_of, sampled, silent
 from bnfold.api.models import TORCH, Opening, Subject, data_of, is_module
 from bnfold.api.results import Folded, told
-from bnfold.errors import ModelError, UsageError
+from bnfold.errors import TracingError, UsageError
 
 if TYPE_CHECKING:
     from bnfold.data import Data, SampleOptions
@@ -117,7 +117,7 @@ def fold(
     if found is None:
         try:
             subject = opening.subject(model)
-        except ModelError:
+        except TracingError:
             if not by_parts:
                 raise
             found = _fold_parts(model, opening, how, ())
@@ -199,7 +199,7 @@ def _fold_network(subject: Subject, target: Path | None, how: _How) -> Folded[An
 def _fold_parts(model: Any, opening: Opening, how: _How, only: tuple[str, ...]) -> Folded[Any]:
     """The submodules that trace, where the whole does not."""
     from bnfold.formats.torch import Parts
-    from bnfold.jobs.fold_memory import fold_parts
+    from bnfold.jobs.parts import fold_parts
 
     args, kwargs = opening.examples_for(model)
     report, network = fold_parts(

@@ -119,6 +119,8 @@ class Folded(Result, Generic[M]):
 
     def _difference(self) -> str:
         found = self.verification
+        if found is not None and found.problem is not None:
+            return found.problem
         first = None if found is None else found.first_wrong
         where = "" if first is None else f"; first at {first}"
         return f"the folded network differs from the original{where}"

@@ -12,7 +12,15 @@ from bnfold.errors import UsageError
 if TYPE_CHECKING:
     from bnfold.data import SampleOptions
 
-_TORCH = ("--weights", "--weights-key", "--input", "--dynamic", "--allow-pickle", "--keep-modules")
+_TORCH = (
+    "--weights",
+    "--weights-key",
+    "--input",
+    "--dynamic",
+    "--allow-pickle",
+    "--keep-modules",
+    "--submodule",
+)
 
 
 def check_data_options(

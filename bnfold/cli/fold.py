@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from bnfold.cli.applies import check_data_options, check_images, check_model_options
 from bnfold.cli.destinations import Destinations
@@ -21,12 +21,15 @@ from bnfold.cli.options import (
     ReparameterizeOption,
     SampleFlags,
     SkipOption,
+    SubmoduleOption,
 )
 from bnfold.cli.parsing import Option
 from bnfold.cli.reporting import Report, reported, write_page
-from bnfold.errors import UsageError
+from bnfold.errors import TracingError, UsageError
 
 if TYPE_CHECKING:
+    from bnfold.data import SampleOptions
+    from bnfold.formats import Model
     from bnfold.jobs import FoldResult
     from bnfold.jobs.fold_options import FoldOptions
 
@@ -60,6 +63,7 @@ class FoldFlags:
             panel=TORCH_PANEL,
         ),
     ] = False
+    submodule: SubmoduleOption = None
 
     def options(self, *, force: bool) -> FoldOptions:
         """What the job wants.
@@ -105,6 +109,8 @@ def fold(
     from bnfold.jobs.common import DEFAULT_SAMPLES
 
     check_data_options(data, sample)
+    if how.submodule and not how.keep_modules:
+        raise UsageError("--submodule writes a state dict of the whole network; add --keep-modules")
     options = how.options(force=force)
     names = expanded(model)
     targets = Destinations.of(names, output, output_dir, dry_run=dry_run)
@@ -118,14 +124,20 @@ def fold(
         from bnfold.cli.progress import progress_bar
         from bnfold.jobs import fold as job
 
-        check_model_options(name, source, keep_modules=how.keep_modules)
+        check_model_options(
+            name, source, keep_modules=how.keep_modules, submodule=bool(how.submodule)
+        )
         targets.check_suffix(name)
         with progress_bar(quiet=shown.quiet) as progress, targets.of_model(name) as target:
             progress(source.stage(name), 0, 1)
-            opened = source.open(name, data, sampling)
-            result = job(
-                opened, target, data=data, sampling=sampling, options=options, progress=progress
-            )
+            opened = None if how.submodule else _whole(source, name, data, sampling, how)
+            if opened is None:
+                parts = source.open_parts(name, how.submodule or (), data, sampling)
+                result = _fold_parts(parts, target, sampling, options)
+            else:
+                result = job(
+                    opened, target, data=data, sampling=sampling, options=options, progress=progress
+                )
         result = targets.named(result)
         written = None if result.output is None else result.output.path
         write_page(result, shown.report, written)
@@ -140,3 +152,33 @@ def fold(
         stream=targets.report_stream,
     )
     return reported(report, names, work)
+
+
+def _whole(
+    source: ModelFlags, model: str, data: str | None, sampling: SampleOptions, how: FoldFlags
+) -> Model | None:
+    """The model; None where it cannot be traced as a whole, and its parts will do."""
+    try:
+        return source.open(model, data, sampling)
+    except TracingError:
+        if not how.keep_modules:
+            raise
+        return None
+
+
+def _fold_parts(
+    parts: Any, output: Path | None, sampling: SampleOptions, options: FoldOptions
+) -> FoldResult:
+    from bnfold.jobs.parts import fold_parts
+
+    if options.only or options.skip or options.minimum is not None:
+        raise UsageError("--only, --skip and --min-folded are for what is traced whole")
+    return fold_parts(
+        parts,
+        output,
+        sampling=sampling,
+        verified=options.verified and output is not None,  # else a plan alone
+        strict=options.strict,
+        force=options.force,
+        reparameterize=options.reparameterize,
+    )[0]

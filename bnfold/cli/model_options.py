@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from bnfold.cli.options import SAMPLE_PANEL, TORCH_PANEL, option_name
 from bnfold.cli.parsing import Option
-from bnfold.errors import MissingExtraError, ModelError
+from bnfold.errors import MissingExtraError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from bnfold.data import SampleOptions
@@ -142,6 +142,30 @@ class ModelFlags:
         from bnfold.formats import is_onnx
 
         return not all(is_onnx(name) for name in names if name != "-")
+
+    def open_parts(
+        self, model: str, only: Sequence[str], data: str | None, sampling: SampleOptions
+    ) -> Any:
+        """The submodules of what a factory makes: those named, or all that can be traced."""
+        from bnfold.formats import examples_in, is_onnx
+
+        if is_onnx(model) or self.freeze_initializers:
+            raise UsageError(f"--submodule is for the modules of PyTorch, and {model} is ONNX")
+        if find_spec("torch") is None:
+            raise MissingExtraError(f"{model} is a PyTorch model, which", "torch")
+        from bnfold.formats.torch import Parts
+
+        if self.dynamic:
+            raise UsageError("--dynamic goes with what is traced whole, and not with --submodule")
+        return Parts.open(
+            model,
+            only,
+            weights=self.weights,
+            weights_key=self.weights_key,
+            inputs=tuple(self.input or ()),
+            examples=examples_in(data, sampling),
+            allow_pickle=self.allow_pickle,
+        )
 
     def _dynamic(self) -> Any:
         if not self.dynamic:

@@ -64,6 +64,14 @@ ReparameterizeOption = Annotated[
     bool,
     Option("--reparameterize", help="Merge parallel linear branches (RepVGG) into one."),
 ]
+SubmoduleOption = Annotated[
+    list[str] | None,
+    Option(
+        metavar="NAME",
+        help="Only this submodule (backbone.body), where the whole cannot be traced, say.",
+        panel=TORCH_PANEL,
+    ),
+]
 ForceOption = Annotated[
     bool, Option("--force", help="Allow -o to name MODEL itself (or its --weights).")
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from bnfold.data import arrays, callables, images, safetensors, tables, tensors
 from bnfold.data.concatenated import Concatenated
 from bnfold.data.masks import with_masks
 from bnfold.data.memory import Given
-from bnfold.data.signature import InputSpec, row_specs
+from bnfold.data.signature import InputSpec, by_key, row_specs
 from bnfold.data.source import Sample, SampleOptions, Source, choose
 from bnfold.errors import DataError, UsageError
 from bnfold.files import check_regular, missing
@@ -54,11 +55,26 @@ def open_sample(
     """
     options = options or SampleOptions()
     check_image_options(source, options)
-    masks = options.masks
-    opened = _open(source, with_masks(row_specs(inputs), masks), options)
+    keyed = any(spec.key is not None for spec in inputs)
+    try:
+        return _opened(source, inputs, options, keyed=keyed)
+    except DataError:
+        if not keyed:
+            raise
+        with suppress(DataError):
+            return _opened(source, inputs, options, keyed=False)
+        raise
+
+
+def _opened(
+    source: Data, inputs: Sequence[InputSpec], options: SampleOptions, *, keyed: bool
+) -> Sample:
+    masks, called = options.masks, by_key(inputs) if keyed else inputs
+    opened = _open(source, with_masks(row_specs(called), masks), options)
     if not opened.count:
         raise DataError(f"{source} holds no samples; give at least one")
-    sample = Sample(str(source), opened, tuple(inputs), choose(opened.count, options), masks)
+    rows = choose(opened.count, options)
+    sample = Sample(str(source), opened, tuple(inputs), rows, masks, keyed)
     if not sample.count:
         raise DataError("a sample of size 0 was asked for; give at least one with --samples")
     sample.read(0, 1)

@@ -13,13 +13,15 @@ import numpy as np
 class InputSpec:
     """Name, element type (None: no tensor of numbers) and shape (None entries: any size).
 
-    ``optional``: it is read where the data has it, and not missed elsewhere.
+    ``optional``: it is read where the data has it, and not missed elsewhere. ``key``: what it is
+    called in the dict that the network takes, which is what the data may call it.
     """
 
     name: str
     dtype: np.dtype[Any] | None
     shape: tuple[int | None, ...] | None
     optional: bool = False
+    key: str | None = None
 
     def describe(self) -> str:
         """How messages show it: ``image float32 [?, 3, 224, 224]``."""
@@ -29,6 +31,11 @@ class InputSpec:
             else ", ".join("?" if n is None else str(n) for n in self.shape)
         )
         return f"{self.name} {self.dtype or 'of unknown type'} [{dims}]"
+
+
+def by_key(inputs: Sequence[InputSpec]) -> tuple[InputSpec, ...]:
+    """The inputs under the names that they have in a dict."""
+    return tuple(replace(spec, name=spec.key or spec.name) for spec in inputs)
 
 
 def by_position(inputs: Sequence[InputSpec]) -> list[InputSpec]:

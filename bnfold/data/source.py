@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bnfold.data.masks import Flags, Mask, looks_like_a_mask
 from bnfold.data.signature import (
     InputSpec,
+    by_key,
     by_position,
     row_specs,
     samples_per_run,
@@ -81,6 +82,7 @@ class Sample:
     """Rows of a source that fit a model's inputs.
 
     ``per_run``: how many of them each run of the model takes, None where any number will do.
+    ``keyed``: the data calls the inputs by their keys in a dict.
     """
 
     name: str
@@ -88,6 +90,12 @@ class Sample:
     inputs: tuple[InputSpec, ...]
     rows: Indices = field(repr=False)
     masks: tuple[Mask, ...] = ()
+    keyed: bool = False
+
+    @property
+    def _called(self) -> tuple[InputSpec, ...]:
+        """The inputs as the data calls them."""
+        return by_key(self.inputs) if self.keyed else self.inputs
 
     @property
     def count(self) -> int:
@@ -113,7 +121,7 @@ class Sample:
         open_questions = (
             f"{spec.name} looks like a padding mask: padded frames count as data unless it is "
             f"named with --mask {spec.name}"
-            for spec in self.inputs
+            for spec in self._called
             if looks_like_a_mask(spec) and spec.name not in known
         )
         own: tuple[str, ...] = getattr(self.source, "notes", ())
@@ -179,7 +187,7 @@ class Sample:
         Raises:
             DataError: where they cannot be read, do not fit, or are not finite.
         """
-        specs, whole = row_specs(self.inputs), takes_whole_calls(self.inputs)
+        specs, whole = row_specs(self._called), takes_whole_calls(self.inputs)
         found = named(self.source.read(self.rows[start:stop]), specs, self.name)
         if not specs:
             plain = {name: np.ascontiguousarray(array) for name, array in found.items()}
@@ -193,6 +201,8 @@ class Sample:
             feeds = {s.name: np.ascontiguousarray(found[s.name], dtype=s.dtype) for s in known}
         for name, array in feeds.items():
             self._check_finite(name, array, start)
+        own = {called.name: spec.name for called, spec in zip(specs, self.inputs, strict=True)}
+        feeds = {own[name]: array for name, array in feeds.items()}
         if not whole:
             return feeds
         assert stop - start == 1

@@ -19,6 +19,7 @@ import bnfold
 from bnfold.algebra.rounding import cast
 from bnfold.formats.onnx.edit.edited import OnnxEdited
 from bnfold.formats.torch.edit.edited import TorchEdited
+from bnfold.formats.torch.run.fold import TorchFold
 from bnfold.planning import Plan, decision, make_plan
 from situations.build import Net, body
 from situations.fold import save
@@ -150,7 +151,7 @@ def test_a_state_dict_holds_what_it_should(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write = TorchEdited._write_safetensors
+    write = TorchEdited._write_tensors
 
     def wrongly(self: TorchEdited, path: Path) -> None:
         write(self, path)
@@ -160,7 +161,7 @@ def test_a_state_dict_holds_what_it_should(
 
     source = _program(tmp_path)
     assert bnfold.fold(source, tmp_path / "f.safetensors").ok
-    monkeypatch.setattr(TorchEdited, "_write_safetensors", wrongly)
+    monkeypatch.setattr(TorchEdited, "_write_tensors", wrongly)
     assert not bnfold.fold(source, tmp_path / "wrong.safetensors").ok
 
 
@@ -183,6 +184,95 @@ def test_an_exported_file_stores_what_the_program_does(
     monkeypatch.setattr(TorchEdited, "_write_onnx", wrongly)
     found: Any = bnfold.fold(source, tmp_path / "wrong.onnx")
     assert not found.ok and "c3.weight" in str(found.verification.congruence.differences)
+
+
+class _Forked(torch.nn.Module):
+    """Its first result is read once more, where no output shows it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c, self.b = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)
+        self.seen: torch.Tensor
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, x: torch.Tensor, flag: bool) -> Any:
+        y = self.c(x)
+        if flag:
+            self.seen.add_(1.0)
+        return self.b(y), torch.sigmoid(y) * 0.0
+
+
+def _forked(folder: Path, **options: Any) -> Path:
+    torch.manual_seed(0)
+    batch = torch.export.Dim("batch", min=2, max=64)
+    args = (torch.randn(2, 3, 8, 8), True)
+    exported = torch.export.export(_Forked().eval(), args, dynamic_shapes=({0: batch}, None))
+    torch.export.save(exported, folder / "m.pt2")
+    return folder / "m.pt2"
+
+
+@pytest.mark.parametrize("keep_modules", [False, True])
+def test_a_reader_in_a_program_that_the_plan_does_not_know_of_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep_modules: bool
+) -> None:
+    def planned(graph: Any, **options: Any) -> Plan:
+        for value in (v for node in graph.nodes for v in node.outputs):
+            value.readers[:] = [node for node in value.readers if node.op != "sigmoid"]
+        return make_plan(graph, **options)
+
+    name = "f.safetensors" if keep_modules else "f.pt2"
+    source = _forked(tmp_path)
+    assert bnfold.fold(source, tmp_path / name, keep_modules=keep_modules).ok
+    monkeypatch.setattr(fold_job, "make_plan", planned)
+    found: Any = bnfold.fold(source, tmp_path / f"wrong_{name}", keep_modules=keep_modules)
+    assert not found.ok and "sigmoid" in str(found.verification.congruence.differences)
+
+
+def _narrow(program: Any) -> None:
+    constraints = program.range_constraints
+    for symbol, known in constraints.items():
+        constraints[symbol] = type(known)(known.lower, 32)
+
+
+def _write_elsewhere(program: Any) -> None:
+    for spec in program.graph_signature.output_specs:
+        if spec.target == "seen":
+            spec.target = "b.running_mean"
+
+
+def _fix_otherwise(program: Any) -> None:
+    for spec in program.graph_signature.input_specs:
+        if hasattr(spec.arg, "value"):
+            spec.arg.value = 7
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fact"),
+    [
+        (_narrow, "which sizes are allowed"),
+        (_write_elsewhere, "what it writes"),
+        (_fix_otherwise, "which arguments are fixed"),
+    ],
+)
+def test_what_a_program_demands_and_writes_is_compared(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Any], None],
+    fact: str,
+) -> None:
+    source = _forked(tmp_path)
+    sound: Any = bnfold.fold(source, tmp_path / "f.pt2")
+    assert sound.ok and sound.verification.congruence.passed
+    read_back = TorchFold._read_back
+
+    def wrongly(self: TorchFold, written: Path | None) -> Any:
+        found = read_back(self, written)
+        spoil(found.runner.program)
+        return found
+
+    monkeypatch.setattr(TorchFold, "_read_back", wrongly)
+    found: Any = bnfold.fold(source, tmp_path / "wrong.pt2")
+    assert not found.ok and fact in str(found.verification.congruence.differences)
 
 
 def test_a_reader_that_the_plan_does_not_know_of_is_found(

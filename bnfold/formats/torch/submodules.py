@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from bnfold.errors import ModelError, UsageError
+from bnfold.errors import ModelError, OutputError, UsageError, VerificationError
+from bnfold.files import SourceFile
+from bnfold.formats.torch.file.factory import is_factory, loaded
 from bnfold.formats.torch.file.quiet import first_line, quietly
-from bnfold.formats.torch.file.tensors import same_memory
+from bnfold.formats.torch.file.saving import STATE_DICTS, write_tensors
+from bnfold.formats.torch.file.state import read_tensors
+from bnfold.formats.torch.file.tensors import same_elements, same_memory
 from bnfold.formats.torch.graph.axes import cloned
-from bnfold.formats.torch.graph.model import TorchModel
-from bnfold.formats.torch.graph.open import open_module
+from bnfold.formats.torch.graph.model import TorchModel, digest_of
+from bnfold.formats.torch.graph.open import Examples, example_inputs_for, open_module
 from bnfold.formats.torch.graph.trace import outputs_of, same_outputs, unwrapped
 from bnfold.formats.torch.modules import copied, with_tensors
 
@@ -27,11 +32,17 @@ _ABOVE = 1e-3  # of an output's range, as the cap of a verification
 
 @dataclass(eq=False)
 class Parts:
-    """The submodules of a network that trace, by name, each opened; ``notes`` on the others."""
+    """The submodules of a network that trace, by name, each opened; ``notes`` on the others.
+
+    ``chosen``: whether the user named them. ``source`` is the checkpoint in a factory.
+    """
 
     network: nn.Module
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    chosen: bool = False
+    path: Path = Path()
+    source: SourceFile | None = None
     models: dict[str, TorchModel] = field(default_factory=dict)
     modules: dict[str, nn.Module] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -52,7 +63,8 @@ class Parts:
             UsageError: where it has no submodule of such a name.
             ModelError: where it does not run, or no submodule with BatchNorm traces.
         """
-        found = cls(network, tuple(args), dict(kwargs))
+        path = Path(type(network).__name__)
+        found = cls(network, tuple(args), dict(kwargs), bool(only), path)
         copy = copied(unwrapped(network)).eval()
         names = dict(copy.named_modules())
         unknown = [name for name in only if name not in names]
@@ -65,6 +77,55 @@ class Parts:
         if not found.models:
             raise ModelError(f"no submodule of {type(network).__name__} traces ({found.notes[0]})")
         return found
+
+    @classmethod
+    def open(
+        cls,
+        source: str,
+        only: Sequence[str],
+        *,
+        weights: Path | None = None,
+        weights_key: str | None = None,
+        inputs: Sequence[str] = (),
+        examples: Examples | None = None,
+        allow_pickle: bool = False,
+    ) -> Parts:
+        """The submodules of what a factory makes. Arguments as for `open_torch`, errors as for `of`.
+
+        Raises:
+            UsageError: where ``source`` is a file, which holds no modules.
+        """
+        if not is_factory(source):
+            raise UsageError(
+                f"{source} is no factory, and only modules have submodules; name the code: "
+                "package.module:factory or file.py:factory"
+            )
+        module, file = loaded(source, weights, weights_key, allow_pickle=allow_pickle)
+        args, kwargs = example_inputs_for(module, inputs, None, examples)
+        found = cls.of(module, args, kwargs, only)
+        found.path, found.source = Path(source), file
+        return found
+
+    # What the guards and reports of a command ask of a model.
+    format = "torch"
+
+    @property
+    def file(self) -> Path:
+        return self.path if self.source is None else self.source.path
+
+    @property
+    def files(self) -> list[Path]:
+        return [] if self.source is None else [self.source.path]
+
+    @property
+    def sha256(self) -> str:
+        if self.source is not None:
+            return self.source.sha256()
+        return digest_of(self.network.state_dict())
+
+    def check_unchanged(self) -> None:
+        if self.source is not None:
+            self.source.check()
 
     def _open(self, name: str, module: nn.Module, watch: _Watch) -> None:
         """Traces ``module``, or else the modules in it."""
@@ -97,6 +158,36 @@ class Parts:
     def with_tensors(self, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
         """A copy of the network with other elements in some parameters and buffers."""
         return with_tensors(self.network, tensors)
+
+    def write(self, path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Writes the state dict of the whole network, with other elements in some of it.
+
+        Raises:
+            OutputError: where the suffix of ``path`` is that of no state dict.
+        """
+        if path.suffix.lower() not in STATE_DICTS:
+            raise OutputError(
+                f"{path.name}: submodules are folded into a state dict of the whole network; name "
+                f"the file {', '.join(STATE_DICTS)}"
+            )
+        write_tensors(self._state(tensors), path, {"changed": sorted(tensors)})
+
+    def read_back(self, path: Path, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
+        """A copy of the network with what was written.
+
+        Raises:
+            VerificationError: where that is something else than was to be written.
+        """
+        wanted, found = self._state(tensors), read_tensors(path)
+        unlike = [n for n in wanted if n not in found or not same_elements(wanted[n], found[n])]
+        unlike += [name for name in found if name not in wanted]
+        if unlike:
+            raise VerificationError(f"{path.name} does not hold what was written: {unlike[0]}")
+        return self.with_tensors({name: found[name] for name in tensors})
+
+    def _state(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        own = unwrapped(self.network).state_dict()
+        return {name: tensors.get(name, tensor).detach() for name, tensor in own.items()}
 
     def computes_the_same(self, result: nn.Module) -> bool:
         """Whether the network as a whole gives the same on the example inputs."""

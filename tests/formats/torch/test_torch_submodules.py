@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +11,14 @@ import torch
 from torch import nn
 
 import bnfold
-from bnfold.errors import ModelError, UsageError, VerificationError
+from bnfold.cli.fold import fold as command
+from bnfold.errors import BnfoldError, ModelError, UsageError, VerificationError
+from bnfold.formats.torch.file.saving import write_tensors
+from bnfold.formats.torch.file.state import read_tensors
+from situations.command import Called, called
 from torch_cases import bn, conv, randomised
+
+SAMPLES = Path(__file__).parents[3] / "sample_models"
 
 
 class Detector(nn.Module):
@@ -84,10 +92,101 @@ def test_what_others_reach_into_is_left(reach: str) -> None:
     same(net, result.model, x)
 
 
+FACTORY = """
+from test_torch_submodules import Detector
+from torch_cases import randomised
+
+
+def make():
+    return randomised(Detector({reach!r}))
+"""
+
+
+def run(tmp_path: Path, *options: str, reach: str = "") -> Called:
+    code = tmp_path / "net.py"
+    code.write_text(FACTORY.format(reach=reach))
+    return called(command, f"{code}:make", "--input", "2x3x14x14", *options)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_named_submodules_on_the_command_line(tmp_path: Path, suffix: str) -> None:
+    written = tmp_path / f"folded{suffix}"
+    found = run(tmp_path, "--keep-modules", "--submodule", "head", "-o", str(written), "-f", "json")
+    assert found.exit_code == 0, found.stdout
+    document = json.loads(found.stdout)
+    assert [d["name"] for d in document["decisions"]] == ["head.1"]
+    assert document["verification"]["passed"]
+    changed = document["output"]["key_map"]["changed"]
+    assert changed and all(name.startswith("head.") for name in changed)
+    net, other = randomised(Detector()), randomised(Detector())
+    other.load_state_dict(read_tensors(written))
+    unlike = {n for n, t in other.state_dict().items() if not t.equal(net.state_dict()[n])}
+    assert unlike == set(changed)
+    same(net, other, images(2, 3, 14, 14))
+
+
+def test_what_traces_is_found_on_the_command_line_too(tmp_path: Path) -> None:
+    written = tmp_path / "folded.pth"
+    found = run(tmp_path, "--keep-modules", "-o", str(written))
+    assert found.exit_code == 0 and "backbone, head" in found.stdout, found.stdout
+    net, other = randomised(Detector()), randomised(Detector())
+    other.load_state_dict(read_tensors(written))
+    same(net, other, images(2, 3, 14, 14))
+    assert run(tmp_path, "--keep-modules", "--dry-run", "--strict").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--submodule", "head", "-o", "x.pth"], "add --keep-modules"),
+        (["--keep-modules", "--submodule", "head", "-o", "x.pt2"], "state dict of the whole"),
+        (["--keep-modules", "--submodule", "nothing", "-o", "x.pth"], "no submodule nothing"),
+        (["-o", "x.pth"], "--keep-modules"),
+    ],
+)
+def test_what_does_not_go_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = run(tmp_path, *options).exception
+    assert isinstance(error, BnfoldError) and sentence in str(error)
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_submodules_of_a_file_are_refused(tmp_path: Path) -> None:
+    sample = str(SAMPLES / "residual.onnx")
+    words = [sample, "--keep-modules", "--submodule", "a", "-o", str(tmp_path / "x.pth")]
+    error = called(command, *words).exception
+    assert isinstance(error, UsageError) and "ONNX" in str(error)
+
+
+def test_a_network_that_differs_as_a_whole_is_not_written(tmp_path: Path) -> None:
+    written = tmp_path / "folded.pth"
+    found = run(tmp_path, "--keep-modules", "-o", str(written), reach="a weight")
+    assert found.exit_code == 1 and not written.exists()
+    assert "the whole network does not" in found.stdout
+
+
+def test_a_file_that_does_not_hold_what_was_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = write_tensors
+
+    def wrongly(tensors: Any, path: Path, key_map: Any) -> None:
+        write({**tensors, "head.0.bias": tensors["head.0.bias"] + 1e-6}, path, key_map)
+
+    monkeypatch.setattr("bnfold.formats.torch.submodules.write_tensors", wrongly)
+    error = run(tmp_path, "--keep-modules", "-o", str(tmp_path / "x.pth")).exception
+    assert isinstance(error, VerificationError) and "head.0.bias" in str(error)
+    assert not (tmp_path / "x.pth").exists()
+
+
 def test_code_that_reads_a_weight_is_found_out() -> None:
     net, x = randomised(Detector("a weight")), images(2, 3, 14, 14)
+    result = bnfold.fold(net, (x,), keep_modules=True)
+    assert not result.ok
     with pytest.raises(VerificationError, match="the whole network does not"):
-        bnfold.fold(net, (x,), keep_modules=True)
+        _ = result.model
     same(net, bnfold.fold(net, (x,), keep_modules=True, submodule="head").model, x)
 
 

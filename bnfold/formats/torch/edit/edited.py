@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from functools import cached_property
@@ -20,12 +19,12 @@ from bnfold.formats.torch.edit.axis_names import name_axes
 from bnfold.formats.torch.edit.editor import Editor
 from bnfold.formats.torch.edit.keep_modules import Kept, keep_modules
 from bnfold.formats.torch.file.quiet import first_line, quietly
+from bnfold.formats.torch.file.saving import STATE_DICTS, write_tensors
 from bnfold.formats.torch.graph.model import TorchModel, count_calls
 from bnfold.formats.torch.graph.outputs import output_names
 from bnfold.planning import Plan
 
-PROGRAM, ONNX, SAFETENSORS = ".pt2", ".onnx", ".safetensors"
-STATE_DICTS = (".pth", ".pt", ".bin", ".ckpt", ".th")
+PROGRAM, ONNX = ".pt2", ".onnx"
 
 
 class TorchEdited:
@@ -96,8 +95,7 @@ class TorchEdited:
         writers: dict[str, Callable[[Path], None]] = {
             PROGRAM: self._write_program,
             ONNX: self._write_onnx,
-            SAFETENSORS: self._write_safetensors,
-            **dict.fromkeys(STATE_DICTS, self._write_state_dict),
+            **dict.fromkeys(STATE_DICTS, self._write_tensors),
         }
         suffix = path.suffix.lower()
         if suffix not in writers:
@@ -156,15 +154,8 @@ class TorchEdited:
             node.op == "placeholder" for node in self.program.graph.output_node().all_input_nodes
         )
 
-    def _write_safetensors(self, path: Path) -> None:
-        from safetensors.torch import save_file
-
-        tensors = {n: t.cpu().contiguous().clone() for n, t in self.state_dict().items()}
-        metadata = {"bnfold": json.dumps(self.key_map)}
-        save_file(tensors, path, metadata=metadata)
-
-    def _write_state_dict(self, path: Path) -> None:
-        torch.save({n: t.clone() for n, t in self.state_dict().items()}, path)
+    def _write_tensors(self, path: Path) -> None:
+        write_tensors(self.state_dict(), path, self.key_map)
 
 
 def name_data_by_content(path: Path) -> None:

@@ -10,8 +10,9 @@ from torch.fx import Node as Call
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import cast
 from bnfold.errors import OutputError
-from bnfold.formats.torch.edit.edited import ONNX, SAFETENSORS, STATE_DICTS, TorchEdited
+from bnfold.formats.torch.edit.edited import ONNX, TorchEdited
 from bnfold.formats.torch.edit.editor import Editor
+from bnfold.formats.torch.file.saving import STATE_DICTS
 from bnfold.formats.torch.file.tensors import to_torch
 from bnfold.formats.torch.graph.arguments import set_argument
 from bnfold.formats.torch.graph.model import TorchModel
@@ -41,7 +42,7 @@ class TorchRecalibrated(TorchEdited):
                 fit the class.
         """
         suffix = path.suffix.lower()
-        if suffix in (SAFETENSORS, *STATE_DICTS) and self._untied:
+        if suffix in STATE_DICTS and self._untied:
             raise OutputError(
                 f"{path.name}: {self._untied[0]} shares a tensor with another call or layer that got "
                 "other statistics, for which a state dict of the class has no place; write .pt2, or "

@@ -13,7 +13,10 @@ from typing import Any
 from torch import nn
 
 from bnfold.errors import ModelError, UsageError
+from bnfold.files import SourceFile
 from bnfold.formats.torch.file.quiet import first_line
+from bnfold.formats.torch.file.source import source_file
+from bnfold.formats.torch.file.state import chosen, load_into, networks_in
 
 
 def is_factory(source: str) -> bool:
@@ -22,6 +25,24 @@ def is_factory(source: str) -> bool:
     if not colon or Path(source).exists() or not all(p.isidentifier() for p in name.split(".")):
         return False
     return where.endswith(".py") or all(part.isidentifier() for part in where.split("."))
+
+
+def loaded(
+    source: str, weights: Path | None, weights_key: str | None, *, allow_pickle: bool
+) -> tuple[nn.Module, SourceFile | None]:
+    """What the factory returns with a checkpoint loaded into it, and the file of that.
+
+    Raises:
+        UsageError: where there is no such code, or no such network in the checkpoint.
+        ModelError: where the checkpoint is damaged or does not fit.
+    """
+    file = None if weights is None else source_file(weights, "--weights")
+    module = build(source)
+    if weights is not None and file is not None:
+        found = networks_in(weights, allow_pickle=allow_pickle)
+        load_into(module, chosen(found, weights_key, weights, module), weights)
+        file.check()
+    return module, file
 
 
 def build(source: str) -> nn.Module:

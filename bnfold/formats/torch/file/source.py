@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from bnfold.errors import ModelError
-from bnfold.files import check_regular
+from bnfold.files import SourceFile, check_regular
 from bnfold.formats.torch.file.archive import names_in
 from bnfold.formats.torch.file.state import is_safetensors
 
@@ -17,6 +17,20 @@ class Source(Enum):
     TORCHSCRIPT = "a TorchScript archive"
     CHECKPOINT = "a checkpoint"
     SAFETENSORS = "a safetensors file"
+
+
+def source_file(path: Path, option: str) -> SourceFile:
+    """A file that is read; ``option`` is how the user named it.
+
+    Raises:
+        ModelError: where there is none.
+    """
+    try:
+        return SourceFile(path)
+    except OSError as error:
+        raise ModelError(
+            f"{path} does not exist or cannot be read ({error.strerror}); check {option}"
+        ) from None
 
 
 def source_of(path: Path) -> Source:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bnfold.proof.listing import same_bits
+
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _DTYPES: dict[torch.dtype, np.dtype[Any]] = {
     torch.bfloat16: _BFLOAT16,
@@ -61,6 +63,15 @@ def same_memory(a: object, b: object) -> bool:
     if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
         return a is b
     return a is b or (a.shape == b.shape and a.numel() > 0 and a.data_ptr() == b.data_ptr())
+
+
+def same_elements(a: torch.Tensor, b: torch.Tensor | None) -> bool:
+    """Whether type, shape and every bit agree; for types that NumPy lacks, every element."""
+    if b is None or a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if has_numpy_dtype(a.dtype) and a.layout is torch.strided:
+        return same_bits(to_numpy(a), to_numpy(b))
+    return bool(torch.equal(a, b))
 
 
 def in_format_of(old: Any, tensor: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bnfold.data import InputSpec, Sample
-from bnfold.errors import UsageError
+from bnfold.errors import DataError, UsageError
 from bnfold.formats.torch.file.tensors import to_torch
+from bnfold.formats.torch.graph.dict_inputs import keys_read, runs_on
 
 _SPEC = re.compile(
     r"^(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>\d+(?:x\d+)*|scalar)(?::(?P<dtype>\w+))?$"
@@ -121,11 +123,21 @@ def from_sample(
         DataError: where the data has nothing for an input.
     """
     takes = Takes.of(module)
-    sample = examples(takes.inputs)
+    try:
+        sample = examples(takes.inputs)
+    except DataError:
+        with suppress(DataError):
+            if (whole := _as_one_dict(examples, module, takes)) is not None:
+                return whole
+        raise
     if takes.any_name and takes.inputs and sample.source.left_out:
         others = tuple(InputSpec(name, None, None, True) for name in sample.source.left_out)
         sample = examples((*takes.inputs, *others))
     found = {name: _typed(array, module) for name, array in sample.read(0, sample.count).items()}
+    if len(found) == 1 and not runs_on(module, *found.values()):
+        whole = _as_one_dict(examples, module, takes)  # its single array may stand in a dict
+        if whole is not None:
+            return whole
     first = {spec.name for spec in takes.inputs if not spec.optional} & set(_positional(module))
     notes: list[str] = []
     if sample.source.surplus and any(spec.optional for spec in takes.inputs):
@@ -138,6 +150,22 @@ def from_sample(
         {name: tensor for name, tensor in found.items() if name not in first and name},
         tuple(notes),
     )
+
+
+def _as_one_dict(
+    examples: Callable[[Sequence[InputSpec]], Sample], module: nn.Module, takes: Takes
+) -> ExampleInputs | None:
+    """A whole batch as the one thing that ``forward`` takes, what it reads of that; None where it
+    takes something else."""
+    required = [spec.name for spec in takes.inputs if not spec.optional]
+    if takes.any_name or len(required) != 1 or required[0] not in _positional(module):
+        return None
+    sample = examples(())
+    found = {name: _typed(array, module) for name, array in sample.read(0, sample.count).items()}
+    if "" in found or set(found) & {spec.name for spec in takes.inputs}:
+        return None
+    read = keys_read(module, found)
+    return None if read is None else ExampleInputs([{n: found[n] for n in found if n in read}], {})
 
 
 def _positional(module: nn.Module) -> list[str]:

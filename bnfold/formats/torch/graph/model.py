@@ -25,10 +25,11 @@ from bnfold.formats.torch.graph.arguments import (
 )
 from bnfold.formats.torch.graph.bodies import unread_bodies
 from bnfold.formats.torch.graph.constants import Constants
+from bnfold.formats.torch.graph.dict_inputs import dict_keys
+from bnfold.formats.torch.graph.in_place import functional
 from bnfold.formats.torch.graph.operators.batch_norm import READERS as BATCH_NORMS
 from bnfold.formats.torch.graph.oracle import TorchOracle
 from bnfold.formats.torch.graph.read import read_graph
-from bnfold.formats.torch.graph.trace import functional
 from bnfold.graph import Graph, Norm
 
 
@@ -93,7 +94,8 @@ class TorchModel:
     @cached_property
     def inputs(self) -> list[InputSpec]:
         """The tensors that a caller gives, by the names that they have in the program."""
-        specs = []
+        specs: list[InputSpec] = []
+        keys = dict_keys(self.program)
         values = {n.name: n.meta.get("val") for n in self.program.graph.nodes}
         for spec in self.program.graph_signature.input_specs:
             value = values.get(spec.arg.name)
@@ -101,7 +103,8 @@ class TorchModel:
                 continue
             dtype = numpy_dtype(value.dtype) if has_numpy_dtype(value.dtype) else None
             shape = tuple(n if isinstance(n, int) else None for n in value.shape)
-            specs.append(InputSpec(spec.arg.name, dtype, shape))
+            key = keys.get(spec.arg.name)
+            specs.append(InputSpec(spec.arg.name, dtype, shape, key=key))
         return specs
 
     @property

@@ -16,23 +16,21 @@ from bnfold.data import InputSpec, Sample
 from bnfold.errors import ModelError, UsageError
 from bnfold.files import SourceFile
 from bnfold.formats.torch.file.archive import check_program, no_unpickling
-from bnfold.formats.torch.file.factory import build, is_factory
+from bnfold.formats.torch.file.factory import is_factory, loaded
 from bnfold.formats.torch.file.output_types import import_homes, unknown_types
 from bnfold.formats.torch.file.quiet import first_line, quietly
 from bnfold.formats.torch.file.scripts import check_loads
-from bnfold.formats.torch.file.source import Source, source_of
+from bnfold.formats.torch.file.source import Source, source_file, source_of
 from bnfold.formats.torch.file.state import (
     chosen,
-    load_into,
     load_object,
-    networks_in,
     networks_of,
     read_tensors,
 )
 from bnfold.formats.torch.graph.checkpoint import TorchCheckpoint
 from bnfold.formats.torch.graph.inputs import ExampleInputs, bind, from_sample, parse_inputs
 from bnfold.formats.torch.graph.model import TorchModel
-from bnfold.formats.torch.graph.trace import trace
+from bnfold.formats.torch.graph.trace import checked_functional, trace
 
 # The first samples of some data for inputs of these names; for all that it holds, without names.
 Given = tuple[tuple[Any, ...], Mapping[str, Any]]
@@ -69,28 +67,14 @@ def open_torch(
     tracing = Tracing.of(inputs, examples, given, dynamic)
     path = Path(source)
     if is_factory(str(source)):
-        file = None if weights is None else _source_file(weights, "--weights")
-        module = build(str(source))
-        if weights is not None and file is not None:
-            found = networks_in(weights, allow_pickle=allow_pickle)
-            load_into(module, chosen(found, weights_key, weights, module), weights)
-            file.check()
+        module, file = loaded(str(source), weights, weights_key, allow_pickle=allow_pickle)
         return _traced(module, path, file, tracing)
     if weights is not None:
         raise UsageError(f"--weights goes with a factory, and {path} is a file of its own")
-    file = _source_file(path, "the path")
+    file = source_file(path, "the path")
     model = _opened(file, weights_key, tracing, dynamic, allow_pickle)
     file.check()
     return model
-
-
-def _source_file(path: Path, option: str) -> SourceFile:
-    try:
-        return SourceFile(path)
-    except OSError as error:
-        raise ModelError(
-            f"{path} does not exist or cannot be read ({error.strerror}); check {option}"
-        ) from None
 
 
 def _opened(
@@ -104,7 +88,8 @@ def _opened(
     if dynamic is not None and kind is not Source.CHECKPOINT:
         raise UsageError(f"--dynamic is for what has to be traced, and {path} is {kind.value}")
     if kind is Source.PROGRAM:
-        return TorchModel(_program(path, allow_pickle), path, file=file)
+        program = checked_functional(_program(path, allow_pickle), path)
+        return TorchModel(program, path, file=file)
     if kind is Source.TORCHSCRIPT:
         return _converted(file, tracing, allow_pickle)
     if kind is Source.SAFETENSORS:
@@ -171,7 +156,7 @@ def open_network(
         raise UsageError(
             "an ExportedProgram is traced already; example inputs and dynamic shapes go with its module"
         )
-    return TorchModel(network, path)
+    return TorchModel(checked_functional(network, path), path)
 
 
 def example_inputs_for(

@@ -11,12 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export import ExportedProgram
-from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
-from bnfold.errors import ModelError, UsageError
+from bnfold.errors import ModelError, TracingError, UsageError
 from bnfold.formats.torch.file.quiet import first_line, quietly
-from bnfold.formats.torch.graph.arguments import base_name, mutates
 from bnfold.formats.torch.graph.axes import (
     AUTO,
     BATCH,
@@ -28,6 +26,7 @@ from bnfold.formats.torch.graph.axes import (
     with_batch_of_two,
     with_other_sizes,
 )
+from bnfold.formats.torch.graph.in_place import functional, without_plain_writes
 
 _TRACED = 1e-4  # of the range: the same operators, perhaps in other kernels
 
@@ -62,13 +61,25 @@ def trace(
     module = _copied(module, name).eval()
     own = cloned((tuple(args), dict(kwargs or {})))
     program = _traced(module, own, name, BATCH if free is None else free, notes)
+    return _functional(module, program, own, name), notes
+
+
+def _functional(
+    module: nn.Module, program: ExportedProgram, own: Inputs, name: str
+) -> ExportedProgram:
+    """What `functional` makes of a program, if that computes what the module does."""
     try:
-        return functional(program), notes
+        pure = functional(program)
+        why = "it computes something else then"
+        same = pure is program or computes_the_same(module, _as_module(pure), own)
     except Exception as error:  # torch raises whatever its passes meet
-        raise ModelError(
-            f"{name} writes into a tensor in a way that torch cannot take out ({first_line(error)}); "
+        same, why = False, first_line(error)
+    if not same:
+        raise TracingError(
+            f"{name} writes into a tensor in a way that torch cannot take out ({why}); "
             "register that tensor as a buffer of its own, or return it instead"
-        ) from None
+        )
+    return pure
 
 
 def _traced(
@@ -102,7 +113,7 @@ def _as_asked(module: nn.Module, own: Inputs, name: str, free: Any) -> ExportedP
             f"torch.export cannot trace {name} with these dynamic axes ({first_line(error)}); "
             "free fewer, or let it choose with auto"
         ) from None
-    if not computes_the_same(module, program, own):
+    if not computes_the_same(module, _as_module(program), own):
         raise ModelError(f"{name} computes something else when these axes are dynamic; free fewer")
     return program
 
@@ -110,11 +121,12 @@ def _as_asked(module: nn.Module, own: Inputs, name: str, free: Any) -> ExportedP
 def _checked(module: nn.Module, own: Inputs, free: str) -> ExportedProgram:
     """A program that was tried out on other sizes than those it was traced on."""
     program = _export(_fresh(module), with_batch_of_two(own), free)
-    _check_batches(module, program, own)
+    traced = _as_module(program)
+    _check_batches(module, traced, own)
     other = with_other_sizes(program) if free == AUTO else None
     same = True
     with suppress(Exception):  # a guard, or the module's own code: sizes that are refused
-        same = other is None or computes_the_same(module, program, other)
+        same = other is None or computes_the_same(module, traced, other)
     if not same:
         raise ModelError("its Python code depends on them")
     return program
@@ -144,13 +156,13 @@ def _fresh(module: nn.Module) -> nn.Module:
     return quietly(lambda: copy.deepcopy(module, shared))
 
 
-def _check_batches(module: nn.Module, program: ExportedProgram, own: Inputs) -> None:
+def _check_batches(module: nn.Module, traced: nn.Module, own: Inputs) -> None:
     """Raises where the program computes something else for the user's own inputs, or for one sample."""
-    same = computes_the_same(module, program, own)
+    same = computes_the_same(module, traced, own)
     with suppress(
         Exception
     ):  # a guard, or the module's own code: sizes that are refused are not wrong
-        same = same and computes_the_same(module, program, first_row(own))
+        same = same and computes_the_same(module, traced, first_row(own))
     if not same:
         raise ModelError("its Python code depends on the batch size")
 
@@ -166,29 +178,34 @@ def _copied(module: nn.Module, name: str) -> nn.Module:
         ) from None
 
 
-def functional(program: ExportedProgram) -> ExportedProgram:
-    """The same program without operators that write into their inputs, and without autocast regions.
+def checked_functional(program: ExportedProgram, path: object) -> ExportedProgram:
+    """`functional` of a program that somebody else traced, compared with it on its example inputs.
 
-    What autocast converts on the way stands as a conversion then.
+    Raises:
+        ModelError: where torch makes something else of it.
     """
-    graphs = [m.graph for m in program.graph_module.modules() if isinstance(m, GraphModule)]
-    if any(mutates(node) or _casts(node) for graph in graphs for node in graph.nodes):
-        pure: ExportedProgram = quietly(lambda: program.run_decompositions({}))
+    pure = functional(program)
+    if pure is program or program.example_inputs is None:
         return pure
-    return program
-
-
-def _casts(node: Node) -> bool:
-    return node.op == "call_function" and base_name(node) == "wrap_with_autocast"
+    args, kwargs = program.example_inputs
+    own, other = (
+        outputs_of(_as_module(each), (tuple(args), dict(kwargs))) for each in (program, pure)
+    )
+    if same_outputs(own, other, _TRACED):
+        return pure
+    raise ModelError(
+        f"{path} writes into a tensor that another value shares, and torch cannot take that out; "
+        "export it again without in-place operators"
+    )
 
 
 def _static(module: nn.Module, own: Inputs, name: str) -> ExportedProgram:
     try:
         program = _export(_fresh(module), own, STATIC)
     except Exception as error:  # the tracer raises whatever Python code in the model raises
-        raise ModelError(_why_not(module, own, name, error)) from None
-    if not computes_the_same(module, program, own):
-        raise ModelError(
+        raise TracingError(_why_not(module, own, name, error)) from None
+    if not computes_the_same(module, _as_module(program), own):
+        raise TracingError(
             f"what torch.export traced of {name} computes something else than {name} does; a branch "
             "in its code depends on data or on what it did before: rewrite that"
         )
@@ -206,18 +223,22 @@ def _why_not(module: nn.Module, own: Inputs, name: str, error: Exception) -> str
     return (
         f"torch.export cannot trace {name} ({first_line(error)}); try other example inputs, "
         "rewrite the branch that depends on data, fold the submodules that trace with "
-        "bnfold.fold(module, ..., keep_modules=True), or export to ONNX and fold that"
+        "--keep-modules (in Python keep_modules=True), or export to ONNX and fold that"
     )
 
 
-def computes_the_same(module: nn.Module, program: ExportedProgram, inputs: Inputs) -> bool:
-    """Whether both give the same on these inputs.
+def _as_module(program: ExportedProgram) -> nn.Module:
+    made: nn.Module = quietly(lambda: program.module())
+    return made
+
+
+def computes_the_same(module: nn.Module, traced: nn.Module, inputs: Inputs) -> bool:
+    """Whether a module and its program, as a module, give the same on these inputs.
 
     A tracer follows one way through Python code, and not every condition on it becomes a guard.
     """
     own = outputs_of(_fresh(module), inputs)
-    traced = outputs_of(quietly(lambda: program.module()), inputs)
-    return same_outputs(own, traced, _TRACED)
+    return same_outputs(own, outputs_of(traced, inputs), _TRACED)
 
 
 def same_outputs(own: Sequence[Any], others: Sequence[Any], within: float) -> bool:
@@ -262,4 +283,6 @@ def _export(module: nn.Module, inputs: Inputs, free: Any) -> ExportedProgram:
         with torch.no_grad(), redirect_stderr(io.StringIO()):
             return torch.export.export(module, args, kwargs or None, dynamic_shapes=shapes)
 
-    return quietly(export)
+    program = quietly(export)
+    without_plain_writes(program)
+    return program

@@ -17,13 +17,20 @@ from bnfold.errors import ModelError, RuntimeUnavailableError
 from bnfold.formats.torch.edit.edited import ONNX, PROGRAM, TorchEdited
 from bnfold.formats.torch.file.quiet import first_line, quietly
 from bnfold.formats.torch.file.state import read_tensors
-from bnfold.formats.torch.file.tensors import has_numpy_dtype, numpy_dtype, to_numpy
+from bnfold.formats.torch.file.tensors import (
+    has_numpy_dtype,
+    numpy_dtype,
+    same_elements,
+    to_numpy,
+)
 from bnfold.formats.torch.graph.arguments import is_tensor, nodes_in
+from bnfold.formats.torch.graph.in_place import functional
 from bnfold.formats.torch.graph.outputs import output_names
-from bnfold.formats.torch.graph.trace import functional
+from bnfold.formats.torch.run.ahead import Ahead
 from bnfold.formats.torch.run.inference import TorchReference, TorchRuns
 from bnfold.formats.torch.run.listing import listing_of, places_of
 from bnfold.formats.torch.run.onnxruntime_file import OnnxFile
+from bnfold.formats.torch.run.readers import unseen_readers
 from bnfold.formats.torch.run.runner import Runner
 from bnfold.graph import Norm, Value
 from bnfold.proof.congruence import Congruence, compare_files
@@ -62,6 +69,7 @@ class TorchFold:
         # Another runtime sums in another order in every layer, not only in those that change.
         nodes = layers(self.model.graph) if self.suffix == ONNX else touched_nodes(edited.plan)
         self.reference = TorchReference(self.model, nodes)
+        self._ahead = Ahead(self.reference)
         self.folded = self._read_back(written)
         self.candidate: Runs = self.folded
         self._is_state_dict = written is not None and self.suffix not in (ONNX, PROGRAM)
@@ -94,8 +102,11 @@ class TorchFold:
         return ()
 
     def congruence(self) -> Congruence:
-        if self.edited.keep_modules:
-            return self._same_class()
+        found = self._same_class() if self.edited.keep_modules else self._compared()
+        unseen = unseen_readers(self.model, self.edited.plan)
+        return replace(found, differences=(*found.differences, *unseen))
+
+    def _compared(self) -> Congruence:
         original = listing_of(self.model.program)
         written = listing_of(self.folded.runner.program, self._stored)
         found = compare_files(original, written, self.edited.plan, places_of(self.model))
@@ -117,7 +128,7 @@ class TorchFold:
         if not self._is_state_dict:
             return []
         wanted = self.edited.state_dict()
-        unlike = [n for n, t in wanted.items() if not _equal(t, self._stored.get(n))]
+        unlike = [n for n, t in wanted.items() if not same_elements(t, self._stored.get(n))]
         more = [n for n in self._stored if n not in wanted]
         return [
             *(f"tensor '{n}' {'differs' if n in self._stored else 'is missing'}" for n in unlike),
@@ -146,12 +157,12 @@ class TorchFold:
         differences = [
             f"tensor '{name}' differs"
             for name, tensor in kept.tensors.items()
-            if name not in self._stored or not _equal(tensor, self._stored[name])
+            if name not in self._stored or not same_elements(tensor, self._stored[name])
         ]
         differences += [
             f"tensor '{name}' changed without an edit"
             for name, tensor in old.items()
-            if name not in kept.changed and not _equal(tensor, self._stored.get(name))
+            if name not in kept.changed and not same_elements(tensor, self._stored.get(name))
         ]
         differences += [
             f"tensor '{n}' was not in the original" for n in self._stored if n not in old
@@ -162,10 +173,12 @@ class TorchFold:
         )
 
     def values(self, feeds: Arrays, names: Sequence[str]) -> Arrays:
-        return self.reference.values(feeds, names)
+        return self._ahead.values(feeds, names)
 
     def pieces(self, regions: Sequence[Region], names: Mapping[str, str]) -> list[TorchPiece]:
-        return [TorchPiece(self, region, names) for region in regions if region.outputs]
+        found = [TorchPiece(self, region, names) for region in regions if region.outputs]
+        self._ahead.coming = [piece.observed for piece in found]
+        return found
 
 
 class TorchPiece:
@@ -181,6 +194,12 @@ class TorchPiece:
             Leaving(self._calls[v].name, self._calls[v].name, _shown(v), channel_axis(v))
             for v in region.outputs
         ]
+
+    @property
+    def observed(self) -> list[str]:
+        """The values that the network as a whole has to be asked for."""
+        names = [f.value for f in self.inputs] + [o.value for o in self.outputs]
+        return list(dict.fromkeys(name for name in names if name is not None))
 
     @property
     def hides(self) -> bool:
@@ -266,11 +285,3 @@ def _by_node(program: ExportedProgram, tensors: Mapping[str, torch.Tensor]) -> A
         for spec in program.graph_signature.input_specs
         if spec.target in tensors and has_numpy_dtype(tensors[spec.target].dtype)
     }
-
-
-def _equal(a: torch.Tensor, b: torch.Tensor | None) -> bool:
-    if b is None or a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if has_numpy_dtype(a.dtype) and a.layout is torch.strided:
-        return same_bits(to_numpy(a), to_numpy(b))
-    return bool(torch.equal(a, b))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,9 +67,26 @@ class TorchReference(TorchRuns):
 
     def moved(self, draw: int | None) -> Arrays:
         """The parameters, moved by rounding; none where ``draw`` is None."""
-        if draw is None:
-            return {}
-        return {name: perturb(array, draw) for name, array in self.parameters.items()}
+        return {} if draw is None else _Moved(self.parameters, draw)
+
+
+class _Moved(Mapping[str, NDArray[Any]]):
+    """Parameters moved when they are asked for: a piece reads few of them."""
+
+    def __init__(self, parameters: Arrays, draw: int) -> None:
+        self._parameters, self._draw = parameters, draw
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return perturb(self._parameters[name], self._draw)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parameters
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
 
 
 def runs_of(model: TorchModel, options: RuntimeOptions | None = None) -> TorchReference:

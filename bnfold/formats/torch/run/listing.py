@@ -4,6 +4,7 @@ plan."""
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
@@ -80,8 +81,52 @@ def listing_of(
         tensors={n: _tensor(t) for n, t in used.items() if isinstance(t, torch.Tensor)},
         inputs=tuple(inputs),
         outputs=tuple(names.of(node) for node in returned),
-        facts={"how it is called": str(spec.in_spec), "what it returns": str(spec.out_spec)},
+        facts={
+            "how it is called": str(spec.in_spec),
+            "what it returns": str(spec.out_spec),
+            **dict(_facts(program)),
+        },
     )
+
+
+def _facts(program: ExportedProgram) -> Iterator[tuple[str, Hashable]]:
+    """What a program demands of its arguments, and what it writes beside returning something."""
+    signature = program.graph_signature
+    fixed = (s.arg for s in signature.input_specs if s.kind is InputKind.USER_INPUT)
+    yield (
+        "which arguments are fixed",
+        tuple((a.name, repr(a.value)) for a in fixed if hasattr(a, "value")),
+    )
+    yield "what it writes", tuple((s.kind.name, s.target) for s in signature.output_specs)
+    sizes = _Sizes()
+    values = {n.name: n.meta.get("val") for n in program.graph.nodes if n.op == "placeholder"}
+    shapes = []
+    for each in signature.input_specs:
+        value = values.get(each.arg.name)
+        if each.kind is InputKind.USER_INPUT and isinstance(value, torch.Tensor):
+            shapes.append((str(value.dtype), *map(sizes.shown, value.shape)))
+    yield "which types and sizes it takes", tuple(shapes)
+    yield (
+        "which sizes are allowed",
+        tuple(
+            (sizes.shown(symbol), str(known.lower), str(known.upper))
+            for symbol, known in program.range_constraints.items()
+            if str(symbol) in sizes.names
+        ),
+    )
+
+
+class _Sizes:
+    """Symbols under numbers in the order of their appearance: torch names them anew in each file."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}
+
+    def shown(self, size: Any) -> str:
+        return re.sub(r"\b[su]\d+\b", self._number, str(size))
+
+    def _number(self, found: re.Match[str]) -> str:
+        return self.names.setdefault(found[0], f"size {len(self.names)}")
 
 
 def places_of(model: TorchModel) -> Places:

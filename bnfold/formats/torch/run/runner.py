@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -52,7 +54,8 @@ class Runner:
         self._double = double
         self._device = torch.device(device)
         self._nodes = {node.name: node for node in program.graph.nodes}
-        self._known = {name: self._placed(value) for name, value in _parameters(program).items()}
+        self._parameters = _parameters(program)
+        self._known: dict[str, Any] = {}  # those that were needed, on the device
         kinds = [s.kind.name for s in program.graph_signature.output_specs]
         returned: Any = program.graph.output_node().args[0]
         self._outputs = [n for n, k in zip(returned, kinds, strict=True) if k == "USER_OUTPUT"]
@@ -80,7 +83,8 @@ class Runner:
         Raises:
             RuntimeUnavailableError: where an input is missing or an operator fails.
         """
-        given = {**feeds, **(replaced or {})}
+        maps: Any = ({}, replaced or {}, feeds)  # the first is that for writing
+        given: Arrays = ChainMap(*maps)
         try:
             with torch.no_grad():
                 found = self._evaluate(given, [self._nodes[name] for name in wanted])
@@ -100,7 +104,15 @@ class Runner:
         known = isinstance(value, torch.Tensor) and has_numpy_dtype(value.dtype)
         return numpy_dtype(value.dtype) if known else None
 
-    def _evaluate(self, given: Mapping[str, Any], wanted: Sequence[Call]) -> dict[Call, Any]:
+    def size_of(self, name: str) -> int:
+        """The bytes of a node's value, at the sizes that the program was traced on."""
+        value = self._nodes[name].meta.get("val")
+        if not isinstance(value, torch.Tensor):
+            return 0
+        sizes = (n if isinstance(n, int) else n.node.hint or 1 for n in value.shape)
+        return prod(sizes) * value.element_size()
+
+    def _evaluate(self, given: Arrays, wanted: Sequence[Call]) -> dict[Call, Any]:
         needed, last_use = _needed(wanted, given)
         found: dict[Call, Any] = {}
         for node in self.program.graph.nodes:
@@ -117,9 +129,7 @@ class Runner:
 
     def _run(self, node: Call, found: Mapping[Call, Any]) -> Any:
         if node.op == "placeholder":
-            if node.name not in self._known:
-                raise KeyError(f"input {node.name} is missing")
-            return self._known[node.name]
+            return self._parameter(node.name)
         if node.op == "get_attr":
             return self._placed(getattr(self.program.graph_module, str(node.target)))
 
@@ -129,6 +139,13 @@ class Runner:
             return found[item] if isinstance(item, Call) else item
 
         return operator_of(node)(*mapped(node.args, leaf), **mapped(node.kwargs, leaf))
+
+    def _parameter(self, name: str) -> Any:
+        if name not in self._known:
+            if name not in self._parameters:
+                raise KeyError(f"input {name} is missing")
+            self._known[name] = self._placed(self._parameters[name])
+        return self._known[name]
 
     def _placed(self, value: Any) -> Any:
         if not isinstance(value, torch.Tensor):
@@ -151,9 +168,7 @@ def _parameters(program: ExportedProgram) -> dict[str, Any]:
     return known
 
 
-def _needed(
-    wanted: Sequence[Call], given: Mapping[str, Any]
-) -> tuple[set[Call], dict[Call, list[Call]]]:
+def _needed(wanted: Sequence[Call], given: Arrays) -> tuple[set[Call], dict[Call, list[Call]]]:
     """The nodes to compute, and after which one each value is spent."""
     needed: set[Call] = set()
     stack = list(wanted)
