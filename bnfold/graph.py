@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -89,8 +90,20 @@ class Norm:
 
     def vectors(self) -> tuple[Array, Array]:
         """``(s, t)`` with ``norm(x) = s * x + t`` along ``axis``."""
+        return self._vectors
+
+    @cached_property
+    def _vectors(self) -> tuple[Array, Array]:
         assert self.epsilon is not None
         return affine_of_statistics(self.mean, self.variance, self.scale, self.shift, self.epsilon)
+
+    @cached_property
+    def is_sound(self) -> bool:
+        """Whether it is a finite constant map, as far as its own numbers tell."""
+        arrays = self.mean, self.variance, self.scale, self.shift
+        if self.epsilon is None or not all(np.isfinite(a).all() for a in arrays):
+            return False
+        return bool((self.variance >= 0).all() and (self.variance + self.epsilon > 0).all())
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Literal
 
 from bnfold.algebra.affine import AffineMap
-from bnfold.graph import Affine, Graph, Node, Norm, Value
+from bnfold.graph import Affine, Graph, Node, Norm, Sum, Value
 from bnfold.planning import kinds
 from bnfold.planning.decision import (
     Action,
@@ -64,20 +64,38 @@ class _Planner:
         return [n for n in self.sources if isinstance(n.kind, Norm) and n not in self.made]
 
     def run(self, reparameterize: bool, gauges: bool) -> None:
-        self._fold()
-        while reparameterize and self._merge_branches():
+        if reparameterize:
+            self.fold_and_merge()
+        else:
             self._fold()
-        while self._phase(Direction.BACKWARD, merging=True) | self._phase(
-            Direction.FORWARD, merging=True
-        ):
-            pass
-        self._fold()  # what stands in the way of a fold, now that merges are done, is the reason
+        self.take_the_rest(gauges)
+
+    def fold_and_merge(self) -> bool:
+        """Folds what goes alone, and merges branches; whether there were any."""
+        self._fold()
+        while self._merge_branches():
+            self._fold()
+        return bool(self.merges)
+
+    def take_the_rest(self, gauges: bool) -> None:
+        """Merges norms and affine operations with one another; then what only gauges fold."""
+        before = self.refusals.copy()
+        if self._until_nothing_moves(merging=True):
+            self._fold()  # what stands in the way of a fold, now that merges are done, is the reason
+        else:
+            self.refusals = before
         if gauges:
             self._choose_gauges()
 
     def _fold(self) -> None:
-        while self._phase(Direction.BACKWARD) | self._phase(Direction.FORWARD):
-            pass
+        self._until_nothing_moves(merging=False)
+
+    def _until_nothing_moves(self, *, merging: bool) -> bool:
+        """Pulls and pushes all that is left, again and again; whether anything moved."""
+        moved = False
+        while self._phase(Direction.BACKWARD, merging) | self._phase(Direction.FORWARD, merging):
+            moved = True
+        return moved
 
     def _choose_gauges(self) -> None:
         """Folds what no single map can, by maps on many values at once."""
@@ -111,7 +129,7 @@ class _Planner:
             gone += [*(taken.gone if taken else ()), node]
         self.merges[edit.node] = replace(edit, gone=tuple(gone))
 
-    def _phase(self, direction: Direction, *, merging: bool = False) -> bool:
+    def _phase(self, direction: Direction, merging: bool) -> bool:
         moved = False
         order: Iterable[Node] = [n for n in self.sources if n not in self.made]
         for node in order if direction is Direction.BACKWARD else reversed(list(order)):
@@ -128,6 +146,7 @@ class _Planner:
             return False
         walk.ledger.bypass(node)
         walk.ledger.commit()
+        walk.ledger.change(walk.visited)
         self.regions.append(frozenset(walk.visited))
         merge = bool(walk.into) and all(isinstance(n.kind, Norm | Affine) for n in walk.into)
         self.made[node] = Decision(
@@ -176,9 +195,13 @@ class _Planner:
 
 def _freed_by_merges(graph: Graph, kept: Sequence[Node], gauges: bool) -> frozenset[Node]:
     """Which norms stay only because parallel branches are not merged: found by merging them."""
+    if not any(isinstance(node.kind, Sum) for node in graph.nodes):
+        return frozenset()
     other = _Planner(graph)
-    other.run(True, gauges)
-    return frozenset(kept) - frozenset(other.kept) if other.merges else frozenset()
+    if not other.fold_and_merge():
+        return frozenset()
+    other.take_the_rest(gauges)
+    return frozenset(kept) - frozenset(other.kept)
 
 
 _SAYS_LITTLE = {Reason.NONLINEAR_PRODUCER, Reason.GRAPH_INPUT}

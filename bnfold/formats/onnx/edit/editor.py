@@ -97,7 +97,6 @@ class Editor:
                 assert read.node is not None
                 self.index.set_input(read.node, read.position, target)
             return
-        self.draft.renamed[target] = self.draft.renamed.get(source, source)
         for read in list(self.index.readers(scope, target)):
             if read.node is not None:
                 self.index.set_input(read.node, read.position, source)

@@ -26,8 +26,7 @@ Compute = Callable[[], NDArray[Any]]
 class WorkingCopy:
     """A copy of a model's structure, on which nodes and tensors are exchanged.
 
-    ``computed`` are the new tensors of the main graph, ``renamed`` the values of the original that
-    go by another name in the copy.
+    ``computed`` are the new tensors of the main graph.
     """
 
     def __init__(self, model: OnnxModel) -> None:
@@ -36,7 +35,6 @@ class WorkingCopy:
         self.proto.CopyFrom(model.proto)
         self.index = NameIndex(self.proto.graph)
         self.computed: dict[str, Compute] = {}
-        self.renamed: dict[str, str] = {}
         self._copies = {
             id(old): new
             for before, after in zip(model.scopes, self.index.scopes, strict=True)
@@ -121,8 +119,6 @@ class WorkingCopy:
     def rename(self, producer: onnx.NodeProto, source: str, target: str) -> None:
         """Gives the output ``source`` of a node another name; its readers are the caller's business."""
         self.index.set_output(producer, list(producer.output).index(source), target)
-        self.renamed = {a: target if b == source else b for a, b in self.renamed.items()}
-        self.renamed[source] = target
 
     def finish(self) -> None:
         """Drops what nothing reads any more, and writes the node lists back."""
