@@ -69,7 +69,7 @@ def fold_with_gauges(graph: Graph, ledger: Ledger, norms: list[Node]) -> GaugeFo
         walk.ledger.commit()
         result.gone = {c.node: _takers(c.node, network, walk.into) for c in accepted}
         result.region = changed(network, gauges)
-        result.impossible = frozenset(alone(solver, conflicts))
+        result.impossible = frozenset(alone(solver, accepted, conflicts))
         refused |= {n: refusal_of(n, c, ledger) for n, c in conflicts.items()}
         break
     return result
