@@ -12,12 +12,9 @@ Files on the command line are tried as well; the networks built here need none.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,11 +25,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.faults import FAULTS, Outcome, is_kind, parameters, scratch, spoilt, table
 from bnfold.errors import BnfoldError
 from bnfold.formats.onnx.format import FORMAT
 from bnfold.formats.onnx.graph.constants import Constants
 from bnfold.formats.onnx.graph.model import OnnxModel
-from bnfold.graph import Affine, Constant, Linear, Node, Norm
+from bnfold.graph import Constant, Norm
 from bnfold.planning import Plan, make_plan
 from bnfold.planning import decision as decisions
 from bnfold.proof.regions import touched_nodes
@@ -40,76 +38,6 @@ from bnfold.proof.verification import Verification, prove
 
 Array = NDArray[Any]
 ROOT = Path(__file__).parent.parent
-PLACES = ("reader", "planner", "writer")
-
-
-def one_weight(by: float) -> Callable[[Array, np.random.Generator], Array]:
-    def fault(array: Array, rng: np.random.Generator) -> Array:
-        place = rng.choice(np.flatnonzero(array)) if np.any(array) else 0
-        array.reshape(-1)[place] *= 1 + by
-        return array
-
-    return fault
-
-
-def one_channel(array: Array, rng: np.random.Generator) -> Array:
-    array[rng.integers(len(array))] *= 1 + 1e-3
-    return array
-
-
-def all_weights(array: Array, rng: np.random.Generator) -> Array:
-    return np.asarray(array * (1 + 1e-4))
-
-
-def swapped(array: Array, rng: np.random.Generator) -> Array:
-    if len(array) > 1:
-        a, b = rng.choice(len(array), 2, replace=False)
-        array[[a, b]] = array[[b, a]]
-    return array
-
-
-def dropped(array: Array, rng: np.random.Generator) -> Array:
-    return np.zeros_like(array)
-
-
-def one_entry(array: Array, rng: np.random.Generator) -> Array:
-    scale = float(np.abs(array).max()) or 1.0
-    array.reshape(-1)[rng.integers(array.size)] += 1e-2 * scale
-    return array
-
-
-# What is wrong, and whether it happens to a weight or to a bias (a vector).
-FAULTS: dict[str, tuple[Callable[[Array, np.random.Generator], Array], str]] = {
-    "one weight by 1e-3": (one_weight(1e-3), "weight"),
-    "one weight by 10 %": (one_weight(0.1), "weight"),
-    "one channel by 1e-3": (one_channel, "weight"),
-    "all weights by 1e-4": (all_weights, "weight"),
-    "two channels swapped": (swapped, "weight"),
-    "a bias dropped": (dropped, "bias"),
-    "one bias entry by 1 %": (one_entry, "bias"),
-}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """``moved``: the largest change in units in the last place of the largest element."""
-
-    found: bool
-    moved: float
-
-
-def spoilt(array: Array, fault: str, rng: np.random.Generator) -> tuple[Array, float]:
-    """The array with a fault in it, and how far that moved it; 0 where it changed nothing."""
-    wide = np.array(array, dtype=np.float64)
-    result = FAULTS[fault][0](wide.copy(), rng).astype(array.dtype)
-    change = np.abs(result.astype(np.float64) - wide)
-    unit = float(np.finfo(np.float32 if array.dtype.itemsize == 4 else array.dtype).eps)
-    peak = float(np.abs(wide).max()) or 1.0
-    return result, float(change.max()) / (unit * peak)
-
-
-def is_kind(array: Array, kind: str) -> bool:
-    return (array.ndim > 1) == (kind == "weight") and array.size > 1
 
 
 def folded(model: OnnxModel, plan: Plan, folder: Path) -> Path:
@@ -177,16 +105,6 @@ def right_bytes(path: Path) -> bytes:
         return folded(model, make_plan(model.graph), folder).read_bytes()
 
 
-def parameters(node: Node) -> Iterator[Constant]:
-    kind = node.kind
-    if isinstance(kind, Linear):
-        yield kind.weight
-        if kind.bias is not None:
-            yield kind.bias
-    elif isinstance(kind, Affine) and kind.constant is not None:
-        yield kind.constant
-
-
 def in_planner(path: Path, fault: str, rng: np.random.Generator, folder: Path) -> Outcome | None:
     """One tensor that the plan computes is wrong, each time that it is computed."""
     model = OnnxModel(path)
@@ -243,7 +161,7 @@ def in_writer(path: Path, fault: str, rng: np.random.Generator, folder: Path) ->
     return Outcome(found is None or not found.passed, moved)
 
 
-def wrong_epsilon(path: Path, rng: np.random.Generator, folder: Path) -> Outcome | None:
+def wrong_epsilon(path: Path, folder: Path) -> Outcome | None:
     """Every epsilon is read ten times too large."""
     vectors = Norm.vectors
 
@@ -263,6 +181,21 @@ def wrong_epsilon(path: Path, rng: np.random.Generator, folder: Path) -> Outcome
 
 
 MAKERS = {"reader": in_reader, "planner": in_planner, "writer": in_writer}
+
+
+class OnnxSide:
+    """See `benchmarks.faults.Side`."""
+
+    def honest(self, path: Path) -> Verification | None:
+        return honest(path)
+
+    def planted(
+        self, place: str, path: Path, fault: str, rng: np.random.Generator, folder: Path
+    ) -> Outcome | None:
+        return MAKERS[place](path, fault, rng, folder)
+
+    def wrong_epsilon(self, path: Path, folder: Path) -> Outcome | None:
+        return wrong_epsilon(path, folder)
 
 
 # Networks
@@ -358,62 +291,15 @@ def networks(folder: Path, files: list[Path], *, only_files: bool) -> Iterator[t
         yield name, ROOT / "sample_models" / f"{name}.onnx"
 
 
-def tried(name: str, path: Path, draws: int) -> tuple[Counter[str], list[str]]:
-    """How many faults were planted and found, and what was missed."""
-    counts: Counter[str] = Counter()
-    missed: list[str] = []
-    found = honest(path)
-    counts["honest"] += 1
-    if found is None or not found.passed:
-        counts["refused"] += 1
-        missed.append(f"{name}: the honest fold is refused")
-    for place in PLACES:
-        for fault in FAULTS:
-            for draw in range(draws):
-                rng = np.random.default_rng([draw, len(fault)])
-                with scratch() as folder:
-                    outcome = MAKERS[place](path, fault, rng, folder)
-                _count(counts, missed, f"{name}: {fault} in the {place}", place, outcome)
-    with scratch() as folder:
-        outcome = wrong_epsilon(path, np.random.default_rng(0), folder)
-    _count(counts, missed, f"{name}: epsilon times 10", "reader", outcome)
-    return counts, missed
-
-
-def _count(
-    counts: Counter[str], missed: list[str], what: str, place: str, outcome: Outcome | None
-) -> None:
-    if outcome is None:
-        return
-    counts[place] += 1
-    counts[f"{place} found"] += outcome.found
-    if not outcome.found:
-        missed.append(f"{what}: moved by {outcome.moved:.3g} units in the last place of the peak")
-
-
-@contextmanager
-def scratch() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--draws", type=int, default=12)
     parser.add_argument("--only-files", action="store_true", help="try no network built here")
     chosen = parser.parse_args()
-    print("| network | honest fold | reader | planner | writer |\n|---|---|--:|--:|--:|")
-    every: list[str] = []
     with scratch() as folder:
-        for name, path in networks(folder, chosen.files, only_files=chosen.only_files):
-            counts, missed = tried(name, path, chosen.draws)
-            cells = [f"{counts[f'{p} found']} of {counts[p]}" for p in PLACES]
-            verdict = "refused" if counts["refused"] else "passed"
-            print(f"| {name} | {verdict} | {' | '.join(cells)} |", flush=True)
-            every += missed
-    print("\n".join(["", *sorted(Counter(every))]))
-    sys.exit(bool(every))
+        tried = networks(folder, chosen.files, only_files=chosen.only_files)
+        table(OnnxSide(), tried, chosen.draws)
 
 
 if __name__ == "__main__":

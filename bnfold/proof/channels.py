@@ -23,8 +23,10 @@ class PieceComparison:
     """One value that leaves a changed piece, in both models.
 
     ``channel`` is the one where the error is largest beside its floor. ``excitation``: what was fed
-    when it was found, the original's own ``activations`` or ``random`` values like them.
-    ``informs``: whether every channel had finite values to compare. ``precise``: judged in float64.
+    when it was found, the original's own ``activations``, ``random`` values like them, or ``wide``
+    ones; ``nothing`` where the piece cannot be run by itself. ``informs``: whether every channel had
+    finite values to compare. ``precise``: judged in float64. ``seen_in``: the network's outputs that
+    show a piece which was not run.
     """
 
     name: str
@@ -36,6 +38,7 @@ class PieceComparison:
     informs: bool
     passed: bool
     precise: bool = False
+    seen_in: frozenset[str] = frozenset()
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -2,6 +2,8 @@
 
 The random values have the mean and deviation that each channel of the activations has, and at
 least a share of the whole tensor's deviation, so that a dead or saturated neighbour hides nothing.
+Where a piece holds a rectifier or the like, they are drawn once more, far wider: a channel that is
+dead on all that was fed is alive there.
 """
 
 from __future__ import annotations
@@ -13,12 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bnfold.algebra.rounding import is_half
 from bnfold.proof.channels import PieceComparison, compare_channels, movement
 from bnfold.proof.comparison import is_float
+from bnfold.proof.listing import same_bits
 from bnfold.proof.subject import Arrays, Fed, Fold, Leaving, Piece
 
-ACTIVATIONS, RANDOM, NOTHING = "activations", "random", "nothing"
+ACTIVATIONS, RANDOM, WIDE, NOTHING = "activations", "random", "wide", "nothing"
 MORE_DRAWS = 8
+WIDTH, HALF_WIDTH = 1e3, 16.0  # half precision overflows above 65,504
 _LEAST_SHARE = 0.1
 
 
@@ -44,7 +49,8 @@ def _compared(
     fold: Fold, piece: Piece, feeds: Arrays, outputs: Arrays
 ) -> Iterator[PieceComparison]:
     if any(f.value is None and f.shape is None for f in piece.inputs):
-        yield from (_not_run(leaving) for leaving in piece.outputs)
+        seen_in = _seen_in(piece, feeds)
+        yield from (_not_run(leaving, seen_in) for leaving in piece.outputs)
         return
     names = [f.value for f in piece.inputs] + [o.value for o in piece.outputs]
     known = [name for name in fold.named_outputs if name in outputs]
@@ -53,9 +59,10 @@ def _compared(
     misread = [name for name in known if not _alike(outputs[name], values[name])]
     rng = np.random.default_rng(0)
     observed = {f.key: values[f.value] for f in piece.inputs if f.value is not None}
-    random, moved = _on_random_values(
-        piece, {f.key: _excited(f, observed.get(f.key), rng) for f in piece.inputs}
-    )
+    random, moved = _on_random_values(piece, _drawn(piece, observed, rng), RANDOM)
+    wide: dict[str, PieceComparison] = {}
+    if piece.hides:
+        wide, _ = _on_random_values(piece, _drawn(piece, observed, rng, widely=True), WIDE)
     activations: dict[str, PieceComparison] = {}
     if len(observed) == len(piece.inputs):
         inside = any(o.value is None for o in piece.outputs)  # a body shows nothing but its results
@@ -66,24 +73,44 @@ def _compared(
         )
         activations = _on_activations(piece, observed, own, moved)
     for leaving in piece.outputs:
-        found = [each[leaving.key] for each in (random, activations) if each]
+        found = [each[leaving.key] for each in (random, wide, activations) if each]
         summary = _summary(found)
         yield replace(summary, passed=False, ratio=np.inf, error=np.inf) if misread else summary
 
 
-def _not_run(leaving: Leaving) -> PieceComparison:
-    """A piece in a body whose sizes nobody knows: it cannot be run by itself."""
-    return PieceComparison(leaving.shown, 0, 0.0, 0.0, 0.0, NOTHING, False, True)
+def _not_run(leaving: Leaving, seen_in: frozenset[str]) -> PieceComparison:
+    """A piece in a body whose sizes nobody knows: it cannot be run by itself, only be seen in the
+    outputs of the whole."""
+    return PieceComparison(leaving.shown, 0, 0.0, 0.0, 0.0, NOTHING, False, True, seen_in=seen_in)
+
+
+def _seen_in(piece: Piece, feeds: Arrays) -> frozenset[str]:
+    """The outputs of the whole network that move with the parameters of this piece alone. A body
+    that never runs moves none."""
+    alone = piece.alone()
+    first, *others = (alone.perturbed(feeds, draw) for draw in range(MORE_DRAWS))
+    return frozenset(
+        name
+        for name, values in first.items()
+        if any(not same_bits(values, other[name]) for other in others)
+    )
+
+
+def _drawn(
+    piece: Piece, observed: Arrays, rng: np.random.Generator, *, widely: bool = False
+) -> Arrays:
+    """Random values for everything that enters a piece."""
+    return {f.key: _excited(f, observed.get(f.key), rng, widely) for f in piece.inputs}
 
 
 def _on_random_values(
-    piece: Piece, feeds: Arrays
+    piece: Piece, feeds: Arrays, excitation: str
 ) -> tuple[dict[str, PieceComparison], dict[str, NDArray[Any]]]:
     """Both models on random values; and how far moved parameters move each value there."""
     whole = piece.original(feeds)
     moved = _movements(piece, feeds, whole)
     candidate = piece.written(feeds)
-    return _compared_values(piece, feeds, whole, candidate, moved, RANDOM), moved
+    return _compared_values(piece, feeds, whole, candidate, moved, excitation), moved
 
 
 def _movements(piece: Piece, feeds: Arrays, whole: Arrays) -> dict[str, NDArray[Any]]:
@@ -169,10 +196,14 @@ def _summary(found: Sequence[PieceComparison]) -> PieceComparison:
     return replace(worst, informs=any(each.informs for each in found))
 
 
-def _excited(fed: Fed, own: NDArray[Any] | None, rng: np.random.Generator) -> NDArray[Any]:
-    """Random values like an input's own; what is no floating-point number stays as it is."""
+def _excited(
+    fed: Fed, own: NDArray[Any] | None, rng: np.random.Generator, widely: bool
+) -> NDArray[Any]:
+    """Random values like an input's own, or with a far larger deviation; what is no floating-point
+    number stays as it is."""
+    width = (HALF_WIDTH if is_half(fed.dtype) else WIDTH) if widely else 1.0
     if own is None:
-        return rng.standard_normal(fed.shape or ()).astype(fed.dtype)
+        return (width * rng.standard_normal(fed.shape or ())).astype(fed.dtype)
     if not is_float(own) or not own.size:
         return own
     values = own.astype(np.float32 if own.dtype == np.float32 else np.float64)
@@ -182,6 +213,7 @@ def _excited(fed: Fed, own: NDArray[Any] | None, rng: np.random.Generator) -> ND
     mean = values.mean(axis=channels, keepdims=True)
     overall = float(values.std()) or float(np.abs(values).max()) or 1.0
     deviation = np.maximum(values.std(axis=channels, keepdims=True), _LEAST_SHARE * overall)
+    deviation *= width
     noise = rng.standard_normal(own.shape, dtype=np.float32)
     noise *= deviation.astype(np.float32)
     noise += mean

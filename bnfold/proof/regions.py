@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bnfold.graph import Graph, Linear, Node, Norm, Value
+from bnfold.graph import Graph, Homogeneous, Linear, Monotone, Node, Norm, Opaque, Product, Value
 from bnfold.planning.decision import MergeBranches, Plan
 
 
@@ -26,10 +26,21 @@ class Region:
 
     @property
     def outputs(self) -> tuple[Value, ...]:
-        """The values that leave it, each read by somebody. What the network returns leaves it,
-        whatever a plan says of it."""
-        made = (value for node in self.nodes for value in node.outputs)
-        return tuple(v for v in made if v.is_output or (v.readers and v not in self.changed))
+        """The values that leave it, each read by somebody. What the network returns leaves it, and
+        what an unknown operator reads or makes, whatever a plan says of them."""
+        made = ((value, node) for node in self.nodes for value in node.outputs)
+        return tuple(v for v, node in made if v.is_output or (v.readers and self._leaves(v, node)))
+
+    def _leaves(self, value: Value, maker: Node) -> bool:
+        around = (maker, *value.readers)
+        return value not in self.changed or any(isinstance(n.kind, Opaque) for n in around)
+
+    @property
+    def hides(self) -> bool:
+        """Whether a changed value goes through an operator that may show only a part of it, as a
+        rectifier does: some values that enter it never reach what leaves it."""
+        inner = (n for n in self.nodes if any(v in self.changed for v in n.inputs))
+        return any(isinstance(n.kind, Homogeneous | Monotone | Product) for n in inner)
 
 
 def layers(graph: Graph) -> list[Node]:

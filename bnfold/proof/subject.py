@@ -86,6 +86,13 @@ class Piece(Protocol):
     @property
     def outputs(self) -> Sequence[Leaving]: ...
 
+    @property
+    def hides(self) -> bool:
+        """Whether something inside it may show only a part of what enters it."""
+
+    def alone(self) -> Reference:
+        """The original as a whole, of which only the parameters of this piece can be moved."""
+
     def original(self, feeds: Arrays, draw: int | None = None) -> Arrays:
         """The original's values by key; with moved parameters where ``draw`` is given."""
 

@@ -19,7 +19,7 @@ from bnfold.proof.channels import PieceComparison
 from bnfold.proof.comparison import OutputComparison, compare
 from bnfold.proof.congruence import Congruence
 from bnfold.proof.divergence import Named, parting
-from bnfold.proof.pieces import NOTHING, compare_pieces
+from bnfold.proof.pieces import compare_pieces
 from bnfold.proof.regions import regions_of
 from bnfold.proof.subject import Arrays, Fold, Reference, Runs
 
@@ -46,8 +46,8 @@ class Verification:
         if self.congruence is None:
             return any(o.informs for o in self.outputs)
         if self.pieces:
-            informed = any(o.informs for o in self.outputs)
-            return all(p.informs or (informed and p.excitation == NOTHING) for p in self.pieces)
+            informed = {o.name for o in self.outputs if o.informs}
+            return all(p.informs or informed & p.seen_in for p in self.pieces)
         return self.congruence.calls > 0  # nothing was changed: the file is a copy
 
     @property

@@ -16,10 +16,11 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file, save_file
 
 import bnfold
+from bnfold.algebra.rounding import cast
 from bnfold.formats.onnx.edit.edited import OnnxEdited
 from bnfold.formats.torch.edit.edited import TorchEdited
-from bnfold.planning import Plan, make_plan
-from situations.build import Net
+from bnfold.planning import Plan, decision, make_plan
+from situations.build import Net, body
 from situations.fold import save
 
 fold_job = importlib.import_module("bnfold.jobs.fold")
@@ -202,3 +203,110 @@ def test_a_reader_that_the_plan_does_not_know_of_is_found(
     monkeypatch.setattr(fold_job, "make_plan", planned)
     found: Any = bnfold.fold(source, tmp_path / "wrong.onnx")
     assert not found.ok and "lost" in str(found.verification.congruence.differences)
+
+
+def _rounds(count: int) -> onnx.ModelProto:
+    """A layer that folds, and another in a loop whose sizes nobody knows."""
+    net, inner = Net(), Net(seed=1)
+    x = net.input("N", 4, "H", "W")
+    inner.inputs += [
+        helper.make_tensor_value_info("round", TensorProto.INT64, []),
+        helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+        helper.make_tensor_value_info("state", TensorProto.FLOAT, None),
+    ]
+    y = inner.bn(inner.conv("state", 4, 4, (1, 1), "conv_1"), 4, "bn_1")
+    y = inner.op("Tanh", y, name="tanh")
+    inner.op("Identity", "go", name="on")
+    loop = body(inner, "on_out", y)
+    loop.output[0].type.tensor_type.elem_type = TensorProto.BOOL
+    many, flag = net.const(np.array(count, np.int64)), net.const(np.array(True))
+    outer = net.bn(net.conv(x, 4, 4, (1, 1), "conv_0"), 4, "bn_0")
+    return net.model(net.op("Loop", many, flag, outer, name="loop", body=loop))
+
+
+def test_a_body_that_never_runs_is_not_vouched_for_by_others(tmp_path: Path) -> None:
+    """The output shows the layer before the loop, and nothing of the one inside."""
+    assert _fold(_rounds(3), tmp_path).ok
+    (tmp_path / "f.onnx").unlink()
+    found = _fold(_rounds(0), tmp_path)
+    assert not found.ok and not found.verification.differs
+    assert any(output.informs for output in found.verification.outputs)
+    shown = {piece.name: bool(piece.seen_in) for piece in found.verification.pieces}
+    assert shown == {"bn_0_out": False, "bn_1_out": False}
+    assert [p.name for p in found.verification.pieces if not p.informs] == ["bn_1_out"]
+
+
+def _spoilt(shape: tuple[int, ...], part: Any) -> Callable[[Any, Any], Any]:
+    """A planner that computes some elements of a weight of one shape wrongly."""
+
+    def wrongly(values: Any, dtype: Any) -> Any:
+        result = cast(values, dtype)
+        if result.shape == shape:
+            result = result.copy()
+            result[part] *= 1.5
+        return result
+
+    return wrongly
+
+
+def test_a_region_does_not_reach_behind_an_activation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All values are said to change, and a saturated activation hides the layer in front of it."""
+    net = Net()
+    made = net.bn(net.conv(net.input("N", 3, 8, 8), 3, 6, name="c1"), 6, "b1")
+    dull = net.op("Sigmoid", net.op("Add", made, net.const(np.array(90.0)), name="far"), name="s")
+    source = save(net.model(net.bn(net.conv(dull, 6, 5, name="c2"), 5, "b2")), tmp_path / "m.onnx")
+
+    def planned(graph: Any, **options: Any) -> Plan:
+        plan = make_plan(graph, **options)
+        return replace(plan, regions=(frozenset(v for n in graph.nodes for v in n.outputs),))
+
+    monkeypatch.setattr(fold_job, "make_plan", planned)
+    assert bnfold.fold(source, tmp_path / "f.onnx").ok
+    monkeypatch.setattr(decision, "cast", _spoilt((6, 3, 3, 3), 0))
+    found: Any = bnfold.fold(source, tmp_path / "wrong.onnx")
+    assert not found.ok and found.verification.first_wrong == "far_out"
+
+
+def test_a_rectifier_that_is_dead_on_all_data_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the next layer makes of a channel that is far below zero is computed wrongly."""
+    net = Net()
+    trunk = net.conv(net.input("N", 3, 8, 8), 3, 4, (1, 1), "stem")
+    scale, shift = np.array([0.7, 1.3, 0.9, 1.1]), np.array([0.5, -20, 0.2, 0.1])
+    normal = net.bn(trunk, 4, "b1", scale=scale, shift=shift)
+    made = net.conv(net.relu(normal), 4, 4, (1, 1), "c1")
+    total = net.op("Add", trunk, made, name="add")
+    source = save(net.model(net.conv(total, 4, 2, (1, 1), "head")), tmp_path / "m.onnx")
+    result = bnfold.fold(source, tmp_path / "f.onnx")
+    assert result.ok and result.plan.kept == 0
+    monkeypatch.setattr(decision, "cast", _spoilt((4, 4, 1, 1), (slice(None), 1)))
+    found: Any = bnfold.fold(source, tmp_path / "wrong.onnx")
+    assert not found.ok
+    wrong = [piece for piece in found.verification.pieces if not piece.passed]
+    assert [piece.excitation for piece in wrong] == ["wide"]
+
+
+class _Recurrent(torch.nn.Module):
+    """Of the three results of the LSTM one is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = torch.nn.Conv1d(4, 8, 3), torch.nn.BatchNorm1d(8)
+        self.lstm = torch.nn.LSTM(8, 8, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, _ = self.lstm(self.norm(self.conv(x)).transpose(1, 2))
+        last: torch.Tensor = y[:, -1]
+        return last
+
+
+@pytest.mark.filterwarnings("ignore:The tensor attributes")
+def test_results_that_nobody_reads_may_come_and_go(tmp_path: Path) -> None:
+    """``torch.export`` picks them in the file, and not in memory."""
+    exported = torch.export.export(_Recurrent().eval(), (torch.randn(2, 4, 12),))
+    torch.export.save(exported, tmp_path / "m.pt2")
+    result: Any = bnfold.fold(tmp_path / "m.pt2", tmp_path / "f.pt2")
+    assert result.ok, result.verification.congruence.differences

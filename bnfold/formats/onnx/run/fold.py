@@ -101,6 +101,7 @@ class OnnxPiece:
 
     def __init__(self, fold: OnnxFold, regions: Sequence[Region], names: Mapping[str, str]) -> None:
         self._fold = fold
+        self._regions = regions
         scope = fold.original.scopes[regions[0].scope]
         self._original: list[Cut] = []
         self._written: list[Cut] = []
@@ -130,6 +131,14 @@ class OnnxPiece:
                 for v in region.outputs
             ]
         self._sessions: dict[str, Session] = {}
+
+    @property
+    def hides(self) -> bool:
+        return any(region.hides for region in self._regions)
+
+    def alone(self) -> OnnxRuns:
+        nodes = [node for region in self._regions for node in region.nodes]
+        return OnnxRuns(self._fold.original, nodes)
 
     def _fed(self, name: str, key: str) -> Fed:
         model, scope = self._fold.original, self._fold.original.scopes[self._original[0].scope]

@@ -171,9 +171,8 @@ class TorchPiece:
     """See `bnfold.proof.subject.Piece`."""
 
     def __init__(self, fold: TorchFold, region: Region, names: Mapping[str, str]) -> None:
-        self._fold, self._names = fold, names
+        self._fold, self._names, self._region = fold, names, region
         self._calls = fold.model.oracle.calls
-        self._nodes = region.nodes
         entering = self._entering(region)
         observable = region.scope == 0
         self.inputs = [_fed(call, observable=observable) for call in entering]
@@ -181,6 +180,13 @@ class TorchPiece:
             Leaving(self._calls[v].name, self._calls[v].name, _shown(v), channel_axis(v))
             for v in region.outputs
         ]
+
+    @property
+    def hides(self) -> bool:
+        return self._region.hides
+
+    def alone(self) -> TorchReference:
+        return TorchReference(self._fold.model, self._region.nodes)
 
     def _entering(self, region: Region) -> list[Fx]:
         """What the region's calls read, computed and unchanged; and the program's inputs, whose

@@ -3,6 +3,7 @@ plan."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
@@ -92,7 +93,7 @@ def places_of(model: TorchModel) -> Places:
     def calls_of(node: Node) -> tuple[int, ...]:
         frozen = node.native.frozen
         calls = [*node.native.calls, *(frozen.computing if frozen is not None else ())]
-        return tuple(order[call] for call in calls)
+        return tuple(order[call] for call in calls if not _picks_unread(call))
 
     def name_of(value: Value) -> str:
         return names.of(model.oracle.calls[value])
@@ -116,7 +117,7 @@ def _entries(graph: Graph, names: _Names) -> Iterator[tuple[Fx | None, Call]]:
         own = (names.of(node) for node in graph.nodes if node.op == "placeholder")
         yield None, Call("(inputs)", "", {}, (), tuple(n for n in own if n.startswith("body")))
     for node in graph.nodes:
-        if node.op == "call_function":
+        if node.op == "call_function" and not _picks_unread(node):
             holds = bool(names.bodies.held_by(node))
             inputs = tuple(map(names.of, _read(node)))
             if holds:  # parameters are handed on to the bodies, whose calls name them
@@ -126,6 +127,12 @@ def _entries(graph: Graph, names: _Names) -> Iterator[tuple[Fx | None, Call]]:
     if inner:
         returned = nodes_in(graph.output_node().args)
         yield None, Call("(outputs)", "", {}, tuple(map(names.of, returned)), ())
+
+
+def _picks_unread(node: Fx) -> bool:
+    """Whether a node picks one of several results for nobody: ``torch.export`` writes these into a
+    file as it likes."""
+    return node.target is operator.getitem and not node.users
 
 
 def _read(node: Fx) -> list[Fx]:
