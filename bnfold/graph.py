@@ -74,7 +74,8 @@ class Norm:
     The arrays have shape ``(channels,)``, float64; NaN where the file computes them. ``epsilon`` and
     ``momentum`` are None where the file does not tell them. ``momentum`` is the weight of the new
     batch, ``new = (1 - momentum) * old + momentum * batch``, as PyTorch counts it; ONNX gives the
-    weight of the old value, and its reader turns that round.
+    weight of the old value, and its reader turns that round. ``lowers``: it is one operator, on values
+    of the type of its parameters, and other operators could stand for it.
     """
 
     channels: int
@@ -87,6 +88,7 @@ class Norm:
     dtype: np.dtype[Any]
     axis: int = 1
     obstacle: Obstacle | None = None
+    lowers: bool = True
 
     def vectors(self) -> tuple[Array, Array]:
         """``(s, t)`` with ``norm(x) = s * x + t`` along ``axis``."""

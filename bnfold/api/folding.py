@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from bnfold.api.calls import AnyData, AnyPath, Progress, names_of, sampled, silent
 from bnfold.api.models import TORCH, Opening, Subject, data_of, is_module
@@ -38,6 +38,7 @@ def fold(
     force: bool = False,
     reparameterize: bool = False,
     keep_modules: bool = False,
+    rest: Literal["keep", "affine", "depthwise"] = "keep",
     submodule: str | Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Folded[M]:
@@ -66,6 +67,8 @@ def fold(
         keep_modules: a module of the unchanged class (or a state dict for it); folds that need
             another structure are left out. Where torch.export cannot trace the whole, what it can
             trace inside is folded.
+        rest: a BatchNorm that has to stay is left as it is, or written as a product and a sum
+            (``affine``) or as a ``depthwise`` 1x1 convolution.
         submodule: fold these submodules alone; for a module, with ``keep_modules``.
         progress: called with the stage, and how much of how much is done.
 
@@ -87,7 +90,7 @@ def fold(
     in_memory = output is None and not isinstance(model, str | PathLike)
     free = "auto" if dynamic_shapes is None and in_memory and is_module(model) else dynamic_shapes
     opening = Opening(example_inputs, kwargs, free, source, chosen)
-    how = _How(source, chosen, verify, strict, reparameterize, keep_modules, force)
+    how = _How(source, chosen, verify, strict, reparameterize, keep_modules, force, rest)
     by_parts = in_memory and keep_modules and is_module(model)
     if submodule and not by_parts:
         raise UsageError("submodule= goes with a module in memory and keep_modules=True")
@@ -118,7 +121,13 @@ class _How:
         reparameterize: bool,
         keep_modules: bool,
         force: bool,
+        rest: str,
     ) -> None:
+        from bnfold.planning import Rest
+
+        if rest not in list(Rest):
+            raise UsageError(f"rest={rest!r} is none of {', '.join(r.value for r in Rest)}")
+        self.rest = Rest(rest)
         self.data, self.sampling = data, sampling
         self.verify, self.strict, self.force = verify, strict, force
         self.reparameterize, self.keep_modules = reparameterize, keep_modules
@@ -136,6 +145,7 @@ class _How:
             force=self.force,
             reparameterize=self.reparameterize,
             keep_modules=self.keep_modules,
+            rest=self.rest,
         )
 
 
@@ -173,6 +183,7 @@ def _fold_network(subject: Subject, target: Path | None, how: _How) -> Folded[An
         strict=how.strict,
         reparameterize=how.reparameterize,
         keep_modules=how.keep_modules,
+        rest=how.rest,
     )
     return Folded(
         replace(report, output=None if written is None else written.output), lambda: network

@@ -16,6 +16,8 @@ from bnfold.cli.options import (
     ModelArgument,
     OutputFlags,
     ReparameterizeOption,
+    RestForm,
+    RestOption,
     SampleFlags,
 )
 from bnfold.errors import UsageError
@@ -54,10 +56,12 @@ def fold(
         ),
     ] = False,
     reparameterize: ReparameterizeOption = False,
+    rest: RestOption = RestForm.KEEP,
 ) -> None:
     """Fold every BatchNorm of MODEL that can go exactly, prove it, and write the result."""
     from bnfold.jobs import fold as job
     from bnfold.jobs.common import DEFAULT_SAMPLES
+    from bnfold.planning import Rest
 
     if output is None and not dry_run:
         raise UsageError("name the file to write with -o, or use --dry-run to see the plan")
@@ -75,5 +79,6 @@ def fold(
         force=force,
         reparameterize=reparameterize,
         keep_modules=keep_modules,
+        rest=Rest(rest.value),
     )
     shown.finish(result)

@@ -31,6 +31,14 @@ class Format(str, Enum):
     JSON = "json"
 
 
+class RestForm(str, Enum):
+    """What a BatchNorm is written as that has to stay: `bnfold.planning.Rest`, loaded early."""
+
+    KEEP = "keep"
+    AFFINE = "affine"
+    DEPTHWISE = "depthwise"
+
+
 ModelArgument = Annotated[
     str,
     typer.Argument(
@@ -50,6 +58,14 @@ VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show every
 ReparameterizeOption = Annotated[
     bool,
     typer.Option("--reparameterize", help="Merge parallel linear branches (RepVGG) into one."),
+]
+RestOption = Annotated[
+    RestForm,
+    typer.Option(
+        "--rest",
+        help="Write a BatchNorm that has to stay as it is, as a product and a sum (affine), or as a "
+        "depthwise 1x1 convolution, for backends that refuse BatchNormalization.",
+    ),
 ]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Allow -o to name MODEL itself (or its --weights).")

@@ -19,7 +19,7 @@ from bnfold.jobs.common import (
     left_behind,
     notes_of,
 )
-from bnfold.planning import Plan, make_plan
+from bnfold.planning import Plan, Rest, make_plan
 from bnfold.proof.verification import Verification, prove
 
 
@@ -94,6 +94,7 @@ def fold(
     force: bool = False,
     reparameterize: bool = False,
     keep_modules: bool = False,
+    rest: Rest = Rest.KEEP,
 ) -> FoldResult:
     """Folds every BatchNorm of ``model`` that can go exactly and writes the outcome to ``target``.
 
@@ -107,6 +108,7 @@ def fold(
         force: allow ``target`` to be the input.
         reparameterize: merge parallel linear branches into one.
         keep_modules: write a state dict for the unchanged class (PyTorch).
+        rest: in which form a BatchNorm is written that has to stay.
 
     Raises:
         OutputError: where ``target`` must not or cannot be written.
@@ -115,7 +117,8 @@ def fold(
     """
     if target is not None:
         check_target(target, model, data, force=force)
-    plan = make_plan(model.graph, reparameterize=reparameterize, gauges=not keep_modules)
+    check_rest(rest, keep_modules)
+    plan = make_plan(model.graph, reparameterize=reparameterize, gauges=not keep_modules, rest=rest)
     edited = format_of(model).edit(model, plan, keep_modules=keep_modules)
     plan = edited.plan
     outcome = _Outcome(model, plan, edited)
@@ -130,6 +133,15 @@ def fold(
         publish(files, target)
     written = Output(str(target), file_sha256(target), edited.key_map, left)
     return outcome.result(verification, written, info=info)
+
+
+def check_rest(rest: Rest, keep_modules: bool) -> None:
+    """Raises `UsageError` where the unchanged class would need other operators."""
+    if keep_modules and rest is not Rest.KEEP:
+        raise UsageError(
+            f"--rest {rest.value} puts other operators where the class has a BatchNorm; "
+            "leave out --keep-modules"
+        )
 
 
 @dataclass(frozen=True)

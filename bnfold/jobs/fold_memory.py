@@ -9,8 +9,8 @@ from typing import Any
 from bnfold.data import Data, SampleOptions
 from bnfold.errors import ModelError, VerificationError
 from bnfold.jobs.common import ModelInfo, comparison_inputs
-from bnfold.jobs.fold import FoldResult
-from bnfold.planning import Decision, Plan, make_plan
+from bnfold.jobs.fold import FoldResult, check_rest
+from bnfold.planning import Decision, Plan, Rest, make_plan
 from bnfold.proof.congruence import Congruence
 from bnfold.proof.verification import Verification
 
@@ -25,6 +25,7 @@ def fold_in_memory(
     strict: bool = False,
     reparameterize: bool = False,
     keep_modules: bool = False,
+    rest: Rest = Rest.KEEP,
 ) -> tuple[FoldResult, Any]:
     """Folds every BatchNorm of ``network`` that can go exactly.
 
@@ -42,7 +43,7 @@ def fold_in_memory(
         RuntimeUnavailableError: where it does not run.
     """
     report, outcome = _folded(
-        model, network, data, sampling, verified, strict, reparameterize, keep_modules
+        model, network, data, sampling, verified, strict, reparameterize, keep_modules, rest
     )
     return report, None if outcome is None else outcome.result
 
@@ -56,11 +57,13 @@ def _folded(
     strict: bool,
     reparameterize: bool,
     keep_modules: bool,
+    rest: Rest = Rest.KEEP,
 ) -> tuple[FoldResult, Any]:
     from bnfold.formats import format_of
     from bnfold.formats.torch import FoldInMemory
 
-    plan = make_plan(model.graph, reparameterize=reparameterize)
+    check_rest(rest, keep_modules)
+    plan = make_plan(model.graph, reparameterize=reparameterize, rest=rest)
     edited: Any = format_of(model).edit(model, plan, keep_modules=keep_modules)
     refused = strict and edited.plan.kept > 0
     verification = outcome = None

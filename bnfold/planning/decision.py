@@ -10,14 +10,17 @@ from numpy.typing import NDArray
 
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import cast
-from bnfold.graph import Geometry, Linear, Node, Value
+from bnfold.graph import Geometry, Linear, Node, Norm, Value
 from bnfold.planning.reasons import Reason
+
+Form = Literal["affine", "depthwise"]
 
 
 class Action(str, Enum):
     FOLD = "fold"
     MERGE = "merge"
     KEEP = "keep"
+    LOWER = "lower"  # it has to stay, and is written with other operators (`--rest`)
 
 
 class Direction(str, Enum):
@@ -46,7 +49,11 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of one normalisation: folded into or merged with the nodes ``into``, or kept."""
+    """What becomes of one normalisation: folded into or merged with the nodes ``into``, or kept.
+
+    ``form`` is what one that stays is written as, where that is no BatchNorm; ``reason`` says why it
+    has to stay.
+    """
 
     name: str
     source: Literal["batch_norm", "affine"]
@@ -54,15 +61,17 @@ class Decision:
     direction: Direction | None = None
     into: tuple[str, ...] = ()
     reason: Refusal | None = None
+    form: Form | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The decision as inspect and fold print it (the name stands beside it there)."""
-        return {
+        found: dict[str, Any] = {
             "action": self.action.value,
             "direction": self.direction.value if self.direction else None,
             "into": list(self.into),
             "reason": self.reason.to_json() if self.reason else None,
         }
+        return found if self.form is None else {**found, "form": self.form}
 
     @classmethod
     def from_json(
@@ -75,6 +84,7 @@ class Decision:
             Direction(data["direction"]) if data["direction"] else None,
             tuple(data["into"]),
             Refusal.from_json(data["reason"]) if data["reason"] else None,
+            data.get("form"),
         )
 
 
@@ -131,6 +141,48 @@ class Renorm:
 
 
 @dataclass(frozen=True, eq=False)
+class Lower:
+    """A `Norm` node that stays is written as ``scale * x + shift``, for values of ``rank``.
+
+    That is a product and a sum with constants (``affine``; one of the two where the other would do
+    nothing), or a depthwise convolution whose kernel has one element.
+    """
+
+    node: Node
+    form: Form
+    scale: Array
+    shift: Array
+    rank: int
+
+    @property
+    def factor(self) -> NDArray[Any] | None:
+        """What is multiplied with: the weight of the convolution; None where there is no product."""
+        ones, kind = self._ones, self._kind
+        if self.form == "depthwise":
+            return cast(self.scale, kind.dtype).reshape(-1, 1, *ones)
+        if (self.scale == 1).all() and (self.shift != 0).any():
+            return None
+        return cast(self.scale, kind.dtype).reshape(-1, *ones)
+
+    @property
+    def summand(self) -> NDArray[Any] | None:
+        """What is added: the bias of the convolution; None where there is no sum."""
+        array = cast(self.shift, self._kind.dtype)
+        if self.form == "depthwise":
+            return array
+        return array.reshape(-1, *self._ones) if (self.shift != 0).any() else None
+
+    @property
+    def _kind(self) -> Norm:
+        assert isinstance(self.node.kind, Norm)
+        return self.node.kind
+
+    @property
+    def _ones(self) -> tuple[int, ...]:
+        return (1,) * (self.rank - self._kind.axis - 1)
+
+
+@dataclass(frozen=True, eq=False)
 class Revalue:
     """A constant that ``node`` reads as one of its inputs gets new elements."""
 
@@ -170,7 +222,7 @@ class DropAddends:
     values: tuple[Value, ...]
 
 
-Edit = Reweight | Reconstant | Renorm | Revalue | Bypass | MergeBranches | DropAddends
+Edit = Reweight | Reconstant | Renorm | Lower | Revalue | Bypass | MergeBranches | DropAddends
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,8 +249,14 @@ class Plan:
     @property
     def foldable(self) -> int:
         """How many BatchNorm leave the graph."""
-        return sum(d.action is not Action.KEEP for d in self.batch_norms)
+        return sum(d.action in (Action.FOLD, Action.MERGE) for d in self.batch_norms)
 
     @property
     def kept(self) -> int:
+        """How many are BatchNorm after the fold as well."""
         return sum(d.action is Action.KEEP for d in self.batch_norms)
+
+    @property
+    def lowered(self) -> int:
+        """How many stay, and are written with other operators."""
+        return sum(d.action is Action.LOWER for d in self.batch_norms)

@@ -7,7 +7,7 @@ last, and all of them again until nothing moves. `gauges` takes what is left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -18,6 +18,7 @@ from bnfold.planning.decision import (
     Action,
     Decision,
     Direction,
+    Lower,
     MergeBranches,
     Plan,
     Refusal,
@@ -26,25 +27,33 @@ from bnfold.planning.edits import edits_of
 from bnfold.planning.gauges import GaugeFold, fold_with_gauges
 from bnfold.planning.kinds import norm
 from bnfold.planning.ledger import Ledger
+from bnfold.planning.lowering import Rest, lowered
 from bnfold.planning.reasons import Reason, Refused
 from bnfold.planning.reparameterize import merge_branches
 from bnfold.planning.walk import Walk
 
 
-def make_plan(graph: Graph, *, reparameterize: bool = False, gauges: bool = True) -> Plan:
+def make_plan(
+    graph: Graph, *, reparameterize: bool = False, gauges: bool = True, rest: Rest = Rest.KEEP
+) -> Plan:
     """One decision for every BatchNorm of ``graph``, one for every affine that can go, and the edits.
 
     Args:
         graph: what a format's reader made of a model.
         reparameterize: also merge parallel linear branches into one.
         gauges: also fold by maps on many values at once, which may give biases to layers far off.
+        rest: in which form a BatchNorm is written that has to stay.
     """
     planner = _Planner(graph)
     planner.run(reparameterize, gauges)
     if not reparameterize and planner.kept:
         planner.with_branches = _freed_by_merges(graph, planner.kept, gauges)
-    edits = (*planner.merges.values(), *edits_of(planner.ledger, graph))
-    return Plan(planner.decisions(), edits, tuple(planner.regions), tuple(graph.notes))
+    found = (lowered(node, graph, planner.ledger, rest) for node in planner.kept)
+    forms = {lower.node: lower for lower in found if lower is not None}
+    own = (edit for edit in edits_of(planner.ledger, graph) if edit.node not in forms)
+    edits = (*planner.merges.values(), *own, *forms.values())
+    decisions = planner.decisions(forms)
+    return Plan(decisions, edits, tuple(planner.regions), tuple(graph.notes))
 
 
 class _Planner:
@@ -158,15 +167,16 @@ class _Planner:
         )
         return True
 
-    def decisions(self) -> tuple[Decision, ...]:
+    def decisions(self, forms: Mapping[Node, Lower]) -> tuple[Decision, ...]:
         """In the order of the graph; affines that stay are not decisions, they are the network."""
         result = []
         for node in self.sources:
             decision = self.made.get(node)
             if decision is None and isinstance(node.kind, Norm):
-                decision = Decision(
-                    node.name, "batch_norm", Action.KEEP, reason=self._refusal(node)
-                )
+                action = Action.LOWER if node in forms else Action.KEEP
+                form = forms[node].form if node in forms else None
+                reason = self._refusal(node)
+                decision = Decision(node.name, "batch_norm", action, reason=reason, form=form)
             if decision is not None:
                 result.append(decision)
         return tuple(result)

@@ -17,6 +17,7 @@ from bnfold.graph import Affine, Constant, Norm
 from bnfold.planning.decision import (
     Bypass,
     DropAddends,
+    Lower,
     MergeBranches,
     Plan,
     Reconstant,
@@ -35,11 +36,28 @@ class Expected:
     size: int
     load: Callable[[], NDArray[Any]]
     found: bool = False
+    shape: tuple[int, ...] | None = None  # where that matters
 
     def is_in(self, tensor: Tensor) -> bool:
+        if self.shape is not None and self.shape != tensor.shape:
+            return False
         if (self.dtype, self.size) != (tensor.dtype, prod(tensor.shape)):
             return False
         return same_bits(self.load(), tensor.load())
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """A norm that other operators stand for: the first of them, and the tensors that this one reads.
+
+    ``role`` is ``product``, ``sum`` or ``depthwise``. A sum behind a product is told from an added
+    bias by nothing.
+    """
+
+    role: str
+    channels: int
+    rank: int
+    reads: tuple[Expected, ...]
 
 
 @dataclass(eq=False)
@@ -52,6 +70,7 @@ class Changes:
     merged: set[int] = field(default_factory=set)
     dropped: dict[int, set[str]] = field(default_factory=dict)
     revalued: dict[str, Expected] = field(default_factory=dict)  # constants that flow like values
+    lowered: dict[int, Lowered] = field(default_factory=dict)
 
 
 def changes_of(plan: Plan, places: Places) -> Changes:
@@ -70,6 +89,10 @@ def changes_of(plan: Plan, places: Places) -> Changes:
         elif isinstance(edit, DropAddends):
             changes.dropped[calls[0]] = {places.name_of(v) for v in edit.values}
             changes.expected.setdefault(calls[0], [])
+        elif isinstance(edit, Lower):
+            arrays = [_shaped(a) for a in (edit.factor, edit.summand) if a is not None]
+            changes.expected.setdefault(calls[0], []).extend(arrays)
+            changes.lowered[calls[0]] = _lowered(edit, arrays)
         else:
             arrays = list(_arrays_of(edit))
             if isinstance(edit, Revalue):
@@ -93,6 +116,18 @@ def _arrays_of(edit: Reweight | Reconstant | Renorm | Revalue) -> Iterator[Expec
         yield _known(cast(edit.shift, edit.node.kind.dtype))
     else:
         yield _known(_constant_of(edit).fitted(edit.constant))
+
+
+def _shaped(array: NDArray[Any]) -> Expected:
+    return Expected(str(array.dtype), array.size, lambda: array, shape=array.shape)
+
+
+def _lowered(edit: Lower, arrays: list[Expected]) -> Lowered:
+    role = "sum" if edit.factor is None else "product"
+    role = "depthwise" if edit.form == "depthwise" else role
+    reads = arrays if edit.form == "depthwise" else arrays[:1]
+    assert isinstance(edit.node.kind, Norm)
+    return Lowered(role, edit.node.kind.channels, edit.rank, tuple(reads))
 
 
 def _known(array: NDArray[Any]) -> Expected:

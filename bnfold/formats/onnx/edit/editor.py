@@ -14,11 +14,12 @@ from onnx import helper
 from bnfold.formats.onnx.edit.working_copy import WorkingCopy
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.scopes import Scope
-from bnfold.graph import Affine, Linear, Node, Value
+from bnfold.graph import Affine, Linear, Node, Norm, Value
 from bnfold.planning.decision import (
     Bypass,
     DropAddends,
     Edit,
+    Lower,
     MergeBranches,
     Plan,
     Reconstant,
@@ -71,6 +72,36 @@ class Editor:
         for position, array in ((1, edit.scale), (2, edit.shift)):
             like = self.model.constant(native.scope, native.proto.input[position])
             self.draft.replace_array(proto, position, array, like)
+
+    @edit.register
+    def _lower(self, edit: Lower) -> None:
+        """The operator is exchanged, and its parameters with it."""
+        proto, kind = self._copy(edit.node), edit.node.kind
+        assert isinstance(kind, Norm)
+        for position in range(3, len(proto.input)):
+            self.draft.forget_input(proto, position)
+        for name in proto.output[1:]:  # statistics, which nothing reads
+            self.index.home(proto).producers.pop(name, None)
+        del proto.input[3:], proto.output[1:]
+        factor, summand = edit.factor, edit.summand
+        depthwise = edit.form == "depthwise"
+        if not depthwise:
+            self.draft.forget_input(proto, 2)
+            del proto.input[2:]
+        _becomes(proto, "Conv" if depthwise else "Add" if factor is None else "Mul")
+        if depthwise:
+            _set_attribute(proto, "group", kind.channels)
+            _set_attribute(proto, "kernel_shape", (1,) * (edit.rank - 2))
+        first = summand if factor is None else factor
+        assert first is not None
+        self._give(proto, 1, first)
+        if depthwise and summand is not None:
+            self._give(proto, 2, summand)
+        elif factor is not None and summand is not None:
+            self._add_behind(proto, lambda to, position: self._give(to, position, summand))
+
+    def _give(self, proto: onnx.NodeProto, position: int, array: NDArray[Any]) -> None:
+        self.draft.replace(proto, position, lambda: array, array.shape, array.dtype)
 
     @edit.register
     def _revalue(self, edit: Revalue) -> None:
@@ -143,7 +174,7 @@ class Editor:
         assert isinstance(kind, Linear)
 
         def give(to: onnx.NodeProto, position: int) -> None:
-            self.draft.replace(to, position, lambda: bias, bias.shape, bias.dtype)
+            self._give(to, position, bias)
 
         if proto.op_type != "MatMul":
             give(proto, 2)
@@ -185,6 +216,12 @@ class Editor:
 def _position_of(node: Node, value: Value) -> int:
     """At which input of the native node ``value`` flows in."""
     return list(node.native.proto.input).index(value.name)
+
+
+def _becomes(proto: onnx.NodeProto, op: str) -> None:
+    """Another operator of the same name, with no attributes yet."""
+    proto.op_type = op
+    del proto.attribute[:]
 
 
 def _set_attribute(proto: onnx.NodeProto, name: str, value: float | Sequence[int] | None) -> None:

@@ -53,6 +53,11 @@ class WorkingCopy:
         self._suspect(self.index.home(proto), proto.input)
         self.index.remove(proto)
 
+    def forget_input(self, proto: onnx.NodeProto, position: int) -> None:
+        """``proto`` no longer reads what it read there."""
+        self._suspect(self.index.home(proto), [proto.input[position]])
+        self.index.set_input(proto, position, "")
+
     def replace_array(
         self, proto: onnx.NodeProto, position: int, array: Array, like: Constant
     ) -> None:
