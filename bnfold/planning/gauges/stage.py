@@ -10,6 +10,7 @@ import numpy as np
 from bnfold.algebra.rounding import float_info, is_half
 from bnfold.graph import Graph, Node, Norm, Value
 from bnfold.planning.gauges.carry_out import Impossible, carry_out, changed
+from bnfold.planning.gauges.demands import network_of
 from bnfold.planning.gauges.laws import Candidate
 from bnfold.planning.gauges.network import Network
 from bnfold.planning.gauges.refusals import check_soundness, refusal_of
@@ -45,7 +46,7 @@ def fold_with_gauges(graph: Graph, ledger: Ledger, norms: list[Node]) -> GaugeFo
         norms: those that still stand.
     """
     result = GaugeFold()
-    network = Network(graph, ledger, norms) if norms else None
+    network = network_of(graph, ledger, norms) if norms else None
     if network is None or not network.laws.candidates:
         return result
     solver = Solver(network.laws, _span(norms))
