@@ -1,4 +1,4 @@
-"""The neutral graph that the planner sees: values, nodes of ten kinds, and who uses what.
+"""The neutral graph that the planner sees: values, nodes of eleven kinds, and who uses what.
 
 A format's reader puts each native operator into one of the kinds below; whatever it does not know
 is `Opaque` and stops every fold. Nothing here knows a file format, and nothing is changed after
@@ -227,6 +227,19 @@ class Homogeneous:
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """Each element is a weighted sum of elements of the first input along one axis: attention, messages.
+
+    The other inputs (weights, indices) are computed too and say which. ``axis`` counts from the end; the
+    other axes are those of the first input, broadcast from the right. ``sums_to_one``: so do the weights of
+    every element, as behind a softmax, or where elements are picked.
+    """
+
+    axis: int
+    sums_to_one: bool
+
+
+@dataclass(frozen=True)
 class Product:
     """Multiplies two computed values, or (``divides``) divides the first by the second."""
 
@@ -248,7 +261,19 @@ class Opaque:
     obstacle: Obstacle | None = None
 
 
-Kind = Norm | Affine | Linear | Movement | Average | Monotone | Homogeneous | Product | Sum | Opaque
+Kind = (
+    Norm
+    | Affine
+    | Linear
+    | Movement
+    | Average
+    | Mixture
+    | Monotone
+    | Homogeneous
+    | Product
+    | Sum
+    | Opaque
+)
 
 
 @dataclass(eq=False)

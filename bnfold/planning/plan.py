@@ -44,8 +44,7 @@ def make_plan(
         gauges: also fold by maps on many values at once, which may give biases to layers far off.
         rest: in which form a BatchNorm is written that has to stay.
     """
-    planner = _Planner(graph)
-    planner.run(reparameterize, gauges)
+    planner = _planned(graph, reparameterize, gauges)
     if not reparameterize and planner.kept:
         planner.with_branches = _freed_by_merges(graph, planner.kept, gauges)
     found = (lowered(node, graph, planner.ledger, rest) for node in planner.kept)
@@ -54,6 +53,22 @@ def make_plan(
     edits = (*planner.merges.values(), *own, *forms.values())
     decisions = planner.decisions(forms)
     return Plan(decisions, edits, tuple(planner.regions), tuple(graph.notes))
+
+
+def _planned(graph: Graph, reparameterize: bool, gauges: bool) -> _Planner:
+    """The planner that leaves fewest.
+
+    A sum with a constant that a norm has taken over is a bias that gauges cannot use: so they come
+    first where that happened and norms are left.
+    """
+    planner = _Planner(graph)
+    planner.run(reparameterize, gauges)
+    if gauges and planner.kept and planner.has_merged_affines:
+        other = _Planner(graph)
+        other.run(reparameterize, gauges, gauges_first=True)
+        if other.left < planner.left:
+            return other
+    return planner
 
 
 class _Planner:
@@ -72,11 +87,24 @@ class _Planner:
     def kept(self) -> list[Node]:
         return [n for n in self.sources if isinstance(n.kind, Norm) and n not in self.made]
 
-    def run(self, reparameterize: bool, gauges: bool) -> None:
+    @property
+    def left(self) -> tuple[int, int]:
+        """How many operations are left, and how many of them are norms."""
+        return len(self.sources) - len(self.made), len(self.kept)
+
+    @property
+    def has_merged_affines(self) -> bool:
+        return any(
+            d.action is Action.MERGE and isinstance(n.kind, Affine) for n, d in self.made.items()
+        )
+
+    def run(self, reparameterize: bool, gauges: bool, *, gauges_first: bool = False) -> None:
         if reparameterize:
             self.fold_and_merge()
         else:
             self._fold()
+        if gauges_first:
+            self._choose_gauges()
         self.take_the_rest(gauges)
 
     def fold_and_merge(self) -> bool:

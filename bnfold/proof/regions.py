@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bnfold.graph import Graph, Homogeneous, Linear, Monotone, Node, Norm, Opaque, Product, Value
+from bnfold.graph import (
+    Graph,
+    Homogeneous,
+    Linear,
+    Mixture,
+    Monotone,
+    Movement,
+    Node,
+    Norm,
+    Opaque,
+    Product,
+    Value,
+)
 from bnfold.planning.decision import MergeBranches, Plan
 
 
@@ -14,10 +26,18 @@ class Region:
     """Values whose meaning a plan changes together, and all nodes that compute or read them.
 
     What enters it and what leaves it means the same in both models. ``nodes`` are in graph order.
+    ``inner`` are values that do not change and are computed inside all the same, as a layer in there
+    relies on what they are: on weights that sum to one.
     """
 
     nodes: tuple[Node, ...]
     changed: frozenset[Value]
+    inner: frozenset[Value] = frozenset()
+
+    @property
+    def hidden(self) -> frozenset[Value]:
+        """The values that neither enter nor leave it by themselves."""
+        return self.changed | self.inner
 
     @property
     def scope(self) -> int:
@@ -28,7 +48,8 @@ class Region:
     def outputs(self) -> tuple[Value, ...]:
         """The values that leave it, each read by somebody. What the network returns leaves it, and
         what an unknown operator reads or makes, whatever a plan says of them."""
-        made = ((value, node) for node in self.nodes for value in node.outputs)
+        own = (node for node in self.nodes if not self.inner.intersection(node.outputs))
+        made = ((value, node) for node in own for value in node.outputs)
         return tuple(v for v, node in made if v.is_output or (v.readers and self._leaves(v, node)))
 
     def _leaves(self, value: Value, maker: Node) -> bool:
@@ -74,10 +95,31 @@ def regions_of(graph: Graph, plan: Plan) -> list[Region]:
     inside: dict[Value, set[Value]] = {}
     for value in changed:
         inside.setdefault(groups.head(value), set()).add(value)
-    found = [Region(tuple(nodes), frozenset(inside[head])) for head, nodes in members.items()]
+    found = [_region(graph, nodes, inside[head]) for head, nodes in members.items()]
     alone = set(touched_nodes(plan)) - set(touching)
     found += [Region((node,), frozenset()) for node in graph.nodes if node in alone]
     return found
+
+
+def _region(graph: Graph, nodes: list[Node], changed: set[Value]) -> Region:
+    makers = {maker for node in nodes for maker in _makers_of_weights(node)} - set(nodes)
+    if not makers:
+        return Region(tuple(nodes), frozenset(changed))
+    inner = frozenset(value for maker in makers for value in maker.outputs)
+    every = makers.union(nodes)
+    return Region(tuple(n for n in graph.nodes if n in every), frozenset(changed), inner)
+
+
+def _makers_of_weights(node: Node) -> Iterator[Node]:
+    """What makes the weights of a mixture: back to the softmax, or to the zeros that are added to."""
+    if not isinstance(node.kind, Mixture):
+        return
+    for value in node.inputs[1:]:
+        maker = value.producer
+        while maker is not None and maker.scope == node.scope:
+            yield maker
+            moves = isinstance(maker.kind, Movement) and maker.inputs
+            maker = maker.inputs[0].producer if moves else None
 
 
 def _touched(node: Node, changed: set[Value]) -> list[Value]:

@@ -16,6 +16,7 @@ from bnfold.graph import (
     Average,
     Graph,
     Homogeneous,
+    Mixture,
     Monotone,
     Movement,
     Node,
@@ -33,7 +34,7 @@ from bnfold.planning.ledger import Ledger
 from bnfold.planning.reasons import Reason, Refused
 
 _MOST_CELLS = 1 << 17
-PASSING = (Movement, Average, Monotone, Homogeneous, Sum, Product, Affine)
+PASSING = (Movement, Average, Mixture, Monotone, Homogeneous, Sum, Product, Affine)
 
 
 @dataclass(eq=False)

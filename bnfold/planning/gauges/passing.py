@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bnfold.graph import Average, Homogeneous, Monotone, Movement, Node
+from bnfold.graph import Average, Homogeneous, Mixture, Monotone, Movement, Node
 from bnfold.planning.gauges.laws import Cells, Field
 from bnfold.planning.gauges.movements import moved, touched, writes_constants
 from bnfold.planning.gauges.network import Network, is_changeable, union
@@ -98,16 +98,39 @@ def homogeneous(network: Network, node: Node) -> None:
     network.laws.no_shift(found.cells, node)
 
 
+def mixture(network: Network, node: Node) -> None:
+    """The gauge of what is mixed, the same along the axis; weights are what they are."""
+    kind, (mixed, *others) = node.kind, node.inputs
+    assert isinstance(kind, Mixture)
+    if mixed in others:
+        raise Refused(Reason.ACROSS_REGIONS, node.label)
+    rank = network.rank(node.outputs[0])
+    found = network.lifted(mixed, rank)
+    axis = rank + kind.axis
+    if axis in found.axes:
+        found = _first_along(network, node, found, found.axes.index(axis))
+    if not kind.sums_to_one:
+        network.laws.no_shift(found.cells, node)
+    for other in others:
+        network.laws.fix(network.field(other).cells, node)
+    network.fields[node.outputs[0]] = found
+
+
+def _first_along(network: Network, node: Node, found: Field, i: int) -> Field:
+    """One gauge for all elements along the axis at place ``i``."""
+    first: Cells = np.take(found.cells, 0, axis=i)
+    spread = np.broadcast_to(np.expand_dims(first, i), found.cells.shape)
+    network.laws.same(found.cells, spread, node)
+    return Field((*found.axes[:i], *found.axes[i + 1 :]), first)
+
+
 def _reduced(network: Network, node: Node, axes: tuple[int | None, ...]) -> Field:
     """The output of an operator that puts the elements along some axes into one."""
     source = network.field(node.inputs[0])
-    kept = tuple(axis for axis in source.axes if axis in axes)
-    cells = source.cells
     for i in reversed(range(len(source.axes))):
         if source.axes[i] not in axes:
-            first: Cells = np.take(cells, 0, axis=i)
-            network.laws.same(cells, np.broadcast_to(np.expand_dims(first, i), cells.shape), node)
-            cells = first
+            source = _first_along(network, node, source, i)
+    kept, cells = source.axes, source.cells
     order = sorted(range(len(kept)), key=lambda i: axes.index(kept[i]))
     places = tuple(axes.index(kept[i]) for i in order)
     found = Field(places, cells.transpose(order))

@@ -192,7 +192,7 @@ class TorchPiece:
         """What the region's calls read, computed and unchanged; and the program's inputs, whose
         sizes they may ask for."""
         model = self._fold.model
-        changed = {self._calls[value] for value in region.changed}
+        changed = {self._calls[value] for value in region.hidden}
         found: dict[Fx, None] = {}
         for node in region.nodes:
             for call in node.native.calls:
