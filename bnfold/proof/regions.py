@@ -19,6 +19,7 @@ from bnfold.graph import (
     Value,
 )
 from bnfold.planning.decision import MergeBranches, Plan
+from bnfold.planning.groups import Groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +87,7 @@ def regions_of(graph: Graph, plan: Plan) -> list[Region]:
     """
     changed = {value for region in plan.regions for value in region}
     touching = {node: values for node in graph.nodes if (values := _touched(node, changed))}
-    groups = _Groups()
+    groups = Groups()
     for values in touching.values():
         groups.join(values)
     members: dict[Value, list[Node]] = {}
@@ -134,28 +135,6 @@ def _touched(node: Node, changed: set[Value]) -> list[Value]:
                 yield value
 
     return list(seen())
-
-
-class _Groups:
-    """Disjoint sets of values."""
-
-    def __init__(self) -> None:
-        self._parent: dict[Value, Value] = {}
-
-    def head(self, value: Value) -> Value:
-        """The value that stands for the set of ``value``."""
-        path = []
-        while self._parent.get(value, value) is not value:
-            path.append(value)
-            value = self._parent[value]
-        for each in path:
-            self._parent[each] = value
-        return value
-
-    def join(self, values: list[Value]) -> None:
-        first = self.head(values[0])
-        for value in values[1:]:
-            self._parent[self.head(value)] = first
 
 
 def channel_axis(value: Value) -> int:

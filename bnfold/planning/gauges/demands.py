@@ -18,6 +18,7 @@ from bnfold.graph import (
     Movement,
     Node,
     Norm,
+    Opaque,
     Product,
     Sum,
     Value,
@@ -46,10 +47,13 @@ def _state(network: Network, node: Node) -> None:
     state = _STATES.get(type(node.kind))
     try:
         if state is None or foreign:
+            if not (isinstance(node.kind, Opaque) and node.kind.nonlinear):
+                network.unsure.add(node)
             network.opaque(node)
         else:
             state(network, node)
     except Refused:
+        network.unsure.add(node)
         network.opaque(node)
 
 
@@ -153,6 +157,8 @@ def _product(network: Network, node: Node) -> None:
         raise Refused(Reason.SHIFT_BLOCKED, node.label)
     if first.is_fixed and not node.kind.divides:
         first, second = second, first
+    if not second.is_fixed:
+        network.unsure.add(node)
     network.laws.fix(second.cells, node)
     network.laws.no_shift(first.cells, node)
     network.fields[node.outputs[0]] = first

@@ -30,6 +30,7 @@ from bnfold.planning.gauges.laws import (
     Field,
     Laws,
 )
+from bnfold.planning.groups import Groups
 from bnfold.planning.ledger import Ledger
 from bnfold.planning.reasons import Reason, Refused
 
@@ -39,7 +40,11 @@ PASSING = (Movement, Average, Mixture, Monotone, Homogeneous, Sum, Product, Affi
 
 @dataclass(eq=False)
 class Network:
-    """The laws around some norms. ``read`` and ``written`` are the cells that a node absorbs."""
+    """The laws around some norms. ``read`` and ``written`` are the cells that a node absorbs.
+
+    ``unsure`` are nodes that might allow more than their laws say: unknown operators, those that could
+    not be tried, and products, of which one factor has been chosen to keep its gauge.
+    """
 
     graph: Graph
     ledger: Ledger
@@ -50,6 +55,7 @@ class Network:
     read: dict[Node, Cells] = field(default_factory=dict)
     written: dict[Node, Cells] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
+    unsure: set[Node] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.origins = _origins(self.graph, self.ledger)
@@ -64,6 +70,19 @@ class Network:
         }
         self.reached = self._reach()
         self.nodes = [node for node in self.graph.nodes if self._is_near(node)]
+
+    def near_unsure(self) -> set[Node]:
+        """The norms from whose values gauges reach a node that is unsure."""
+        groups = Groups()
+        for node in self.nodes:
+            if isinstance(node.kind, PASSING):
+                groups.join([self.origin(v) for v in (*node.inputs, *node.outputs)])
+        heads = {groups.head(self.origin(v)) for n in self.unsure for v in (*n.inputs, *n.outputs)}
+        return {
+            node
+            for node in self.norms
+            if any(groups.head(self.origin(v)) in heads for v in (*node.inputs, *node.outputs))
+        }
 
     # Where to look ----------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from bnfold.formats.torch.edit.edited import ONNX, PROGRAM, TorchEdited
 from bnfold.formats.torch.file.quiet import first_line, quietly
 from bnfold.formats.torch.file.state import read_tensors
 from bnfold.formats.torch.file.tensors import has_numpy_dtype, numpy_dtype, to_numpy
-from bnfold.formats.torch.graph.arguments import is_tensor, nodes_in
+from bnfold.formats.torch.graph.arguments import base_name, is_tensor, nodes_in
 from bnfold.formats.torch.graph.outputs import output_names
 from bnfold.formats.torch.graph.trace import functional
 from bnfold.formats.torch.run.inference import TorchReference, TorchRuns
@@ -197,7 +197,7 @@ class TorchPiece:
         for node in region.nodes:
             for call in node.native.calls:
                 for read in nodes_in((call.args, call.kwargs)):
-                    own = read in node.native.calls or read in changed
+                    own = read in node.native.calls or read in changed or _follows_from_sizes(read)
                     if not own and is_tensor(read) and model.constants.find(read) is None:
                         found[read] = None
         inputs = {spec.name for spec in model.inputs}
@@ -273,3 +273,12 @@ def _equal(a: torch.Tensor, b: torch.Tensor | None) -> bool:
     if has_numpy_dtype(a.dtype) and a.layout is torch.strided:
         return same_bits(to_numpy(a), to_numpy(b))
     return bool(torch.equal(a, b))
+
+
+_MADE_OF_SIZES = frozenset("zeros ones full arange eye".split())
+
+
+def _follows_from_sizes(call: Fx) -> bool:
+    """Whether a call makes a tensor of sizes alone, always the same."""
+    reads = nodes_in((call.args, call.kwargs))
+    return base_name(call) in _MADE_OF_SIZES and not any(map(is_tensor, reads))
