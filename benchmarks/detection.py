@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -32,7 +33,7 @@ from bnfold.formats.onnx.graph.constants import Constants
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.graph import Constant, Norm
 from bnfold.planning import Plan, make_plan
-from bnfold.planning import decision as decisions
+from bnfold.planning.decision import Reweight
 from bnfold.proof.regions import touched_nodes
 from bnfold.proof.verification import Verification, prove
 
@@ -109,16 +110,14 @@ def in_planner(path: Path, fault: str, rng: np.random.Generator, folder: Path) -
     """One tensor that the plan computes is wrong, each time that it is computed."""
     model = OnnxModel(path)
     plan = make_plan(model.graph)
-    cast = decisions.cast
     seen: list[Array] = []
 
-    def note(values: Array, dtype: Any) -> Array:
-        result = cast(values, dtype)
-        if is_kind(result, FAULTS[fault][1]):
-            seen.append(result)
-        return result
+    def note(right: Array) -> Array:
+        if is_kind(right, FAULTS[fault][1]):
+            seen.append(right)
+        return right
 
-    with mock.patch.object(decisions, "cast", note):
+    with computed_as(note):
         folded(model, plan, folder)
     if not seen:
         return None
@@ -127,16 +126,35 @@ def in_planner(path: Path, fault: str, rng: np.random.Generator, folder: Path) -
     if not moved:
         return None
 
-    def wrongly(values: Array, dtype: Any) -> Array:
-        result = cast(values, dtype)
-        same = result.shape == right.shape and np.array_equal(result, right)
-        return wrong.copy() if same else result
+    def wrongly(found: Array) -> Array:
+        same = found.shape == right.shape and np.array_equal(found, right)
+        return wrong.copy() if same else found
 
-    with mock.patch.object(decisions, "cast", wrongly):
+    with computed_as(wrongly):
         edited = FORMAT.edit(model, plan)
         written = edited.write(folder / "folded.onnx")[-1]
         found = judged(model, plan, written, edited)
     return Outcome(found is None or not found.passed, moved)
+
+
+@contextmanager
+def computed_as(change: Callable[[Array], Array]) -> Iterator[None]:
+    """Weights and biases pass through ``change`` each time that they are computed."""
+    blocks_of, bias_of = Reweight.weight_blocks, Reweight.new_bias
+
+    def weight_blocks(edit: Reweight) -> Iterator[Array]:
+        flat = np.concatenate([block.copy() for block in blocks_of(edit)])
+        return iter([change(flat.reshape(edit.kind.weight.shape)).reshape(-1)])
+
+    def new_bias(edit: Reweight) -> Array | None:
+        bias = bias_of(edit)
+        return None if bias is None else change(bias)
+
+    with (
+        mock.patch.object(Reweight, "weight_blocks", weight_blocks),
+        mock.patch.object(Reweight, "new_bias", new_bias),
+    ):
+        yield
 
 
 def in_writer(path: Path, fault: str, rng: np.random.Generator, folder: Path) -> Outcome | None:

@@ -35,11 +35,11 @@ from bnfold.recalibration.batches import Batches
 from bnfold.recalibration.cache import ActivationCache
 from bnfold.recalibration.levels import plan_levels
 from bnfold.recalibration.observer import RuntimeOptions
+from bnfold.recalibration.output_change import output_names
 from bnfold.recalibration.population import population_statistics
 from bnfold.recalibration.processes import OneProcess
 from bnfold.recalibration.run import Run
 from bnfold.recalibration.selection import select
-from bnfold.recalibration.self_check import output_names
 
 ROWS = {
     "forward": ("one plain pass", None),

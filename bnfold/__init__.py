@@ -18,15 +18,16 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from bnfold import errors
-from bnfold.api import fold, inspect, load, recalibrate, verify
 from bnfold.version import __version__
 
 if TYPE_CHECKING:
+    from bnfold.api import fold, inspect, load, recalibrate, verify
     from bnfold.api.results import Folded, Inspected, Recalibrated, Verified
     from bnfold.data import SampleOptions
 
 # What is loaded when it is asked for, so that `import bnfold` stays quick.
 _LATER = {
+    **dict.fromkeys(("fold", "inspect", "load", "recalibrate", "verify"), "bnfold.api"),
     "Folded": "bnfold.api.results",
     "Inspected": "bnfold.api.results",
     "Recalibrated": "bnfold.api.results",

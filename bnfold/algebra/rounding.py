@@ -51,7 +51,10 @@ def cast(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
     with np.errstate(over="ignore", under="ignore"):
         result = np.array(values, dtype=target)
     if not is_half(target):
-        np.copyto(result, 0, where=np.abs(values) < float(float_info(target).tiny))
+        tiny = float_info(target).tiny
+        # Most arrays hold none, which is quicker to see. (A NaN hides the others: then it is not seen.)
+        if not np.abs(result).min(initial=np.inf) > tiny:
+            np.copyto(result, 0, where=np.abs(values) < float(tiny))
     return result
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from bnfold.jobs.recalibration_result import Evaluation, RecalibrationResult
     from bnfold.planning import Plan
     from bnfold.proof.verification import Verification
-    from bnfold.recalibration.self_check import OutputChange, SelfCheck
+    from bnfold.recalibration.output_change import OutputChange
+    from bnfold.recalibration.self_check import SelfCheck
     from bnfold.recalibration.statistics_change import NormChange
 
 M = TypeVar("M")

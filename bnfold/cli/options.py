@@ -212,10 +212,16 @@ def write_page(result: Any, report: Path | None, written: str | None = None) -> 
     """Writes the page of a result, where one is wanted; ``written`` is there already."""
     if report is None:
         return
+    import shlex
+    import sys
+    from datetime import datetime, timezone
+
     from bnfold.reports import html
 
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    origin = html.Origin(shlex.join(["bnfold", *sys.argv[1:]]), now)
     try:
-        html.write_page(result, report)
+        html.write_page(result, report, origin)
     except OutputError as error:
         if written is None:
             raise

@@ -34,18 +34,21 @@ _WITHOUT_BATCH_NORM = {
 class ModelInfo:
     """Which model a result speaks of.
 
-    ``path`` is what the user named, ``weights`` the checkpoint where that was a factory.
+    ``path`` is what the user named, ``weights`` the checkpoint where that was a factory. ``size`` is
+    that of its files in bytes, None where it has none.
     """
 
     path: str
     format: str
     sha256: str
     weights: str | None = None
+    size: int | None = None
 
     @classmethod
     def of(cls, model: Model) -> ModelInfo:
         weights = None if model.file == model.path else str(model.file)
-        return cls(str(model.path), model.format, model.sha256, weights)
+        sizes = [file.stat().st_size for file in model.files if file.exists()]
+        return cls(str(model.path), model.format, model.sha256, weights, sum(sizes) or None)
 
     @property
     def label(self) -> str:

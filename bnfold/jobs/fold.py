@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,23 @@ from bnfold.jobs.common import (
     left_behind,
     notes_of,
 )
+from bnfold.jobs.network_change import NetworkChange
 from bnfold.planning import Plan, Rest, make_plan
 from bnfold.proof.verification import Verification, prove
 
 
 @dataclass(frozen=True)
 class Output:
-    """The file that was written. ``left``: data files that only the model before it used."""
+    """The file that was written. ``left``: data files that only the model before it used.
+
+    ``size`` is in bytes, external data included.
+    """
 
     path: str
     sha256: str
     key_map: dict[str, list[str]] | None = None
     left: tuple[str, ...] = ()
+    size: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {"path": self.path, "sha256": self.sha256}
@@ -40,7 +45,10 @@ class Output:
 
 @dataclass(frozen=True)
 class FoldResult:
-    """What `fold` did. ``output`` is None where nothing was written."""
+    """What `fold` did. ``output`` is None where nothing was written.
+
+    ``change`` is what became of the network as a whole, None where that was not one graph.
+    """
 
     model: ModelInfo
     plan: Plan
@@ -50,6 +58,7 @@ class FoldResult:
     nodes_before: int
     nodes_after: int
     refused_by_strict: bool = False
+    change: NetworkChange | None = field(default=None, repr=False, compare=False)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -130,8 +139,9 @@ def fold(
         if verification is not None and not verification.passed:
             return outcome.result(verification)
         info, left = check_unchanged(model), left_behind(model, target, files)
+        size = sum(file.stat().st_size for file in files)
         publish(files, target)
-    written = Output(str(target), file_sha256(target), edited.key_map, left)
+    written = Output(str(target), file_sha256(target), edited.key_map, left, size)
     return outcome.result(verification, written, info=info)
 
 
@@ -167,6 +177,7 @@ class _Outcome:
             self.model.node_count,
             self.edited.node_count,
             refused_by_strict,
+            NetworkChange(self.model.graph, self.plan),
         )
 
 

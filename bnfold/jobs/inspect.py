@@ -11,6 +11,7 @@ import numpy as np
 from bnfold.algebra.affine import Array
 from bnfold.audit import Drift, Finding, Observed, Selection, run_rules
 from bnfold.audit.chains import chains
+from bnfold.audit.thresholds import Thresholds
 from bnfold.data import Data, SampleOptions, open_sample
 from bnfold.files import scratch_folder
 from bnfold.formats import Model, format_of
@@ -128,6 +129,7 @@ class Inspection:
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     data: str | None = None
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
     @property
     def undecided(self) -> int:
@@ -200,7 +202,9 @@ def inspect(
     where = None if data is None else str(data)
     # Where a normalisation stands written out as single operations, a rule says so.
     notes = planned.notes if any(chains(model.graph)) else notes_of(planned, model.format)
-    return Inspection(ModelInfo.of(model), reports, plan, findings, (*notes, *on_data), where)
+    notes = (*notes, *on_data)
+    limits = selection.thresholds if selection else Thresholds()
+    return Inspection(ModelInfo.of(model), reports, plan, findings, notes, where, limits)
 
 
 def _is_decided(decision: Decision) -> bool:

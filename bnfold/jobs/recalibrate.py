@@ -28,11 +28,12 @@ from bnfold.recalibration.cache import ActivationCache
 from bnfold.recalibration.levels import plan_levels
 from bnfold.recalibration.new_statistics import NewStatistics
 from bnfold.recalibration.observer import Convention, Observer
+from bnfold.recalibration.output_change import OutputChange, OutputChanges, output_names
 from bnfold.recalibration.population import population_statistics
 from bnfold.recalibration.processes import Processes, launched_processes
 from bnfold.recalibration.run import Progress, Recalibration, Run, no_progress
 from bnfold.recalibration.selection import Selection, select
-from bnfold.recalibration.self_check import OutputChange, Proof, SelfCheck, proof_batch_size
+from bnfold.recalibration.self_check import SelfCheck, SubsetCheck, WholeCheck, proof_batch_size
 from bnfold.recalibration.statistics_change import change_of
 
 Evaluate = Callable[[Path], float]
@@ -106,8 +107,9 @@ class _Job:
         # Algorithm 2 of the paper has m/(m - 1) in it.
         if self.options.method == "batch":
             self.variance = "unbiased"
+        outputs = output_names(self.observer) if self.options.method == "population" else ()
         self.plan = plan_levels(
-            self.observer.graph, self.selection.populations, self.observer.always
+            self.observer.graph, self.selection.populations, self.observer.always, outputs
         )
         self.populations = self.plan.populations
 
@@ -122,6 +124,7 @@ class _Job:
             self.options.prior,
             self.progress,
         )
+        self.run.outputs = OutputChanges(self.observer, self.run.batches)
         method = {"population": population_statistics, "batch": batch_statistics}
         try:
             return method[self.options.method](self.run)
@@ -155,8 +158,9 @@ class _Job:
             info = check_unchanged(self.model)
             if (check.agrees or not check.expected) and (evaluation is None or evaluation.passed):
                 left = left_behind(self.model, target, files)
+                size = sum(file.stat().st_size for file in files)
                 publish(files, target)
-                output = Output(str(target), file_sha256(target), left=left)
+                output = Output(str(target), file_sha256(target), left=left, size=size)
         return self._result(found, check, outputs, evaluation, output, info)
 
     def _prove(
@@ -166,7 +170,20 @@ class _Job:
         values = sum(found.measured[p.name].whole.count * p.norm.channels for p in self.populations)
         size = proof_batch_size(options.batch_size, values / self.sample.count)
         after = format_of(written).observer(written, self.folder, options.runtime)
-        return Proof(
+        if options.method == "population":
+            assert self.run.outputs is not None
+            check = SubsetCheck(
+                after,
+                self.populations,
+                self.run.batches,
+                self.processes,
+                self.progress,
+                self.run.noted,
+                found.new,
+                rows=size,
+            ).run()
+            return check, self.run.outputs.results(self.processes)
+        return WholeCheck(
             self.observer,
             after,
             self.populations,
@@ -175,7 +192,7 @@ class _Job:
             self.progress,
             options.prior,
             self.variance == "unbiased",
-            expected=options.method == "population",
+            expected=False,
         ).run()
 
     def _evaluate(self, evaluate: Evaluate | None, written: Path) -> Evaluation | None:
@@ -202,7 +219,12 @@ class _Job:
             self.sample.name,
             self.sample.count,
             self.observer.runtime,
-            Cost(len(self.plan.levels), cache.peak_memory, cache.peak_disk, cache.not_kept),
+            Cost(
+                self.plan.measured_levels,
+                cache.peak_memory,
+                cache.peak_disk,
+                cache.not_kept,
+            ),
             tuple(
                 change_of(p, found.new[p.name], found.measured[p.name]) for p in self.populations
             ),

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from bnfold.jobs.common import FORMAT_VERSION, ModelInfo
 from bnfold.jobs.fold import Output
 from bnfold.recalibration.observer import Convention, RuntimeOptions
+from bnfold.recalibration.output_change import OutputChange
 from bnfold.recalibration.selection import Untouched
-from bnfold.recalibration.self_check import OutputChange, SelfCheck
+from bnfold.recalibration.self_check import SelfCheck
 from bnfold.recalibration.statistics_change import ENOUGH, NormChange
 
 DEFAULT_SAMPLES, DEFAULT_BATCH = 2048, 32

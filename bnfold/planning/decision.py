@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import cast
-from bnfold.graph import Geometry, Linear, Node, Norm, Value
+from bnfold.graph import Constant, Geometry, Linear, Node, Quantised, Value
+from bnfold.planning.forms import Form, Lower
 from bnfold.planning.reasons import Reason
-
-Form = Literal["affine", "depthwise"]
 
 
 class Action(str, Enum):
@@ -112,15 +113,48 @@ class Reweight:
 
     def new_weight(self) -> NDArray[Any]:
         """The weight in its own type."""
+        result = np.empty(self.kind.weight.shape, self.kind.weight.dtype)
+        flat, start = result.reshape(-1), 0
+        for block in self.weight_blocks():
+            flat[start : start + block.size] = block
+            start += block.size
+        return result
+
+    def weight_blocks(self) -> Iterator[NDArray[Any]]:
+        """The same in blocks, in row-major order, of which one is in memory at a time."""
         kind = self.kind
-        scaled = kind.layout.scaled(kind.weight.load(), self.out_scale, self.in_scale)
-        return cast(scaled, kind.weight.dtype)
+        scaled = kind.layout.scaled_blocks(kind.weight.parts, self.out_scale, self.in_scale)
+        return (cast(block, kind.weight.dtype) for block in scaled)
 
     def new_bias(self) -> NDArray[Any] | None:
         """The bias in the weight's type; None where it stays, or where there is none."""
         if not self.bias_changed or self.bias is None:
             return None
         return cast(self.bias, self.kind.weight.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Requantise:
+    """A quantised parameter of a `Linear` node, ``constant``, is stored anew.
+
+    ``scale`` and ``zero`` (None: as it is) hold one number, or vary along ``axis`` of the integers.
+    ``integers`` and ``floats``, which the file rounds to them, are computed when asked for (None: as
+    they are).
+    """
+
+    node: Node
+    constant: Constant
+    scale: NDArray[Any]
+    zero: NDArray[Any] | None
+    axis: int | None
+    integers: Callable[[], NDArray[Any]] | None = None
+    floats: Callable[[], NDArray[Any]] | None = None
+
+    @property
+    def stored(self) -> Quantised:
+        """How the file stores it now."""
+        assert self.constant.quantised is not None
+        return self.constant.quantised
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,48 +172,6 @@ class Renorm:
     node: Node
     scale: Array
     shift: Array
-
-
-@dataclass(frozen=True, eq=False)
-class Lower:
-    """A `Norm` node that stays is written as ``scale * x + shift``, for values of ``rank``.
-
-    That is a product and a sum with constants (``affine``; one of the two where the other would do
-    nothing), or a depthwise convolution whose kernel has one element.
-    """
-
-    node: Node
-    form: Form
-    scale: Array
-    shift: Array
-    rank: int
-
-    @property
-    def factor(self) -> NDArray[Any] | None:
-        """What is multiplied with: the weight of the convolution; None where there is no product."""
-        ones, kind = self._ones, self._kind
-        if self.form == "depthwise":
-            return cast(self.scale, kind.dtype).reshape(-1, 1, *ones)
-        if (self.scale == 1).all() and (self.shift != 0).any():
-            return None
-        return cast(self.scale, kind.dtype).reshape(-1, *ones)
-
-    @property
-    def summand(self) -> NDArray[Any] | None:
-        """What is added: the bias of the convolution; None where there is no sum."""
-        array = cast(self.shift, self._kind.dtype)
-        if self.form == "depthwise":
-            return array
-        return array.reshape(-1, *self._ones) if (self.shift != 0).any() else None
-
-    @property
-    def _kind(self) -> Norm:
-        assert isinstance(self.node.kind, Norm)
-        return self.node.kind
-
-    @property
-    def _ones(self) -> tuple[int, ...]:
-        return (1,) * (self.rank - self._kind.axis - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +214,17 @@ class DropAddends:
     values: tuple[Value, ...]
 
 
-Edit = Reweight | Reconstant | Renorm | Lower | Revalue | Bypass | MergeBranches | DropAddends
+Edit = (
+    Reweight
+    | Requantise
+    | Reconstant
+    | Renorm
+    | Lower
+    | Revalue
+    | Bypass
+    | MergeBranches
+    | DropAddends
+)
 
 
 @dataclass(frozen=True, eq=False)

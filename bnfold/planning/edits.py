@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bnfold.graph import Graph, Linear, Norm
+from bnfold.planning import quantised
 from bnfold.planning.decision import (
     Bypass,
     DropAddends,
@@ -39,7 +40,10 @@ def _edits(ledger: Ledger, graph: Graph) -> Iterator[Any]:
         state = ledger.states.get(node)
         if isinstance(node.kind, Linear):
             kind = ledger.kind(node)
-            if isinstance(state, LinearState) or kind is not node.kind:
+            if isinstance(state, LinearState) and kind.weight.quantised is not None:
+                bias = state.bias if state.bias_changed else None
+                yield from quantised.edits(node, kind, state.out_scale, state.in_scale, bias)
+            elif isinstance(state, LinearState) or kind is not node.kind:
                 new = ledger.linear(node)
                 changed = new.bias_changed or kind is not node.kind
                 yield Reweight(node, kind, new.out_scale, new.in_scale, new.bias, changed)

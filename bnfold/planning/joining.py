@@ -22,7 +22,10 @@ from bnfold.planning.ledger import LinearState
 
 
 def is_joinable(kind: Linear) -> bool:
-    """Whether it is a matrix, or a convolution whose geometry is known."""
+    """Whether it is a matrix, or a convolution whose geometry is known; two quantised ones do not
+    make a quantised one."""
+    if kind.weight.obstacle is not None:
+        return False
     if kind.geometry is None:
         return len(kind.layout.shape) == 2 and kind.weight_factor != 0
     return not kind.geometry.transposed

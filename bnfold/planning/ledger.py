@@ -14,7 +14,8 @@ from numpy.typing import DTypeLike
 
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import Loss, cast_loss, overflows
-from bnfold.graph import Linear, Node, Sum, Value
+from bnfold.graph import Linear, Node, Obstacle, Sum, Value
+from bnfold.planning.quantised import rescaled
 from bnfold.planning.reasons import Reason, Refused
 
 
@@ -233,7 +234,7 @@ class Ledger:
                 reason = Reason.PADDED_READER if padded else Reason.SHIFT_AT_BORDERS
                 raise Refused(reason, node.label)
             arriving = shift if state.in_scale is None else state.in_scale * shift
-            added = kind.layout.contract(kind.weight.load(), arriving) * kind.weight_factor
+            added = kind.layout.contract(kind.weight.parts, arriving) * kind.weight_factor
             if state.out_scale is not None:
                 added = added * state.out_scale
             bias = (0.0 if state.bias is None else state.bias) + _along(kind, added)
@@ -248,21 +249,32 @@ class Ledger:
         scales = np.ones(outputs) if state.out_scale is None else state.out_scale
         if state.in_scale is None:
             if kind not in self._peaks:
-                self._peaks[kind] = kind.layout.channel_peaks(kind.weight.load())
+                self._peaks[kind] = kind.layout.channel_peaks(kind.weight.parts)
             peaks = self._peaks[kind] * np.abs(scales)
         else:
-            weight = kind.layout.scaled(kind.weight.load(), state.out_scale, state.in_scale)
-            peaks = kind.layout.channel_peaks(weight)
+            factors = state.out_scale, state.in_scale
+            peaks = kind.layout.channel_peaks(kind.weight.parts, *factors)
         check_weight(peaks, kind.weight.dtype, node.label)
+        if kind.weight.quantised is not None:
+            rescaled(node, kind, state.out_scale, state.in_scale)
         if state.bias is not None:
             check_vector(state.bias, kind.weight.dtype, node.label)
 
 
 def check_changeable(node: Node, kind: Linear) -> None:
     """Raises `Refused` where the weight or the bias of ``kind`` must not change."""
-    for obstacle in (kind.obstacle, kind.weight.obstacle, kind.bias and kind.bias.obstacle):
-        if obstacle:
+    weight, bias = kind.weight, kind.bias
+    for obstacle in (kind.obstacle, weight.obstacle, bias and bias.obstacle):
+        if obstacle and not _is_quantisation(obstacle, kind):
             raise Refused(Reason[obstacle.code], obstacle.culprit or node.label)
+
+
+def _is_quantisation(obstacle: Obstacle, kind: Linear) -> bool:
+    """Whether nothing but quantisation stands in the way, in a form that takes factors. In place of a
+    quantised bias a layer can be given one of floats."""
+    if obstacle.code != Reason.QUANTIZED_WEIGHT.name:
+        return False
+    return kind.weight.quantised is not None or obstacle is not kind.weight.obstacle
 
 
 def _along(kind: Linear, vector: Array) -> Array:

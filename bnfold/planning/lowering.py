@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from bnfold.graph import Graph, Node, Norm
-from bnfold.planning.decision import Lower
+from bnfold.planning.forms import Lower
 from bnfold.planning.kinds import norm
 from bnfold.planning.ledger import Ledger, check_vector
 from bnfold.planning.reasons import Refused

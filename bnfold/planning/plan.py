@@ -18,12 +18,13 @@ from bnfold.planning.decision import (
     Action,
     Decision,
     Direction,
-    Lower,
     MergeBranches,
     Plan,
     Refusal,
 )
 from bnfold.planning.edits import edits_of
+from bnfold.planning.explanations import explained
+from bnfold.planning.forms import Lower
 from bnfold.planning.gauges import GaugeFold, fold_with_gauges
 from bnfold.planning.kinds import norm
 from bnfold.planning.ledger import Ledger
@@ -210,25 +211,13 @@ class _Planner:
         return tuple(result)
 
     def _refusal(self, node: Node) -> Refusal:
-        back = self.refusals[node, Direction.BACKWARD]
-        ahead = self.refusals[node, Direction.FORWARD]
-        if back.reason is ahead.reason and back.culprit == ahead.culprit:
-            return Refusal(back.reason, back.culprit, str(back))
-        first = ahead if back.reason in _SAYS_LITTLE else back
-        message = f"{back}; and {ahead}"
-        if not {back.reason, ahead.reason} <= _STRUCTURAL:
-            return Refusal(first.reason, first.culprit, message)
-        if node in self.with_branches:
-            return Refusal(first.reason, first.culprit, f"{message}; it goes with --reparameterize")
-        wider = self.gauges.refusals.get(node)
-        impossible = node in self.gauges.impossible
-        if impossible:
-            message = f"no exact fold exists: {message}"
-        named = wider is None or wider.culprit in (back.culprit, ahead.culprit)
-        if wider is not None and (wider.reason in _SAYS_MORE or not named):
-            message = f"{message}; changed together with what is around it: {wider}"
-            first = wider if wider.reason in _SAYS_MORE else first
-        return Refusal(first.reason, first.culprit, message)
+        return explained(
+            self.refusals[node, Direction.BACKWARD],
+            self.refusals[node, Direction.FORWARD],
+            self.gauges.refusals.get(node),
+            goes_with_branches=node in self.with_branches,
+            is_impossible=node in self.gauges.impossible,
+        )
 
 
 def _freed_by_merges(graph: Graph, kept: Sequence[Node], gauges: bool) -> frozenset[Node]:
@@ -240,30 +229,6 @@ def _freed_by_merges(graph: Graph, kept: Sequence[Node], gauges: bool) -> frozen
         return frozenset()
     other.take_the_rest(gauges)
     return frozenset(kept) - frozenset(other.kept)
-
-
-_SAYS_LITTLE = {Reason.NONLINEAR_PRODUCER, Reason.GRAPH_INPUT}
-_SAYS_MORE = {
-    Reason.NEGATIVE_SCALE,
-    Reason.FAR_OFFSET,
-    Reason.CONSTANT_CHANNELS,
-    Reason.SCALE_RANGE,
-    Reason.OVERFLOW,
-    Reason.UNDERFLOW,
-}
-_STRUCTURAL = {
-    Reason.NONLINEAR_PRODUCER,
-    Reason.OPAQUE_PRODUCER,
-    Reason.SHARED_VALUE,
-    Reason.GRAPH_INPUT,
-    Reason.GRAPH_OUTPUT,
-    Reason.NONLINEAR_READER,
-    Reason.OPAQUE_READER,
-    Reason.READER_IS_OUTPUT,
-    Reason.UNEQUAL_BRANCHES,
-    Reason.PADDED_READER,
-    Reason.SHIFT_AT_BORDERS,
-}
 
 
 def _is_source(node: Node) -> bool:

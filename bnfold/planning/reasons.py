@@ -69,7 +69,24 @@ class Reason(Enum):
     # On the way
     COMPUTED_WEIGHT = "the weight of {culprit} is computed while the model runs"
     QUANTIZED_WEIGHT = (
-        "the weight of {culprit} is quantised, and would be rounded a second time; "
+        "the weight of {culprit} is quantised in a form that takes no factor for each channel (in "
+        "blocks, shared, or computed on); fold the float model, then quantise that"
+    )
+    QUANTIZED_PER_TENSOR = (
+        "the quantised weight of {culprit} has one scale for all channels, and an operator set before "
+        "13 knows nothing else; convert the model to operator set 13, or fold the float model and "
+        "quantise that"
+    )
+    QUANTIZED_INPUTS = (
+        "the quantised weight of {culprit} would need a scale for each input channel, and runtimes take "
+        "one for each output channel; fold the float model, then quantise that"
+    )
+    QUANTIZED_RANGE = (
+        "{detail}, which the number type of the weight of {culprit} cannot hold negated; quantise to "
+        "a symmetric range (-127 to 127), or fold the float model and quantise that"
+    )
+    QUANTIZED_VALUE = (
+        "{culprit} rounds the values, and a map on the other side of it would have others rounded; "
         "fold the float model, then quantise that"
     )
     AXIS_MISMATCH = "its channels do not line up with the channels of {culprit}"

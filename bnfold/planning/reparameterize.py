@@ -156,9 +156,8 @@ def _made(keep: _Leaf, leaf: _Leaf, inner: list[Value], ledger: Ledger) -> Merge
     check_changeable(keep.node, kind)
     other = _as_linear(leaf, kind, ledger)
     merged = joining.joined(kind, ledger.linear(keep.node), *other, leaf.sign * keep.sign)
-    check_weight(
-        merged.layout.channel_peaks(merged.weight.load()), merged.weight.dtype, keep.node.label
-    )
+    peaks = merged.layout.channel_peaks(merged.weight.parts)
+    check_weight(peaks, merged.weight.dtype, keep.node.label)
     if merged.bias is not None:
         check_vector(merged.bias.float64(), merged.bias.dtype, keep.node.label)
     gone = () if leaf.node is None else (leaf.node,)

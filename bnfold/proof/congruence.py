@@ -205,24 +205,17 @@ class _Comparison:
 
     def _match_lowered(self, index: int, theirs: Call) -> None:
         """One operator in place of a norm: everything about it is known."""
-        ours, reads = self.original.calls[index], self.changes.lowered[index].reads
+        ours, lowered = self.original.calls[index], self.changes.lowered[index]
+        source, *tensors = theirs.inputs
+        if not self._input_agrees(-1, ours.inputs[0], source):
+            self._differs(f"{theirs.op} '{theirs.name}' reads '{source}'")
         if dict(theirs.settings) != dict(self._lowers_to(index)[1]):
             self._differs(f"the settings of {theirs.op} '{theirs.name}' differ")
-        source, *tensors = theirs.inputs
-        if not self._stands_for(ours.inputs[0], source):
-            self._differs(f"{theirs.op} '{theirs.name}' reads '{source}'")
-        if len(tensors) != len(reads):
+        pairs = zip(tensors, lowered.reads, strict=False)
+        taken = [name is not None and self._take(name, [expected]) for name, expected in pairs]
+        if len(tensors) != len(lowered.reads) or not all(taken):
             self._differs(f"the inputs of {theirs.op} '{theirs.name}' differ")
-        for name, expected in zip(tensors, reads, strict=False):
-            if name is None or not self._take(name, [expected]):
-                self._differs(f"{theirs.op} '{theirs.name}' reads '{name}'")
         self._stand(ours.outputs[0], theirs.outputs[0])
-
-    def _stands_for(self, ours: str | None, theirs: str | None) -> bool:
-        if ours is None or theirs is None:
-            return False
-        standing = {self.names.get(self._now(ours)), self.names.get(ours)} - {None}
-        return self._seen(theirs) in {self._seen(name) for name in standing if name}
 
     def _may_be_named(self, ours: str, theirs: str, edited: bool) -> bool:
         """A value may take the name of one that came down to it, or, before an added bias, any new

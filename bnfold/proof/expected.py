@@ -17,14 +17,15 @@ from bnfold.graph import Affine, Constant, Norm
 from bnfold.planning.decision import (
     Bypass,
     DropAddends,
-    Lower,
     MergeBranches,
     Plan,
     Reconstant,
     Renorm,
+    Requantise,
     Revalue,
     Reweight,
 )
+from bnfold.planning.forms import Lower
 from bnfold.proof.listing import Places, Tensor, same_bits
 
 
@@ -93,6 +94,10 @@ def changes_of(plan: Plan, places: Places) -> Changes:
             arrays = [_shaped(a) for a in (edit.factor, edit.summand) if a is not None]
             changes.expected.setdefault(calls[0], []).extend(arrays)
             changes.lowered[calls[0]] = _lowered(edit, arrays)
+        elif isinstance(edit, Requantise):
+            stored = list(_stored(edit))
+            for call in places.stored_at(edit.constant):
+                changes.expected.setdefault(call, []).extend(stored)
         else:
             arrays = list(_arrays_of(edit))
             if isinstance(edit, Revalue):
@@ -128,6 +133,16 @@ def _lowered(edit: Lower, arrays: list[Expected]) -> Lowered:
     reads = arrays if edit.form == "depthwise" else arrays[:1]
     assert isinstance(edit.node.kind, Norm)
     return Lowered(role, edit.node.kind.channels, edit.rank, tuple(reads))
+
+
+def _stored(edit: Requantise) -> Iterator[Expected]:
+    """The parts of a quantised constant that an edit computes."""
+    yield _known(edit.scale)
+    if edit.zero is not None:
+        yield _known(edit.zero)
+    for load, like in ((edit.integers, edit.stored.integers), (edit.floats, edit.stored.latent)):
+        if load is not None and like is not None:
+            yield Expected(str(like.dtype), prod(like.shape), load)
 
 
 def _known(array: NDArray[Any]) -> Expected:

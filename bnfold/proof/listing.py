@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnfold.graph import Node, Value
+from bnfold.graph import Constant, Node, Value
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +81,8 @@ class Places:
     lowers_to: Callable[[Call, str, int, int], tuple[str, Mapping[str, Hashable]]]
     # Whether the writer leaves out operators that nothing reads.
     drops_unread: bool = False
+    # The calls that make a quantised constant of what is stored.
+    stored_at: Callable[[Constant], tuple[int, ...]] = lambda constant: ()
 
 
 def same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:

@@ -19,6 +19,7 @@ from bnfold.algebra.rounding import is_half
 from bnfold.proof.channels import PieceComparison, compare_channels, movement
 from bnfold.proof.comparison import is_float
 from bnfold.proof.listing import same_bits
+from bnfold.proof.steps import agree_to_a_step
 from bnfold.proof.subject import Arrays, Fed, Fold, Leaving, Piece
 
 ACTIVATIONS, RANDOM, WIDE, NOTHING = "activations", "random", "wide", "nothing"
@@ -57,6 +58,8 @@ def _compared(
     wanted = dict.fromkeys([*known, *(name for name in names if name is not None)])
     values = fold.values(feeds, list(wanted))
     misread = [name for name in known if not _alike(outputs[name], values[name])]
+    if misread and agree_to_a_step(fold.reference, feeds, outputs, values, misread):
+        misread = []
     rng = np.random.default_rng(0)
     observed = {f.key: values[f.value] for f in piece.inputs if f.value is not None}
     random, moved = _on_random_values(piece, _drawn(piece, observed, rng), RANDOM)

@@ -18,7 +18,7 @@ from bnfold.graph import (
     Product,
     Value,
 )
-from bnfold.planning.decision import MergeBranches, Plan
+from bnfold.planning.decision import MergeBranches, Plan, Requantise
 from bnfold.planning.groups import Groups
 
 
@@ -77,6 +77,14 @@ def touched_nodes(plan: Plan) -> list[Node]:
         gone = edit.gone if isinstance(edit, MergeBranches) else ()
         nodes |= dict.fromkeys((edit.node, *gone))
     return list(nodes)
+
+
+def rounded_biases(plan: Plan) -> list[Node]:
+    """The layers whose bias a plan keeps in whole steps of what they add up."""
+    edits = (edit for edit in plan.edits if isinstance(edit, Requantise))
+    return [
+        e.node for e in edits if isinstance(e.node.kind, Linear) and e.constant is e.node.kind.bias
+    ]
 
 
 def regions_of(graph: Graph, plan: Plan) -> list[Region]:

@@ -6,7 +6,7 @@ computed from it stands there. Everything on the written side is read back from 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -78,6 +78,18 @@ class PreciseRun:
     dtype: np.dtype[Any]
 
 
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """A file that another exporter has written anew.
+
+    ``names``: what it calls the inner values of the original that no edit changes. ``values`` gives
+    those of its inner values that are asked for by its own names, for inputs of the whole.
+    """
+
+    names: Mapping[str, str]
+    values: Callable[[Arrays, Sequence[str]], Arrays]
+
+
 class Piece(Protocol):
     """Some regions, cut out of both files at their borders."""
 
@@ -118,15 +130,19 @@ class Fold(Protocol):
     def named_outputs(self) -> Sequence[str]:
         """The outputs that `values` knows by the names that `Runs.outputs` gives them."""
 
-    @property
-    def cut_from_file(self) -> bool:
-        """Whether the written pieces hold what the written file holds."""
-
     def congruence(self) -> Congruence:
         """Whether the written file is the original plus the plan."""
 
     def values(self, feeds: Arrays, names: Sequence[str]) -> Arrays:
         """Inner values of the original, for inputs of the whole."""
+
+    def exported(self, names: Mapping[str, str]) -> Exported | None:
+        """The inner values of a written file whose pieces cannot be cut out of it; None where they
+        can.
+
+        Args:
+            names: as for `pieces`.
+        """
 
     def pieces(self, regions: Sequence[Region], names: Mapping[str, str]) -> Sequence[Piece]:
         """The regions cut out of both files.

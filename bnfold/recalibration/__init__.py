@@ -2,8 +2,9 @@
 
 from bnfold.recalibration.new_statistics import NewStatistics
 from bnfold.recalibration.observer import Observer, Piece, Population, Statistics
+from bnfold.recalibration.output_change import OutputChange
 from bnfold.recalibration.run import Progress
-from bnfold.recalibration.self_check import OutputChange, SelfCheck
+from bnfold.recalibration.self_check import SelfCheck
 from bnfold.recalibration.statistics_change import NormChange
 
 __all__ = [

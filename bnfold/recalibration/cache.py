@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ class _OnDisk:
     file: Path
     entries: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]
     size: int
+    checksum: int
 
 
 class ActivationCache:
@@ -69,29 +71,36 @@ class ActivationCache:
         return held
 
     def _write(self, batch: int, arrays: Mapping[str, NDArray[Any]], size: int) -> bool:
-        file = self._folder / f"activations-{batch}"
+        file, checksum = self._folder / f"activations-{batch}", 0
         try:
             with file.open("wb") as target:
                 for array in arrays.values():
-                    target.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+                    content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+                    checksum = zlib.crc32(content, checksum)
+                    target.write(content)
         except OSError:  # a full disk: this batch is recomputed
             file.unlink(missing_ok=True)
             return False
         entries = tuple((name, a.dtype, a.shape) for name, a in arrays.items())
-        self._held[batch] = _OnDisk(file, entries, size)
+        self._held[batch] = _OnDisk(file, entries, size, checksum)
         self._on_disk += size
         self.peak_disk = max(self.peak_disk, self._on_disk)
         return True
 
-    def _read(self, held: _OnDisk) -> dict[str, NDArray[Any]]:
-        arrays = {}
+    def _read(self, held: _OnDisk) -> dict[str, NDArray[Any]] | None:
+        """The arrays; None where they are not what was written, so that they are computed again."""
+        arrays, checksum = {}, 0
         with held.file.open("rb") as source:
             for name, dtype, shape in held.entries:
-                count = int(np.prod(shape)) * dtype.itemsize
-                data = np.fromfile(source, np.uint8, count)
+                data = np.empty(int(np.prod(shape)) * dtype.itemsize, np.uint8)
+                source.readinto(data.data)
+                checksum = zlib.crc32(data.data, checksum)
                 arrays[name] = data.view(dtype).reshape(shape)
         held.file.unlink()
         self._on_disk -= held.size
+        if checksum != held.checksum:
+            self.not_kept += 1
+            return None
         return arrays
 
 

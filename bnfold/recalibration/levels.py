@@ -20,7 +20,8 @@ class Level:
     """One step. Values go by name.
 
     ``inputs`` are fed to the piece: values kept by the level before, or the model's own inputs.
-    ``targets`` are what the level's layers normalise; ``kept`` is what crosses to the next level.
+    ``targets`` are what the level's layers normalise, or the model's outputs in a last level that
+    has no layers; ``kept`` is what crosses to the next level.
     ``nodes`` are the BatchNorm inside the piece, measured before; ``before`` all of lower levels.
     """
 
@@ -52,9 +53,17 @@ class LevelPlan:
     def populations(self) -> tuple[Population, ...]:
         return tuple(p for level in self.levels for p in level.populations)
 
+    @property
+    def measured_levels(self) -> int:
+        """How many levels measure something."""
+        return sum(bool(level.populations) for level in self.levels)
+
 
 def plan_levels(
-    graph: Graph, populations: Sequence[Population], always: Sequence[str] = ()
+    graph: Graph,
+    populations: Sequence[Population],
+    always: Sequence[str] = (),
+    outputs: Sequence[str] = (),
 ) -> LevelPlan:
     """Puts the layers into levels. Linear in nodes for each layer that is called several times.
 
@@ -62,17 +71,22 @@ def plan_levels(
         graph: the network.
         populations: the layers to measure.
         always: inputs of the model that every piece is fed, see `Observer.always`.
+        outputs: values that nodes compute, for a last level that measures nothing.
     """
     numbering = _Numbering(graph, populations)
-    needed = _needed(numbering.nodes, numbering.targets)
+    ends = [v for node in numbering.nodes for v in node.outputs if v.name in outputs]
+    needed = _needed(numbering.nodes, [*numbering.targets, *ends])
     last_use = _last_uses(numbering, needed)
-    count = 1 + max(numbering.level_of.values())
+    count = 1 + max(numbering.level_of.values()) + bool(ends)
+    last_use |= dict.fromkeys(ends, count - 1)
     levels: list[Level] = []
     kept: tuple[Value, ...] = ()
     last_use |= {v: count - 1 for v in numbering.inputs if v.name in always}
     for number in range(count):
         before, kept = kept, _crossing(numbering, last_use, number)
         level = _level(numbering, needed, number, before, kept)
+        if not level.populations:
+            level = _with_targets(level, ends, before)
         fed = dict.fromkeys((*level.inputs, *(v.name for v in before if v.name in always)))
         levels.append(replace(level, inputs=tuple(fed)))
     return LevelPlan(tuple(levels), tuple(numbering.split))
@@ -133,6 +147,12 @@ class _Numbering:
     @property
     def targets(self) -> list[Value]:
         return [node.inputs[0] for p in self.populations for node in p.nodes]
+
+
+def _with_targets(level: Level, ends: Sequence[Value], before: Sequence[Value]) -> Level:
+    fed = (v.name for v in before if v in ends)
+    inputs = tuple(dict.fromkeys((*level.inputs, *fed)))
+    return replace(level, targets=tuple(v.name for v in ends), inputs=inputs)
 
 
 def _read(node: Node) -> list[Value]:

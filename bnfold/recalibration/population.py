@@ -12,12 +12,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from bnfold.algebra.moments import Moments
 from bnfold.errors import DataError
 from bnfold.recalibration.batches import Batch
 from bnfold.recalibration.levels import Level
 from bnfold.recalibration.observer import Piece
 from bnfold.recalibration.reproducible_sums import Measured, Slots, measured
 from bnfold.recalibration.run import Recalibration, Run, problem_of
+from bnfold.recalibration.self_check import checked_batches
 
 Activations = dict[str, NDArray[Any]]
 
@@ -41,7 +43,7 @@ def _measure(run: Run, number: int) -> list[Measured]:
     """The moments of one level's layers over the whole sample."""
     level = run.plan.levels[number]
     slots = [Slots(len(run.batches), p.norm.channels) for p in level.populations]
-    pieces = _Pieces(run, number)
+    pieces, checked = _Pieces(run, number), checked_batches(len(run.batches))
     problem: str | None = None
     for index in run.own:
         try:
@@ -56,6 +58,12 @@ def _measure(run: Run, number: int) -> list[Measured]:
                 if not finite and problem is None:
                     problem = problem_of(population, finite, run.batches[index])
                 slot.add(index, moments)
+                if index in checked:
+                    key = population.name, index
+                    before = run.noted.get(key, Moments.empty(population.norm.channels))
+                    run.noted[key] = before.merge(moments.pooled())
+        if not level.populations and run.outputs is not None:
+            run.outputs.add(index, values)
         if level.kept:
             run.cache.put(index, {name: values[name] for name in level.kept})
         run.tell("measuring", index, len(run.plan.levels))

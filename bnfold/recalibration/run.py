@@ -14,6 +14,7 @@ from bnfold.recalibration.batches import Batch, Batches
 from bnfold.recalibration.cache import ActivationCache
 from bnfold.recalibration.levels import LevelPlan
 from bnfold.recalibration.observer import Observer, Population, Statistics
+from bnfold.recalibration.output_change import OutputChanges
 from bnfold.recalibration.processes import Processes
 from bnfold.recalibration.reproducible_sums import Measured, own_batches
 
@@ -51,6 +52,9 @@ class Run:
     progress: Progress = no_progress
     settled: dict[str, Statistics] = field(default_factory=dict)
     done: int = 0
+    # For the check: the moments of a few batches, by layer and batch, and the model's outputs.
+    noted: dict[tuple[str, int], Moments] = field(default_factory=dict)
+    outputs: OutputChanges | None = None
 
     @property
     def own(self) -> list[int]:

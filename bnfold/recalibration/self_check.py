@@ -1,17 +1,31 @@
-"""Check after recalibration: stored and observed statistics agree; and how much the outputs changed."""
+"""Check after recalibration: what the written file computes is what was measured and stored.
+
+The moments of a sample do not depend on the samples beside it. So after the population method a few
+batches through the written file tell whether each layer meets there what it met when it was
+measured; a layer that was given another's statistics, or measured behind others, differs on them.
+The batch method promises no such agreement: there the whole sample is measured once more, to say how
+far its statistics lie from those of the deployed network.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bnfold.algebra.moments import Moments
 from bnfold.algebra.rounding import is_half, unit_roundoff
 from bnfold.recalibration.batches import Batch, Batches
 from bnfold.recalibration.observer import Observer, Piece, Population, Statistics
+from bnfold.recalibration.output_change import (
+    Change,
+    OutputChange,
+    output_names,
+    valid_rows,
+)
 from bnfold.recalibration.processes import Processes
 from bnfold.recalibration.reproducible_sums import Slots, measured, own_batches
 from bnfold.recalibration.run import Progress, blend
@@ -19,11 +33,12 @@ from bnfold.recalibration.run import Progress, blend
 # Float32 rounding moves statistics by 1e-6; a wrong layer or order moves them by far more.
 _TOLERANCE, _HALF_TOLERANCE = 1e-3, 5e-2
 _ACTIVATION_BYTES = 1 << 28
+_ONE_IN = 16
 
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """The written statistics beside those measured in the written file, over the same sample.
+    """What was measured and stored, beside what is measured in the written file.
 
     ``mean_error`` is in standard deviations, beyond the rounding of the stored mean itself;
     ``variance_error`` is relative; ``layer`` is where the
@@ -51,29 +66,9 @@ class SelfCheck:
         }
 
 
-@dataclass(frozen=True)
-class OutputChange:
-    """How one output moved over the sample, in the Euclidean norm, relative to what it was.
-
-    ``argmax_agreement`` is given where the output looks like class scores.
-    """
-
-    name: str
-    relative_change: float
-    argmax_agreement: float | None
-
-    def to_json(self) -> dict[str, Any]:
-        finite = np.isfinite(self.relative_change)
-        return {
-            "name": self.name,
-            "relative_change": self.relative_change if finite else None,
-            "argmax_agreement": self.argmax_agreement,
-        }
-
-
 @dataclass(eq=False)
-class Proof:
-    """One more pass over the sample with the original and the written model side by side.
+class WholeCheck:
+    """The check of the batch method: the sample through the original and the written model.
 
     Every process of several takes its own batches, and all of them get the outcome.
     """
@@ -95,7 +90,7 @@ class Proof:
             RuntimeUnavailableError: where one of the models does not run.
         """
         slots = {p.name: Slots(len(self.batches), p.norm.channels) for p in self.populations}
-        changes = {name: _Change() for name in output_names(self.before)}
+        changes = {name: Change() for name in output_names(self.before)}
         own = own_batches(len(self.batches), self.processes.rank, self.processes.size)
         total, done = sum(map(self.batches.samples_in, own)), 0
         pieces: tuple[Piece, Piece] | None = None
@@ -109,7 +104,7 @@ class Proof:
                     moments = batch.moments(new[name], population.norm.axis, population.name)
                     slots[population.name].add(index, moments)
             for name, change in changes.items():
-                change.add(_valid(old[name], batch), _valid(new[name], batch))
+                change.add(valid_rows(old[name], batch), valid_rows(new[name], batch))
             done += batch.valid
             self.progress("checking", done, total)
         check = self._check(slots)
@@ -139,76 +134,122 @@ class Proof:
         return max(checks, key=lambda c: max(c.mean_error, c.variance_error) / c.tolerance)
 
 
+@dataclass(eq=False)
+class SubsetCheck:
+    """The check of the population method: a few batches through the written file.
+
+    ``noted`` are the moments that the method measured of these batches, ``new`` what it settled on.
+    """
+
+    written: Observer
+    populations: Sequence[Population]
+    batches: Batches
+    processes: Processes
+    progress: Progress
+    noted: Mapping[tuple[str, int], Moments]
+    new: Mapping[str, Statistics]
+    rows: int
+
+    def run(self) -> SelfCheck:
+        """The layer that disagrees most.
+
+        Raises:
+            RuntimeUnavailableError: where the written model does not run.
+        """
+        stored = {node.name: node.kind for node in self.written.graph.norms}
+        checks = [
+            _compared(p, stored[node.name], self.new[p.name], expected=True)
+            for p in self.populations
+            for node in p.nodes
+        ]
+        own = own_batches(len(self.batches), self.processes.rank, self.processes.size)
+        chosen = [i for i in own if i in checked_batches(len(self.batches))]
+        errors = np.zeros((self.processes.size, len(self.populations), 2))
+        piece: Piece | None = None
+        for done, index in enumerate(chosen):
+            batch = self.batches[index]
+            piece = piece or self._piece(batch)
+            found = self._moments(piece, batch)
+            for place, population in enumerate(self.populations):
+                error = _distance(population, self.noted[population.name, index], found[place])
+                worst = errors[self.processes.rank, place]
+                np.maximum(worst, error, out=worst)
+            self.progress("checking", done + 1, len(chosen))
+        worst_of_all = self.processes.sum(errors).max(axis=0)
+        for population, (mean, variance) in zip(self.populations, worst_of_all, strict=True):
+            checks.append(_check_of(population, float(mean), float(variance), expected=True))
+        return max(checks, key=lambda c: max(c.mean_error, c.variance_error) / c.tolerance)
+
+    def _piece(self, batch: Batch) -> Piece:
+        types = {name: array.dtype for name, array in batch.feeds.items()}
+        targets = dict.fromkeys(value for p in self.populations for value in p.values)
+        return self.written.piece(types, [n for n in targets if n not in types], ())
+
+    def _moments(self, piece: Piece, batch: Batch) -> list[Moments]:
+        """What reaches each layer, a few samples at a time: all activations are held at once."""
+        found = [Moments.empty(p.norm.channels) for p in self.populations]
+        for part in self._parts(batch):
+            values = part.feeds | dict(piece.run(part.feeds, {}))
+            for place, population in enumerate(self.populations):
+                found[place] = found[place].merge(population_moments(population, part, values))
+        return found
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        """The batch itself where that fits into memory, or its rows are no samples by themselves."""
+        if self.rows >= batch.size or self.batches.fixed or batch.masks:
+            return [batch]
+        starts = range(0, batch.size, self.rows)
+        cuts = [{n: a[i : i + self.rows] for n, a in batch.feeds.items()} for i in starts]
+        sizes = [min(self.rows, batch.size - i) for i in starts]
+        return [Batch(batch.index, cut, n, n) for cut, n in zip(cuts, sizes, strict=True)]
+
+
+def population_moments(
+    population: Population, batch: Batch, values: Mapping[str, NDArray[Any]]
+) -> Moments:
+    """The moments of all that reaches a layer in one batch."""
+    norm = population.norm
+    several = (batch.moments(values[v], norm.axis, population.name) for v in population.values)
+    return Moments.merged((moments.pooled() for moments in several), norm.channels)
+
+
+def checked_batches(count: int) -> frozenset[int]:
+    """Which of ``count`` batches go through the written file: one in sixteen, the ends among them."""
+    return frozenset(np.linspace(0, count - 1, max(2, -(-count // _ONE_IN))).astype(int).tolist())
+
+
+def _distance(population: Population, noted: Moments, found: Moments) -> tuple[float, float]:
+    """How far the same samples' moments lie apart; infinitely where they are not the same number."""
+    if noted.count != found.count:
+        return np.inf, np.inf
+    if not noted.count:
+        return 0.0, 0.0
+    before, after = (Statistics(m.mean, m.variance()) for m in (noted, found))
+    check = _compared(population, before, after, expected=True)
+    return check.mean_error, check.variance_error
+
+
 def _compared(
     population: Population, written: Any, observed: Statistics, expected: bool
 ) -> SelfCheck:
     variance = observed.variance + population.epsilon
-    half = is_half(population.norm.dtype)
     # A mean far from zero is stored to within its last place, whatever the deviation beside it.
     rounding = unit_roundoff(population.norm.dtype) * np.abs(observed.mean)
     distance = np.maximum(np.abs(written.mean - observed.mean) - rounding, 0.0)
-    return SelfCheck(
-        population.name,
-        float(np.max(distance / np.sqrt(variance))),
-        float(np.max(np.abs(written.variance - observed.variance) / variance)),
-        _HALF_TOLERANCE if half else _TOLERANCE,
-        expected,
-    )
+    mean_error = float(np.max(distance / np.sqrt(variance)))
+    variance_error = float(np.max(np.abs(written.variance - observed.variance) / variance))
+    return _check_of(population, mean_error, variance_error, expected)
 
 
-def output_names(observer: Observer) -> list[str]:
-    """The graph outputs that nodes of the main graph compute."""
-    nodes = (node for node in observer.graph.nodes if not node.scope)
-    return [v.name for node in nodes for v in node.outputs if v.is_output]
+def _check_of(
+    population: Population, mean_error: float, variance_error: float, expected: bool
+) -> SelfCheck:
+    tolerance = _HALF_TOLERANCE if is_half(population.norm.dtype) else _TOLERANCE
+    # NaN would compare as neither larger nor smaller.
+    mean, variance = (np.inf if np.isnan(e) else e for e in (mean_error, variance_error))
+    return SelfCheck(population.name, mean, variance, tolerance, expected)
 
 
 def proof_batch_size(size: int, values_per_sample: float) -> int:
     """As many samples as keep all activations of a run within bounds."""
     return max(1, min(size, int(_ACTIVATION_BYTES / (4 * max(values_per_sample, 1.0)))))
-
-
-def _valid(array: NDArray[Any], batch: Batch) -> NDArray[Any]:
-    padded = batch.valid < batch.size and array.ndim and len(array) == batch.size
-    return array[: batch.valid] if padded else array
-
-
-class _Change:
-    """Sums for one output over the batches of this process."""
-
-    def __init__(self) -> None:
-        self.moved = self.was = 0.0
-        self.same = self.rows = 0
-        self.like_scores = self.comparable = True
-
-    def add(self, old: NDArray[Any], new: NDArray[Any]) -> None:
-        floating = old.dtype.kind == "f" or "float" in old.dtype.name
-        if not floating or old.shape != new.shape:
-            self.comparable = False
-            return
-        a, b = old.astype(np.float64), new.astype(np.float64)
-        with np.errstate(all="ignore"):
-            self.moved += float(np.square(b - a).sum())
-            self.was += float(np.square(a).sum())
-        if a.ndim != 2 or a.shape[1] < 2:
-            self.like_scores = False
-        else:
-            self.same += int((a.argmax(axis=1) == b.argmax(axis=1)).sum())
-            self.rows += len(a)
-
-    def result(self, name: str, processes: Processes) -> OutputChange | None:
-        """None for integers and the like, which have no size of a change."""
-        own = (
-            self.moved,
-            self.was,
-            self.same,
-            self.rows,
-            not self.like_scores,
-            not self.comparable,
-        )
-        moved, was, same, rows, unlike, incomparable = processes.sum(np.array(own, np.float64))
-        if incomparable:
-            return None
-        with np.errstate(all="ignore"):
-            change = float(np.sqrt(moved / was)) if moved else 0.0
-        agreement = float(same / rows) if rows and not unlike else None
-        return OutputChange(name, float("inf") if np.isnan(change) else change, agreement)

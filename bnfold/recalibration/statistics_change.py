@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ class NormChange:
     ``half_moved`` is how far (root mean square) every other sample alone would have put the mean
     from where the whole sample puts it, in units of the new standard deviation. ``worst`` holds
     the old and the new mean and variance of ``worst_channel``, the one whose mean moved most.
-    ``constant_channels`` counts those that have one value throughout the sample.
+    ``constant_channels`` counts those that have one value throughout the sample. ``old`` and ``new``
+    are the statistics themselves.
     """
 
     name: str
@@ -37,6 +38,9 @@ class NormChange:
     worst: tuple[float, float, float, float]
     half_moved: float
     constant_channels: int
+    old: Statistics = field(repr=False, compare=False)
+    new: Statistics = field(repr=False, compare=False)
+    epsilon: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         keys = ("old_mean", "new_mean", "old_variance", "new_variance")
@@ -80,6 +84,9 @@ def change_of(population: Population, new: Statistics, found: Measured) -> NormC
         worst=tuple(float(v[worst]) for v in pairs),  # type: ignore[arg-type]
         half_moved=_moved(found.half, found.whole, epsilon),
         constant_channels=int((found.whole.m2 == 0).sum()),
+        old=old,
+        new=new,
+        epsilon=epsilon,
     )
 
 

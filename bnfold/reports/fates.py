@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bnfold.planning import Direction
-from bnfold.planning.decision import Form
+from bnfold.planning.forms import Form
 
 ARROWS: dict[Direction | None, str] = {
     Direction.BACKWARD: "↑",

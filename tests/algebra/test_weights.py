@@ -12,6 +12,7 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from bnfold.algebra.affine import Array
+from bnfold.algebra.blocks import parts_of
 from bnfold.algebra.weights import WeightLayout
 
 RNG = np.random.default_rng(0)
@@ -95,7 +96,7 @@ def test_a_map_before(case: Case) -> None:
     if case.layout.is_stack:
         y = y + case.compute(np.broadcast_to(_along(t, case.in_axis, x.ndim), x.shape), w)
     else:
-        y = y + _along(case.layout.contract(w, t), case.out_axis, y.ndim)
+        y = y + _along(case.layout.contract(parts_of(w), t), case.out_axis, y.ndim)
     np.testing.assert_allclose(y, wanted, atol=1e-10)
 
 
@@ -109,7 +110,7 @@ def test_both_at_once_is_one_after_the_other(case: Case) -> None:
 def test_peaks(case: Case) -> None:
     """The largest magnitude in the weights of each output channel."""
     w = RNG.standard_normal(case.layout.shape)
-    peaks = case.layout.channel_peaks(w)
+    peaks = case.layout.channel_peaks(parts_of(w))
     assert peaks.shape == (case.layout.outputs,)
     assert peaks.max() == np.abs(w).max()
     s = np.zeros(case.layout.outputs)

@@ -302,6 +302,18 @@ def test_a_model_that_does_not_run_is_inspected_and_written_unproven(
     assert operators(onnx.load(tmp_path / "out.onnx").graph) == {"Conv": 1, "Relu": 1}
 
 
+def test_a_copy_of_a_model_that_does_not_run_needs_no_proof(
+    command: Command, tmp_path: Path
+) -> None:
+    net = Net()
+    y = net.op("Nowhere", net.input("N", 3, 4, 4), name="odd", domain="com.nobody")
+    save(net.model(y), tmp_path / "odd.onnx")
+    outcome = command("fold", "odd.onnx", "-o", "out.onnx")
+    assert outcome.code == 0, outcome
+    assert "no BatchNorm" in outcome.out
+    assert onnx.load(tmp_path / "out.onnx") == onnx.load(tmp_path / "odd.onnx")
+
+
 def test_verify_exit_codes(command: Command) -> None:
     assert command("fold", "model.onnx", "-o", "out.onnx").code == 0
     outcome = command("verify", "model.onnx", "out.onnx")

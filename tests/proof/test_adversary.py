@@ -310,3 +310,27 @@ def test_results_that_nobody_reads_may_come_and_go(tmp_path: Path) -> None:
     torch.export.save(exported, tmp_path / "m.pt2")
     result: Any = bnfold.fold(tmp_path / "m.pt2", tmp_path / "f.pt2")
     assert result.ok, result.verification.congruence.differences
+
+
+def test_an_exported_file_computes_what_the_program_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The outputs show nothing, every tensor is right, and one operator is another."""
+    write = TorchEdited._write_onnx
+
+    def wrongly(self: TorchEdited, path: Path) -> None:
+        write(self, path)
+        model = onnx.load(path)
+        next(n for n in model.graph.node if n.op_type == "Relu").op_type = "Abs"
+        onnx.save(model, path)
+
+    source = _program(tmp_path)
+    honest: Any = bnfold.fold(source, tmp_path / "f.onnx")
+    assert honest.ok and not any(output.informs for output in honest.verification.outputs)
+    shown = [(p.name, p.informs) for p in honest.verification.pieces if p.excitation == "exported"]
+    assert shown == [("b1", True)]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["f.onnx", "m.pt2"]
+    monkeypatch.setattr(TorchEdited, "_write_onnx", wrongly)
+    found: Any = bnfold.fold(source, tmp_path / "wrong.onnx")
+    assert not found.ok and found.verification.congruence.passed
+    assert next(p.name for p in found.verification.pieces if not p.passed) == "relu"

@@ -3,7 +3,7 @@ network ends in, and no honest fold beside them. `python -m benchmarks.detection
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +101,17 @@ def test_a_fault_in_the_planner_is_found(
 ) -> None:
     """The weight of the first layer that folds is computed wrongly, each time that it is computed."""
 
-    def wrongly(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
-        result = cast(values, dtype)
-        return cast(FAULTS[fault](result), dtype) if result.shape == (6, 3, 3, 3) else result
+    right = decision.Reweight.weight_blocks
+
+    def wrongly(edit: decision.Reweight) -> Iterator[NDArray[Any]]:
+        shape, dtype = edit.kind.weight.shape, edit.kind.weight.dtype
+        if shape != (6, 3, 3, 3):
+            return right(edit)
+        weight = np.concatenate([block.copy() for block in right(edit)]).reshape(shape)
+        return iter([cast(FAULTS[fault](weight), dtype).reshape(-1)])
 
     source = save(network(head), tmp_path / "m.onnx")
-    monkeypatch.setattr(decision, "cast", wrongly)
+    monkeypatch.setattr(decision.Reweight, "weight_blocks", wrongly)
     result = bnfold.fold(source, tmp_path / "f.onnx")
     assert not result.ok and result.output is None
     assert result.verification is not None and result.verification.pieces

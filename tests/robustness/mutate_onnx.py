@@ -31,12 +31,17 @@ _OPERATORS = (
 
 def mutated(model: onnx.ModelProto, rng: random.Random) -> bytes:
     """The bytes of ``model`` after one to three mutations."""
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
-    for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        rng.choices((_change_field, _change_graph), (2, 1))[0](changed, rng)
-    data = changed.SerializeToString()
+    data = changed(model, rng, rng.choice((1, 1, 1, 2, 3))).SerializeToString()
     return _damaged_bytes(data, rng) if rng.random() < 0.1 else data
+
+
+def changed(model: onnx.ModelProto, rng: random.Random, times: int = 1) -> onnx.ModelProto:
+    """``model`` after some mutations, still a well-formed message."""
+    found = onnx.ModelProto()
+    found.CopyFrom(model)
+    for _ in range(times):
+        rng.choices((_change_field, _change_graph), (2, 1))[0](found, rng)
+    return found
 
 
 def _damaged_bytes(data: bytes, rng: random.Random) -> bytes:

@@ -15,6 +15,7 @@ from situations import (
     mixtures,
     movement,
     nested,
+    quantised,
     routes,
     sequences,
     space,
@@ -25,6 +26,7 @@ from situations.build import Situation
 SITUATIONS: tuple[Situation, ...] = (
     *linear.TABLE,
     *constants.TABLE,
+    *quantised.TABLE,
     *types.TABLE,
     *keep.TABLE,
     *movement.TABLE,

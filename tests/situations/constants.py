@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from situations.build import Net, Table, ahead, back, keep, merged
+from situations.build import Net, Table, back, keep, merged
 
 TABLE = Table()
 
@@ -24,13 +24,6 @@ def _with_weight(make: Callable[[Net], str]) -> onnx.ModelProto:
 
 def _weights(net: Net, *shape: int) -> NDArray[np.float64]:
     return net.rng.uniform(-1, 1, shape)
-
-
-def _quantized(net: Net) -> str:
-    scale = net.const(np.float32(0.02))
-    zero = net.const(np.int8(3), dtype=np.int8)
-    whole = net.const(net.rng.integers(-99, 99, (4, 3, 1, 1)), dtype=np.int8)
-    return net.op("DequantizeLinear", whole, scale, zero, name="dequantize")
 
 
 _SOURCES: dict[str, Callable[[Net], str]] = {
@@ -58,31 +51,6 @@ for _name, _make in _SOURCES.items():
     TABLE.add({"bn": back("conv")}, name=f"weight_from_{_name}", after="Conv Relu")(
         partial(_with_weight, _make)
     )
-TABLE.add(
-    {"bn": keep("quantized_weight", "Conv 'conv'")}, name="weight_dequantized", doubles=False
-)(partial(_with_weight, _quantized))
-
-
-@TABLE.add({"bn": ahead("next")}, doubles=False)
-def quantised_weight_before_a_float_one() -> onnx.ModelProto:
-    """The quantised layer stays as it is; what reads the norm takes it."""
-    net = Net()
-    y = net.op("Conv", net.input("N", 3, "H", "W"), _quantized(net), name="conv")
-    return net.model(net.relu(net.conv(net.bn(y, 4), 4, 5, (1, 1), "next")))
-
-
-@TABLE.add({"bn": back("conv")}, doubles=False)
-def quantised_weight_behind_a_float_one() -> onnx.ModelProto:
-    net = Net()
-    y = net.bn(net.conv(net.input("N", 3, "H", "W"), 3, 3, (1, 1)), 3)
-    return net.model(net.relu(net.op("Conv", y, _quantized(net), name="next")))
-
-
-@TABLE.add({"bn": keep("quantized_weight", "Conv 'next'")}, doubles=False)
-def norm_before_a_quantised_weight() -> onnx.ModelProto:
-    net = Net()
-    y = net.bn(net.relu(net.input("N", 3, "H", "W")), 3)
-    return net.model(net.relu(net.op("Conv", y, _quantized(net), name="next"), "last"))
 
 
 @TABLE.add({"bn": back("gemm")}, after="Gemm Relu")

@@ -228,16 +228,6 @@ def nothing_reads_a_norm_behind_an_activation() -> onnx.ModelProto:
     return net.model(net.op("Sigmoid", y, name="gate"))
 
 
-@TABLE.add({"bn": keep("opaque_producer", "DequantizeLinear 'dequantize'")}, doubles=False)
-def quantised_activations_between() -> onnx.ModelProto:
-    net = Net()
-    y = net.conv(net.input("N", 3, "H", "W"), 3, 4)
-    step, zero = net.const(np.float32(0.05)), net.const(np.uint8(128), dtype=np.uint8)
-    y = net.op("QuantizeLinear", y, step, zero, name="quantize")
-    y = net.op("DequantizeLinear", y, step, zero, name="dequantize")
-    return net.model(net.relu(net.bn(y, 4)))
-
-
 @TABLE.add({"bn": keep("nonlinear_reader", "Relu 'relu'")})
 def product_of_two_values() -> onnx.ModelProto:
     net = Net()

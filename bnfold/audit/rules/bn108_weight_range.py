@@ -61,7 +61,7 @@ def _peaks(layer: Layer) -> tuple[Array, Array] | None:
     if decision.direction is not Direction.BACKWARD or linear.name not in decision.into:
         return None
     assert isinstance(linear.kind, Linear)
-    before = linear.kind.layout.channel_peaks(linear.kind.weight.load())
+    before = linear.kind.layout.channel_peaks(linear.kind.weight.parts)
     if before.shape != layer.gain.shape:
         return None
     after = before * layer.gain

@@ -71,6 +71,8 @@ def _input_fields(network: Network, node: Node) -> list[Field]:
             shape = value.constant.shape
             axes = touched(node, len(shape))
             wanted = tuple(sorted(vary | (axes or set()))) if axes is not None else ()
+            if wanted and wanted[-1] >= len(shape):  # it does not line up with the others
+                raise Refused(Reason.AXIS_MISMATCH, node.label)
             fields[i] = network.laws.new_field(wanted, tuple(shape[axis] for axis in wanted))
             network.constants[node, value] = fields[i]
     return fields

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,15 @@ _PAGES: Mapping[str, str] = {
 }
 
 
-def write_page(result: Any, path: Path) -> None:
+@dataclass(frozen=True)
+class Origin:
+    """Where a page comes from: the command line, and when. Unknown where Python code asked for it."""
+
+    command_line: str | None = None
+    created: str | None = None
+
+
+def write_page(result: Any, path: Path, origin: Origin | None = None) -> None:
     """Writes the page of a job's result, whole or not at all.
 
     Raises:
@@ -30,10 +39,10 @@ def write_page(result: Any, path: Path) -> None:
         OutputError: where ``path`` cannot be written.
         UsageError: where there is no page for such a result.
     """
-    publish_text(page(result), path)
+    publish_text(page(result, origin), path)
 
 
-def page(result: Any) -> str:
+def page(result: Any, origin: Origin | None = None) -> str:
     """The page as text.
 
     Raises:
@@ -51,6 +60,8 @@ def page(result: Any) -> str:
     return environment.get_template(template).render(
         **context,
         data=data,
+        result=result,
+        origin=origin or Origin(),
         title=Path(data["model"]["path"]).name,
         version=__version__,
         style=_resource("page.css"),
@@ -74,6 +85,7 @@ def _environment() -> Environment:
     environment.filters["number"] = _number
     environment.filters["code"] = _code
     environment.filters["breaks"] = _breaks
+    environment.filters["bytes"] = _bytes
     return environment
 
 
@@ -90,6 +102,10 @@ def _number(value: float | None, digits: int = 3) -> str:
     return "∞" if value is None else f"{value:.{digits}g}"
 
 
+def _bytes(count: int | None) -> str:
+    return "?" if count is None else f"{count:,} bytes"
+
+
 def _code(text: str) -> Any:
     """What stands between backticks becomes code."""
     from markupsafe import Markup, escape
@@ -102,55 +118,68 @@ def _code(text: str) -> Any:
 
 
 def _breaks(name: str) -> Any:
-    """A name that may go over to the next line behind its slashes, dots and underscores."""
+    """A name that may go over to the next line behind its separators."""
     from markupsafe import Markup, escape
 
-    return Markup(re.sub(r"([/._])(?=.)", r"\1<wbr>", str(escape(showable(name)))))
+    parts = re.split(r"(?<=\w[/._:])(?=.)", showable(name))
+    return Markup("<wbr>").join(escape(part) for part in parts)
 
 
 def _inspection(result: Any) -> dict[str, Any]:
-    from bnfold.audit import in_words, tally
-    from bnfold.reports.html.view import decision_rows, group_views, layer_views
+    from bnfold.audit import tally
+    from bnfold.reports.html import answers, view
+    from bnfold.reports.html.channels import as_script
+    from bnfold.reports.html.strip import strip_of
 
-    layers = layer_views(result)
-    heads = dict.fromkeys(head for layer in layers for head in layer.cells)
-    groups = group_views(result.findings)
-    # The layer with the worst finding (or the first) is open from the start: the charts explain
-    # themselves.
-    worst = next((g["findings"][0][0] for g in groups if g["findings"][0][0]), None)
-    if worst is None and layers:
-        worst = layers[0].name
+    layers = view.layer_views(result)
+    places = {layer.name: layer.index for layer in layers}
     return {
+        "answer": answers.of_inspection(result),
         "layers": layers,
-        "worst": worst,
-        "layers_heads": [(head, True) for head in heads],
-        "groups": groups,
-        "words": in_words(result.findings),
+        "strip": strip_of(result, [layer.worst for layer in layers]),
+        "channels": as_script(view.channels_of(result, layers)),
+        "heads": list(dict.fromkeys(head for layer in layers for head in layer.cells)),
+        "rules": view.rule_views(result.findings, places),
         "tally": {severity.value: n for severity, n in tally(result.findings).items()},
-        "affines": result.plan.affines,
+        "affines": view.decision_rows(result.plan.affines),
         "fates": sorted({layer.fate for layer in layers}),
-        "plan_rows": decision_rows(result.plan.decisions),
         "has_data": any(layer.drift for layer in layers),
-        "some_unseen": any(not layer.drift for layer in layers),
     }
 
 
 def _fold(result: Any) -> dict[str, Any]:
+    from bnfold.reports.html import answers
+    from bnfold.reports.html.blocks import blocks_of
+    from bnfold.reports.html.proof_chart import proof_chart
     from bnfold.reports.html.view import decision_rows
     from bnfold.reports.proof import proof_in_words
 
-    plan, proof = result.plan, result.verification
+    plan, proof, change = result.plan, result.verification, result.change
+    badge, answer = answers.of_fold(result)
     return {
+        "badge": badge,
+        "answer": answer,
+        "blocks": [] if change is None else blocks_of(change),
+        "sizes": None if change is None else change.sizes(),
+        "input_shape": None if change is None else change.input_shape,
         "proof_lines": [] if proof is None else list(proof_in_words(proof)),
+        "chart": proof_chart(proof.pieces) if proof and proof.pieces else None,
         "decisions": decision_rows(plan.batch_norms),
         "affines": decision_rows(plan.affines),
-        "merged": sum(d.action.value == "merge" for d in plan.batch_norms),
-        "result": result,
     }
 
 
 def _recalibration(result: Any) -> dict[str, Any]:
-    return {"result": result}
+    from bnfold.reports.html import answers, recalibration_charts
+    from bnfold.reports.html.channels import as_script
+
+    changes = result.batch_norms
+    return {
+        "answer": answers.of_recalibration(result),
+        "means": recalibration_charts.mean_chart(changes),
+        "variances": recalibration_charts.variance_chart(changes),
+        "channels": as_script(recalibration_charts.channels_of(changes)),
+    }
 
 
 _CONTEXTS: Mapping[str, Callable[[Any], dict[str, Any]]] = {

@@ -1,19 +1,17 @@
-"""From a job's result to what the templates show: plain data, no markup but charts."""
+"""From an inspection to what its template shows: plain data, no markup."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
-
-import numpy as np
-from markupsafe import Markup
 
 from bnfold.audit import Drift, Finding, Severity, find_rule, grouped
 from bnfold.jobs import Inspection, NormReport
 from bnfold.planning import Action, Decision
 from bnfold.reports.fates import WAYS, lowered_to
-from bnfold.reports.html.charts import percentile_band, profile
+from bnfold.reports.html.channels import Channels
 
 WORDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
 CALM = "calm"
@@ -30,36 +28,29 @@ class Number:
 
 @dataclass(frozen=True)
 class LayerView:
-    """One BatchNorm on the page. ``height`` is its bar in the strip, in per cent."""
+    """One BatchNorm on the page. ``detail``: where it goes, or why it stays."""
 
     index: int
     name: str
-    severity: str
+    worst: Severity | None
     channels: int
-    epsilon: Number
     cells: Mapping[str, Number]
     fate: str
-    fate_detail: str
+    detail: str
     codes: Sequence[tuple[str, str]]
-    messages: Sequence[tuple[str, str, str]]
-    height: int
     drift: str
-    charts: Sequence[tuple[str, Markup]]
-    percentiles: Markup | None
 
     @property
-    def fate_sentence(self) -> str:
-        """What becomes of it, and why."""
-        if self.fate == UNKNOWN:
-            return f"What becomes of it is unknown {self.fate_detail}."
-        colon = ":" if self.fate == "stays" else ""
-        return f"{self.fate.capitalize()}{colon} {self.fate_detail}."
+    def severity(self) -> str:
+        return WORDS[self.worst] if self.worst else CALM
 
     @property
     def spoken(self) -> str:
-        """What a screen reader says of its bar."""
+        """What the tooltip of its bar says, and a screen reader."""
         codes = ", ".join(code for code, _ in self.codes) or "no findings"
-        return f"{self.index + 1}: {self.name}, {self.fate}, {codes}{', ' if self.drift else ''}{self.drift}"
+        drift = f", {self.drift}" if self.drift else ""
+        colon = ":" if self.fate == "stays" else ""
+        return f"{self.index + 1}: {self.name}, {self.fate}{colon} {self.detail}; {codes}{drift}"
 
 
 def layer_views(result: Inspection) -> list[LayerView]:
@@ -75,28 +66,23 @@ def layer_views(result: Inspection) -> list[LayerView]:
 
 def _layer(index: int, report: NormReport, findings: Sequence[Finding]) -> LayerView:
     drift = report.drift
-    worst = min((f.severity for f in findings), key=lambda s: s.rank, default=None)
     fate, detail = fate_of(report.decision)
     return LayerView(
         index=index,
         name=report.name,
-        severity=WORDS[worst] if worst else CALM,
+        worst=min((f.severity for f in findings), key=lambda s: s.rank, default=None),
         channels=report.channels,
-        epsilon=_number(report.epsilon),
         cells=_cells(report, drift),
         fate=fate,
-        fate_detail=detail,
+        detail=detail,
         codes=list(dict.fromkeys((f.code, WORDS[f.severity]) for f in findings)),
-        messages=[(f.code, WORDS[f.severity], f.message) for f in findings],
-        height=_height(drift),
         drift=_drift_in_words(drift),
-        charts=_charts(report),
-        percentiles=_percentiles(report),
     )
 
 
 def _cells(report: NormReport, drift: Drift | None) -> dict[str, Number]:
     cells = {
+        "ε": _number(report.epsilon),
         "mean": _range(report.mean.min, report.mean.max),
         "variance": _range(report.variance.min, report.variance.max),
         "scale": _range(report.scale.min, report.scale.max),
@@ -116,14 +102,7 @@ def _range(low: float | None, high: float | None) -> Number:
     if low is None or high is None:
         return Number("?", -1.0)
     ends = dict.fromkeys((f"{low:.2g}", f"{high:.2g}"))
-    return Number(" … ".join(ends), max(abs(low), abs(high)))
-
-
-def _height(drift: Drift | None) -> int:
-    """From a tenth (no drift) to full (2 nats in the median channel), by the root."""
-    if drift is None:
-        return 100
-    return int(12 + 88 * min(1.0, (drift.layer_divergence / 2.0) ** 0.5))
+    return Number(" … ".join(ends), float(f"{max(abs(low), abs(high)):.3g}"))
 
 
 def _drift_in_words(drift: Drift | None) -> str:
@@ -132,28 +111,21 @@ def _drift_in_words(drift: Drift | None) -> str:
     return f"mean off by {drift.mean_rms:.2g} deviations, variance by a factor of {drift.variance_factor:.3g}"
 
 
-def _charts(report: NormReport) -> list[tuple[str, Markup]]:
+def channels_of(result: Inspection, layers: Sequence[LayerView]) -> list[Channels]:
+    """What the charts of each layer are drawn from."""
+    return [_channels(r, v) for r, v in zip(result.batch_norms, layers, strict=True)]
+
+
+def _channels(report: NormReport, view: LayerView) -> Channels:
     norm, seen = report.norm, report.observed
+    stored = (norm.mean, norm.variance, norm.scale, norm.shift)
     fits = seen is not None and seen.mean.shape == norm.mean.shape
-    mean = seen.mean if seen is not None and fits else None
-    variance = seen.variance if seen is not None and fits else None
-    if not norm.mean.size:
-        return []
-    return [
-        ("Running mean", profile("Running mean", norm.mean, mean)),
-        ("Running variance", profile("Running variance", norm.variance, variance, variance=True)),
-        ("Scale γ", profile("Scale", norm.scale)),
-        ("Shift β", profile("Shift", norm.shift)),
-    ]
-
-
-def _percentiles(report: NormReport) -> Markup | None:
-    norm, seen = report.norm, report.observed
-    if seen is None or seen.percentiles is None or seen.percentiles.shape[1:] != norm.mean.shape:
-        return None
-    with np.errstate(invalid="ignore"):
-        deviation = np.sqrt(norm.variance + (norm.epsilon or 0.0))
-    return percentile_band(seen.percentiles, norm.mean, deviation)
+    rows = [seen.mean, seen.variance] if seen is not None and fits else []
+    percentiles = seen.percentiles if seen is not None and rows else None
+    if percentiles is not None and percentiles.shape[1:] == norm.mean.shape:
+        rows += list(percentiles)
+    troubled = view.worst in (Severity.ERROR, Severity.WARNING)
+    return Channels(stored, rows, norm.epsilon, troubled)
 
 
 def fate_of(decision: Decision | None) -> tuple[str, str]:
@@ -171,22 +143,37 @@ def fate_of(decision: Decision | None) -> tuple[str, str]:
     return word, f"{where} into {into}"
 
 
-def group_views(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Findings by rule, with the rule's documentation."""
-    views = []
-    for group in grouped(findings):
-        rule = find_rule(group.code)
-        views.append(
-            {
-                "code": group.code,
-                "title": rule.title if rule else group.name,
-                "severity": WORDS[group.severity],
-                "findings": [(f.layer, f.message) for f in group.findings],
-                "doc": [(h, paragraphs(t)) for h, t in rule.parts.items()] if rule else [],
-                "remedy": rule.remedy if rule else "",
-            }
-        )
-    return views
+def rule_views(findings: Iterable[Finding], places: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Findings once a rule, the worst first, with the rule's documentation.
+
+    Args:
+        findings: all of them.
+        places: the number of each layer, from 0.
+    """
+    # `grouped` has a group for each severity of a rule, the worst first.
+    groups = grouped(findings)
+    order = list(dict.fromkeys(group.code for group in groups))
+    together = sorted(groups, key=lambda group: order.index(group.code))
+    by_code = groupby(together, key=lambda group: group.code)
+    return [_rule_view(code, list(members), places) for code, members in by_code]
+
+
+def _rule_view(code: str, groups: Sequence[Any], places: Mapping[str, int]) -> dict[str, Any]:
+    rule = find_rule(code)
+    counts = [(len(g.findings), WORDS[g.severity]) for g in groups]
+    return {
+        "code": code,
+        "title": rule.title if rule else groups[0].name,
+        "severity": counts[0][1],
+        "counts": ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts),
+        "findings": [
+            (f.layer, places.get(f.layer or ""), f.message, WORDS[f.severity])
+            for g in groups
+            for f in g.findings
+        ],
+        "doc": [(h, paragraphs(t)) for h, t in rule.parts.items()] if rule else [],
+        "remedy": rule.remedy if rule else "",
+    }
 
 
 def paragraphs(text: str) -> list[str]:

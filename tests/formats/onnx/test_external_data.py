@@ -6,10 +6,15 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
+from bnfold.files import SourceFile
+from bnfold.formats.onnx.file.tensors import TensorStore
+from bnfold.formats.onnx.file.wire import read_skeleton
 from situations.build import Net, body
 from situations.command import Command, files_in, is_one_sentence
 from situations.fold import save
@@ -160,3 +165,26 @@ def test_data_stays_outside_where_all_of_it_is_computed_anew(
     (data,) = files_in(tmp_path / "target") - {"out.onnx"}
     assert (tmp_path / "target" / data).stat().st_size >= 32 * 16 * 9 * 4
     assert (tmp_path / "target" / "out.onnx").stat().st_size < 4096
+
+
+@pytest.mark.parametrize("kind", ["outside", "embedded", "inside", "packed"])
+def test_a_tensor_read_in_parts(kind: str, tmp_path: Path) -> None:
+    """The parts joined are the tensor, wherever its bytes lie."""
+    array = np.arange(3000, dtype=np.float32).reshape(30, 100)
+    if kind == "packed":
+        array = (array % 7).astype(ml_dtypes.int4)
+    elif kind == "inside":
+        array = array[:2]
+    net = Net()
+    model = net.model(net.conv(net.input("N", 16, "H", "W"), 16, 4))
+    model.graph.initializer.append(numpy_helper.from_array(array, "wanted"))
+    path = tmp_path / "m.onnx"
+    _external(model, path) if kind in ("outside", "packed") else onnx.save(model, path)
+    store = TensorStore(SourceFile(path))
+    (tensor,) = (t for t in read_skeleton(store.source).graph.initializer if t.name == "wanted")
+    assert (store.place(tensor) is None) == (kind == "inside")
+    counts = [1, 0, 77, array.size - 78]
+    parts = [part.copy() for part in store.parts(tensor, counts)]
+    assert [part.size for part in parts] == counts
+    assert np.concatenate(parts).reshape(array.shape).tobytes() == store.load(tensor).tobytes()
+    assert (np.concatenate(parts) == array.reshape(-1)).all()

@@ -15,7 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 import bnfold
 from bnfold.errors import ModelError
 from bnfold.formats.onnx import OnnxModel
-from situations.build import Net
+from bnfold.planning.decision import Action
+from situations.build import Net, body
 from situations.command import Command, files_in, is_one_sentence
 
 DAMAGED = Path(__file__).parent / "damaged"
@@ -172,6 +173,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "opset 0": (lambda m: setattr(m.opset_import[0], "version", 0), "version 0, which does not"),
     "opset huge": (lambda m: setattr(m.opset_import[0], "version", 1 << 40), "does not exist"),
     "IR huge": (lambda m: setattr(m, "ir_version", 1 << 40), "its format is of version"),
+    "IR below zero": (
+        lambda m: setattr(m, "ir_version", -(1 << 48)),
+        "its format is of version",
+    ),
     "own opset huge": (
         lambda m: m.opset_import.append(helper.make_opsetid("own", 1 << 40)),
         "does not exist",
@@ -203,6 +208,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
         "holds 4 bytes where 16 are due",
     ),
     "external missing": (_external(location="n.data"), "'n.data' is missing"),
+    "external with a name that no file can have": (
+        _external(location="n" * 300),
+        "is missing",
+    ),
     "external nowhere": (_external(), "outside the model's folder"),
     "external twice": (_two_places, "says twice where its data lies"),
     "inside the model itself": (_external(location="*embedded*"), "is missing"),
@@ -292,3 +301,24 @@ def test_a_value_of_rank_1_is_one_channel(tmp_path: Path) -> None:
     onnx.save(wide.model(wide.bn(wide.input(4), 4)), tmp_path / "wide.onnx")
     with pytest.raises(ModelError, match="has 4 channels, and 1 reach it"):
         bnfold.load(tmp_path / "wide.onnx").graph  # noqa: B018
+
+
+def test_an_input_without_an_element_type(tmp_path: Path) -> None:
+    """onnxruntime refuses it; inference of a shape behind it has to say nothing."""
+    net, inner = Net(), [Net(seed=i) for i in (1, 2)]
+    y = net.bn(net.input("N", 3, 4, 4), 3)
+    flag = net.input(name="flag", dtype=TensorProto.BOOL)
+    then, other = (body(each, each.op("Relu", y, name=f"relu{i}")) for i, each in enumerate(inner))
+    proto = net.model(net.op("If", flag, name="if", then_branch=then, else_branch=other))
+    proto.graph.input[1].type.tensor_type.ClearField("elem_type")
+    assert bnfold.inspect(opened(proto, tmp_path)).plan.kept == 1
+
+
+def test_a_constant_that_does_not_line_up_with_what_it_is_joined_to(tmp_path: Path) -> None:
+    """A vector beside images, joined along the batch: no runtime takes it, and no plan breaks off."""
+    net = Net()
+    y = net.conv(net.input("N", 3, 4, 4), 3, 4, (1, 1))
+    joined = net.op("Concat", net.weight(4, name="vector"), y, name="joined", axis=0)
+    proto = net.model(net.relu(net.bn(joined, 4)), unknown=(TensorProto.FLOAT, 4))
+    (decision,) = bnfold.inspect(opened(proto, tmp_path)).plan.decisions
+    assert decision.action is Action.KEEP

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import singledispatchmethod
 from typing import Any
 
@@ -11,7 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from bnfold.formats.onnx.edit.working_copy import WorkingCopy
+from bnfold.formats.onnx.edit.quantised import requantise
+from bnfold.formats.onnx.edit.working_copy import WorkingCopy, set_attribute
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.scopes import Scope
 from bnfold.graph import Affine, Linear, Node, Norm, Value
@@ -19,14 +20,15 @@ from bnfold.planning.decision import (
     Bypass,
     DropAddends,
     Edit,
-    Lower,
     MergeBranches,
     Plan,
     Reconstant,
     Renorm,
+    Requantise,
     Revalue,
     Reweight,
 )
+from bnfold.planning.forms import Lower
 
 
 class Editor:
@@ -54,9 +56,13 @@ class Editor:
         if edit.weight_changed:
             position = 0 if kind.bias_axis == -2 else 1
             shape, dtype = kind.weight.shape, kind.weight.dtype
-            self.draft.replace(proto, position, edit.new_weight, shape, dtype)
+            self.draft.replace(proto, position, edit.weight_blocks, shape, dtype)
         if (bias := edit.new_bias()) is not None:
             self._set_bias(edit.node, proto, bias)
+
+    @edit.register
+    def _requantise(self, edit: Requantise) -> None:
+        requantise(self.draft, edit)
 
     @edit.register
     def _reconstant(self, edit: Reconstant) -> None:
@@ -90,8 +96,8 @@ class Editor:
             del proto.input[2:]
         _becomes(proto, "Conv" if depthwise else "Add" if factor is None else "Mul")
         if depthwise:
-            _set_attribute(proto, "group", kind.channels)
-            _set_attribute(proto, "kernel_shape", (1,) * (edit.rank - 2))
+            set_attribute(proto, "group", kind.channels)
+            set_attribute(proto, "kernel_shape", (1,) * (edit.rank - 2))
         first = summand if factor is None else factor
         assert first is not None
         self._give(proto, 1, first)
@@ -101,7 +107,7 @@ class Editor:
             self._add_behind(proto, lambda to, position: self._give(to, position, summand))
 
     def _give(self, proto: onnx.NodeProto, position: int, array: NDArray[Any]) -> None:
-        self.draft.replace(proto, position, lambda: array, array.shape, array.dtype)
+        self.draft.replace(proto, position, lambda: iter([array]), array.shape, array.dtype)
 
     @edit.register
     def _revalue(self, edit: Revalue) -> None:
@@ -144,10 +150,10 @@ class Editor:
     def _merge(self, edit: MergeBranches) -> None:
         proto, geometry = self._copy(edit.node), edit.geometry
         if geometry is not None:
-            _set_attribute(proto, "kernel_shape", edit.kernel)
-            _set_attribute(proto, "dilations", geometry.dilations)
-            _set_attribute(proto, "pads", (*geometry.pads_begin, *geometry.pads_end))
-            _set_attribute(proto, "auto_pad", None)
+            set_attribute(proto, "kernel_shape", edit.kernel)
+            set_attribute(proto, "dilations", geometry.dilations)
+            set_attribute(proto, "pads", (*geometry.pads_begin, *geometry.pads_end))
+            set_attribute(proto, "auto_pad", None)
         for node in edit.gone:
             if node.native.bias_add is not None:
                 self.draft.remove(self.draft.copy_of(node.native.bias_add))
@@ -179,7 +185,7 @@ class Editor:
         if proto.op_type != "MatMul":
             give(proto, 2)
             if kind.bias_factor != 1.0:
-                _set_attribute(proto, "beta", 1.0)
+                set_attribute(proto, "beta", 1.0)
         elif native.bias_add is not None:
             add = self.draft.copy_of(native.bias_add)
             give(add, 1 if add.input[0] in proto.output else 0)
@@ -222,13 +228,3 @@ def _becomes(proto: onnx.NodeProto, op: str) -> None:
     """Another operator of the same name, with no attributes yet."""
     proto.op_type = op
     del proto.attribute[:]
-
-
-def _set_attribute(proto: onnx.NodeProto, name: str, value: float | Sequence[int] | None) -> None:
-    """Replaces an attribute; None takes it away."""
-    rebuilt = onnx.NodeProto()
-    rebuilt.attribute.extend(a for a in proto.attribute if a.name != name)
-    if value is not None:
-        rebuilt.attribute.append(helper.make_attribute(name, value))
-    del proto.attribute[:]
-    proto.attribute.MergeFrom(rebuilt.attribute)

@@ -6,7 +6,7 @@ copy holds structure only. What nothing reads any more afterwards is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,13 @@ from onnx import helper
 
 from bnfold.algebra.affine import Array
 from bnfold.formats.onnx.edit.name_index import NameIndex
+from bnfold.formats.onnx.file.tensors import raw_bytes
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.scopes import Scope
 from bnfold.graph import Constant
 
-Compute = Callable[[], NDArray[Any]]
+# New elements in row-major order, in blocks of which each holds only until the next is asked for.
+Compute = Callable[[], Iterator[NDArray[Any]]]
 
 
 class WorkingCopy:
@@ -63,7 +65,7 @@ class WorkingCopy:
     ) -> None:
         """Gives ``proto`` a constant of the type (and, where it fits, the rank) of ``like``."""
         result = like.fitted(array)
-        self.replace(proto, position, lambda: result, result.shape, like.dtype)
+        self.replace(proto, position, lambda: iter([result]), result.shape, like.dtype)
 
     def replace(
         self,
@@ -72,13 +74,23 @@ class WorkingCopy:
         compute: Compute,
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
+        what: str = "bias",
     ) -> None:
-        """Makes ``proto`` read a new tensor, under the old name where nobody else reads that."""
+        """Makes ``proto`` read a new tensor, under the old name where nobody else reads that.
+
+        Args:
+            proto: a node of the copy.
+            position: of the input, which it need not have yet.
+            compute: brings the elements.
+            shape: of them.
+            dtype: of them.
+            what: names an input that it had not.
+        """
         scope = self.index.home(proto)
         old = proto.input[position] if position < len(proto.input) else ""
         tensor = self._initializer_only_for(proto, scope, old)
         if tensor is None:
-            hint = f"{old}_folded" if old else f"{proto.name or proto.output[0]}_bias"
+            hint = f"{old}_folded" if old else f"{proto.name or proto.output[0]}_{what}"
             name = self.index.unique(hint)
             tensor = scope.graph.initializer.add(name=name)
             scope.initializers[name] = tensor
@@ -96,7 +108,13 @@ class WorkingCopy:
         if scope.parent is None:
             self.computed[name] = compute
         else:
-            tensor.raw_data = np.ascontiguousarray(compute()).tobytes()
+            tensor.raw_data = b"".join(map(bytes, raw_bytes(compute(), tensor.data_type)))
+
+    def read_same(self, proto: onnx.NodeProto, other: onnx.NodeProto, position: int) -> None:
+        """Makes ``proto`` read what ``other`` reads at ``position``."""
+        old = proto.input[position] if position < len(proto.input) else ""
+        self.index.set_input(proto, position, other.input[position])
+        self._suspect(self.index.home(proto), [old])
 
     def _declare(self, scope: Scope, tensor: onnx.TensorProto) -> None:
         """Corrects what the graph says about a tensor beside the tensor itself."""
@@ -184,3 +202,13 @@ def _keep(graph: onnx.GraphProto, field: str, names: Container[str]) -> None:
         getattr(rebuilt, field).extend(kept)
         del entries[:]
         entries.MergeFrom(getattr(rebuilt, field))
+
+
+def set_attribute(proto: onnx.NodeProto, name: str, value: float | Sequence[int] | None) -> None:
+    """Replaces an attribute; None takes it away."""
+    rebuilt = onnx.NodeProto()
+    rebuilt.attribute.extend(a for a in proto.attribute if a.name != name)
+    if value is not None:
+        rebuilt.attribute.append(helper.make_attribute(name, value))
+    del proto.attribute[:]
+    proto.attribute.MergeFrom(rebuilt.attribute)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -13,8 +13,11 @@ import onnx
 from numpy.typing import NDArray
 
 from bnfold.files import SourceFile, content_name
-from bnfold.formats.onnx.file.tensors import TensorStore
+from bnfold.formats.onnx.file.sizes import PACKED
+from bnfold.formats.onnx.file.tensors import TensorStore, raw_bytes
 from bnfold.formats.onnx.file.wire import LARGE, Payload, write_model
+
+Compute = Callable[[], Iterator[NDArray[Any]]]
 
 _ALIGNMENT = 64
 _INLINE_LIMIT = (1 << 31) - (1 << 24)  # protobuf holds 2 GiB, structure included
@@ -23,7 +26,7 @@ _INLINE_LIMIT = (1 << 31) - (1 << 24)  # protobuf holds 2 GiB, structure include
 def save(
     model: onnx.ModelProto,
     store: TensorStore,
-    computed: Mapping[str, Callable[[], NDArray[Any]]],
+    computed: Mapping[str, Compute],
     path: Path,
     *,
     external: bool = False,
@@ -36,7 +39,7 @@ def save(
     Args:
         model: the structure; its fields are left as they are.
         store: where unchanged tensors lie.
-        computed: new elements by initializer name, asked for one at a time.
+        computed: new elements by initializer name, in blocks, asked for one at a time.
         path: the file to write.
         external: write a data file even where all that was external is computed anew.
     """
@@ -84,7 +87,7 @@ class _Hashed(io.BufferedIOBase):
 def _payloads(
     model: onnx.ModelProto,
     store: TensorStore,
-    computed: Mapping[str, Callable[[], NDArray[Any]]],
+    computed: Mapping[str, Compute],
 ) -> dict[str, Payload]:
     """The payload of every tensor that is not inside the structure."""
     payloads = {}
@@ -96,12 +99,15 @@ def _payloads(
     return payloads
 
 
-def _computed(tensor: onnx.TensorProto, compute: Callable[[], NDArray[Any]]) -> Payload:
+def _computed(tensor: onnx.TensorProto, compute: Compute) -> Payload:
     itemsize = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
-    length = int(np.prod(tensor.dims)) * itemsize
+    packed = PACKED.get(tensor.data_type)
+    count = int(np.prod(tensor.dims))
+    length = -(-count * packed // 8) if packed else count * itemsize
 
     def write(target: BinaryIO) -> None:
-        target.write(np.ascontiguousarray(compute()).tobytes())
+        for block in raw_bytes(compute(), tensor.data_type):
+            target.write(block)
 
     return Payload(length, write)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from bnfold.algebra.blocks import parts_of
 from bnfold.errors import ModelError
 from bnfold.files import SourceFile
 from bnfold.formats.onnx.file.sizes import PACKED, check_dimensions, check_elements, place_of
@@ -87,6 +88,20 @@ class TensorStore:
         found.flags.writeable = False
         return found
 
+    def parts(self, tensor: onnx.TensorProto, counts: Sequence[int]) -> Iterator[NDArray[Any]]:
+        """The elements in row-major order, so many at a time.
+
+        Each part holds only until the next one is asked for.
+        """
+        place = self.place(tensor)
+        if place is None or tensor.data_type in PACKED:
+            yield from parts_of(self.load(tensor))(counts)
+            return
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+        file, offset, _ = place
+        for part in file.parts(offset, [count * dtype.itemsize for count in counts]):
+            yield np.frombuffer(part, dtype)
+
     def bring_in(self, tensors: Iterable[onnx.TensorProto]) -> None:
         """Loads external data of ``tensors`` into the tensors themselves."""
         for tensor in tensors:
@@ -114,19 +129,19 @@ class TensorStore:
             raise refusal
         file = folder / inside
         homes = (folder.resolve(), self.path.resolve().parent)
-        if not any(file.resolve().is_relative_to(home) for home in homes):
-            raise refusal
-        if file not in self._sources:
-            if file.is_dir():
-                raise ModelError(
-                    f"the external data file {location!r} is no file; export the model again"
-                )
-            try:
+        try:
+            if not any(file.resolve().is_relative_to(home) for home in homes):
+                raise refusal
+            if file not in self._sources:
+                if file.is_dir():
+                    raise ModelError(
+                        f"the external data file {location!r} is no file; export the model again"
+                    )
                 self._sources[file] = SourceFile(file)
-            except OSError:
-                raise ModelError(
-                    f"the external data file {location!r} is missing; keep it beside {self.path.name}"
-                ) from None
+        except OSError:  # also where no file can have such a name
+            raise ModelError(
+                f"the external data file {location!r} is missing; keep it beside {self.path.name}"
+            ) from None
         return self._sources[file]
 
 
@@ -135,6 +150,17 @@ def _unpacked(tensor: onnx.TensorProto, file: SourceFile, offset: int, length: i
     whole = onnx.TensorProto(dims=tensor.dims, data_type=tensor.data_type)
     whole.raw_data = bytes(file.read(offset, length))
     return np.asarray(numpy_helper.to_array(whole))
+
+
+def raw_bytes(blocks: Iterator[NDArray[Any]], code: int) -> Iterator[bytes | memoryview]:
+    """Elements as a file stores them, each block until the next is asked for; where several
+    elements share a byte, all at once."""
+    if code in PACKED:
+        whole = np.concatenate([np.array(block).reshape(-1) for block in blocks])
+        yield tensor_of(whole, "").raw_data
+        return
+    for block in blocks:
+        yield np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
 
 
 def tensor_of(array: NDArray[Any], name: str) -> onnx.TensorProto:

@@ -7,7 +7,7 @@ What a node of a deterministic operator makes of known values is known. onnxrunt
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from bnfold.formats.onnx.graph.element_types import element_type
 from bnfold.formats.onnx.graph.evaluation import STANDARD, Runtime, inputs_of
 from bnfold.formats.onnx.graph.inference import Inference, dtype_in, shape_in
 from bnfold.formats.onnx.graph.precomputed import Precomputed
+from bnfold.formats.onnx.graph.quantised import stored_form
 from bnfold.formats.onnx.graph.scopes import Scope, bodies_of
 from bnfold.graph import Constant, Obstacle
 
@@ -81,7 +82,7 @@ class Constants:
         key = key_of(owner, name)
         if key not in self._found:
             tensor = owner.initializers.get(name)
-            found = self._computed(key, name) if tensor is None else self._stored(owner, tensor)
+            found = self._computed(owner, name) if tensor is None else self._stored(owner, tensor)
             if found is None:
                 return None
             self._found[key] = found
@@ -97,9 +98,13 @@ class Constants:
         def load() -> NDArray[Any]:
             return self._store.load(tensor)
 
-        return Constant(tensor.name, tuple(tensor.dims), dtype, load, obstacle)
+        def parts(counts: Sequence[int]) -> Iterator[NDArray[Any]]:
+            return self._store.parts(tensor, counts)
 
-    def _computed(self, key: str, name: str) -> Constant | None:
+        return Constant(tensor.name, tuple(tensor.dims), dtype, load, obstacle, read_parts=parts)
+
+    def _computed(self, owner: Scope, name: str) -> Constant | None:
+        key = key_of(owner, name)
         known = self._known.type(key)
         shape = shape_in(known)
         if known is None or shape is None:
@@ -108,7 +113,11 @@ class Constants:
         def load() -> NDArray[Any]:
             return self._known.elements(key)
 
-        return Constant(name, shape, dtype_in(known), load, self._obstacles[key])
+        obstacle = self._obstacles[key]
+        quantised = None
+        if obstacle is not None and obstacle.code == "QUANTIZED_WEIGHT":
+            quantised = stored_form(self.find, owner, name, self._opset)
+        return Constant(name, shape, dtype_in(known), load, obstacle, quantised=quantised)
 
     def _replaceable(self, owner: Scope, name: str) -> Obstacle | None:
         replaceable = owner.parent is None and name in self._overridable

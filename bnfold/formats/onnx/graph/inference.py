@@ -58,7 +58,7 @@ class Inference:
                 opset_imports=self._imports,
                 ir_version=self._ir_version,
             )
-        except (shape_inference.InferenceError, RuntimeError) as error:
+        except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
             raise Contradiction(str(error)) from None
         except checker.ValidationError:  # stricter than the runtimes, about inputs left out
             return {}

@@ -13,9 +13,11 @@ from onnx import TensorProto, helper
 
 from bnfold.data import InputSpec
 from bnfold.errors import DataError
+from bnfold.formats.onnx.graph.sizes import Sizes
 
 SETS = 2
 _MOST_ELEMENTS = 1 << 28  # 2 GiB of random numbers
+_LIGHT = 1 << 24
 
 
 def signature(model: onnx.ModelProto) -> list[InputSpec]:
@@ -38,36 +40,44 @@ def _spec(value: onnx.ValueInfoProto) -> InputSpec:
     return InputSpec(value.name, dtype, tuple(dims))
 
 
-def make_inputs(
-    inputs: Sequence[InputSpec], batch: int, other: int, seed: int = 0
-) -> list[dict[str, NDArray[Any]]]:
-    """Two sets: normally distributed values, and values between 0 and 1 as images have them.
+def make_inputs(inputs: Sequence[InputSpec], sizes: Sizes, which: int) -> dict[str, NDArray[Any]]:
+    """One of two sets: normally distributed values, or values between 0 and 1 as images have them.
 
     Args:
         inputs: the signature.
-        batch: the size for a dynamic first axis.
-        other: the size for any other dynamic axis.
+        sizes: for a dynamic first axis, and for any other dynamic axis.
+        which: 0 or 1.
 
     Raises:
         DataError: where an input is no plain tensor of numbers, or a huge one.
     """
-    rng = np.random.default_rng(seed)
-    return [
-        {spec.name: _array(spec, batch, other, rng, image=bool(k)) for spec in inputs}
-        for k in range(SETS)
-    ]
+    rng = np.random.default_rng(which)
+    return {spec.name: _array(spec, sizes, rng, image=bool(which)) for spec in inputs}
 
 
-def _array(
-    spec: InputSpec, batch: int, other: int, rng: np.random.Generator, *, image: bool
-) -> NDArray[Any]:
+def bearable(inputs: Sequence[InputSpec], among: Sequence[Sizes]) -> list[Sizes]:
+    """The sizes to try in turn: those of which little becomes much (a fixed axis may be long) come
+    last, and only the two smallest of them."""
+    count = {sizes: sum(math.prod(_shape(spec, sizes)) for spec in inputs) for sizes in among}
+    light = [sizes for sizes in among if count[sizes] <= _LIGHT]
+    heavy = sorted((sizes for sizes in among if count[sizes] > _LIGHT), key=lambda s: count[s])
+    return light + heavy[:2]
+
+
+def _shape(spec: InputSpec, sizes: Sizes) -> tuple[int, ...]:
+    batch, other = sizes
+    return tuple(
+        n if n is not None else (batch if axis == 0 else other)
+        for axis, n in enumerate(spec.shape or ())
+    )
+
+
+def _array(spec: InputSpec, sizes: Sizes, rng: np.random.Generator, *, image: bool) -> NDArray[Any]:
     if spec.dtype is None or spec.shape is None:
         raise DataError(
             f"input {spec.name} has no tensor type or shape to make values for; give some with --data"
         )
-    shape = tuple(
-        n if n is not None else (batch if axis == 0 else other) for axis, n in enumerate(spec.shape)
-    )
+    shape = _shape(spec, sizes)
     if math.prod(shape) > _MOST_ELEMENTS:
         raise DataError(
             f"input {spec.name!r} of shape {list(shape)} is too large to make values for; "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import onnx
 
@@ -26,6 +28,17 @@ class Scope:
         """``node`` behind the SplitToSequence of which it takes one entry; most stand alone."""
         cut = self.cuts.get(node.input[0]) if node.op_type == "SequenceAt" else None
         return [node] if cut is None else [cut, node]
+
+    @cached_property
+    def reads(self) -> Counter[str]:
+        """How often each name is read here; what a body reads, or the graph returns, counts twice."""
+        found: Counter[str] = Counter()
+        for position, node in enumerate(self.graph.node):
+            found.update(node.input)
+            for body in self.bodies.get(position, ()):
+                found.update(2 * list(captured_names(body.graph)))
+        found.update(2 * [output.name for output in self.graph.output])
+        return found
 
     def owner(self, name: str) -> Scope | None:
         """The innermost scope that defines ``name``."""

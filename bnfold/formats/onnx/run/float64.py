@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from bnfold.errors import RuntimeUnavailableError
+from bnfold.formats.onnx.run.float64_quantised import dequantised, quantised
 from bnfold.formats.onnx.run.parameters import FedModel
 from bnfold.formats.onnx.run.session import Session
 
@@ -239,4 +240,6 @@ _OWN: dict[str, Callable[[onnx.NodeProto, Sequence[Array | None]], Array]] = {
     "ConvTranspose": _transposed,
     "GlobalAveragePool": _global_average,
     "AveragePool": _average,
+    "DequantizeLinear": dequantised,
+    "QuantizeLinear": quantised,
 }

@@ -26,7 +26,7 @@ from bnfold.formats.onnx.run.session import Session
 from bnfold.graph import Linear, Node, Value
 from bnfold.planning import Plan
 from bnfold.proof.congruence import Congruence, compare_files
-from bnfold.proof.regions import Region, channel_axis, touched_nodes
+from bnfold.proof.regions import Region, channel_axis, rounded_biases, touched_nodes
 from bnfold.proof.subject import Arrays, Fed, Leaving, PreciseRun
 
 _GROUP_BYTES = 1 << 27
@@ -37,16 +37,15 @@ class OnnxFold:
 
     def __init__(self, original: OnnxModel, plan: Plan, written: OnnxModel) -> None:
         self.original, self.plan, self.written = original, plan, written
-        self.reference = OnnxRuns(original, touched_nodes(plan))
+        self.reference = OnnxRuns(original, touched_nodes(plan), rounded_biases(plan))
         self.candidate = OnnxRuns(written)
 
     @property
     def named_outputs(self) -> list[str]:
         return [output.name for output in self.original.proto.graph.output]
 
-    @property
-    def cut_from_file(self) -> bool:
-        return True
+    def exported(self, names: Mapping[str, str]) -> None:
+        """None: the pieces are cut out of the file."""
 
     def congruence(self) -> Congruence:
         frozen = self.original.freeze_initializers

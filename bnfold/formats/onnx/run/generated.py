@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bnfold.errors import RuntimeUnavailableError
-from bnfold.formats.onnx.graph.inputs import SETS, make_inputs
+from bnfold.formats.onnx.graph.inputs import SETS, bearable, make_inputs
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.shapes import is_static, only_first_axes_are_dynamic
 from bnfold.formats.onnx.graph.sizes import BATCH_SIZES, INPUT_SIZES
@@ -21,14 +21,14 @@ def generated_inputs(model: OnnxModel) -> Sequence[Arrays]:
     """
     graph = model.proto.graph
     if is_static(graph):  # there is no other size to try
-        return make_inputs(model.inputs, *INPUT_SIZES[0])[:1]
+        return [make_inputs(model.inputs, INPUT_SIZES[0], 0)]
     session = Session(model.path)
     sizes = BATCH_SIZES if only_first_axes_are_dynamic(graph) else INPUT_SIZES
     found: list[Arrays] = []
     problem: RuntimeUnavailableError | None = None
-    for batch, other in sizes:
+    for each in bearable(model.inputs, sizes):
         # Normally distributed values at one size, values like an image's at another.
-        feed = make_inputs(model.inputs, batch, other)[len(found)]
+        feed = make_inputs(model.inputs, each, len(found))
         try:
             session.run(feed)
         except RuntimeUnavailableError as error:

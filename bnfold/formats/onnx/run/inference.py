@@ -8,9 +8,11 @@ from typing import Any
 
 from onnx import helper
 
+from bnfold.errors import RuntimeUnavailableError
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.run.parameters import FedModel, fed_model
 from bnfold.formats.onnx.run.session import Session, runtime_name
+from bnfold.formats.onnx.run.steps import stepped_model
 from bnfold.graph import Node
 from bnfold.proof.regions import layers
 from bnfold.proof.subject import Arrays
@@ -20,11 +22,19 @@ class OnnxRuns:
     """A file in onnxruntime, exactly as it is; and its structure with tensors fed, for inner values
     and, where they belong to ``nodes``, to be moved by rounding."""
 
-    def __init__(self, model: OnnxModel, nodes: Sequence[Node] = ()) -> None:
+    def __init__(
+        self, model: OnnxModel, nodes: Sequence[Node] = (), rounded: Sequence[Node] = ()
+    ) -> None:
+        """
+        Args:
+            model: the file.
+            nodes: the layers whose parameters can be moved.
+            rounded: those of them whose quantised bias a plan rounds to whole steps.
+        """
         self.model = model
         self.runtime = runtime_name()
         self._session: Session | None = None
-        self._nodes = nodes
+        self._nodes, self._rounded = nodes, rounded
 
     def outputs(self, feeds: Arrays) -> Arrays:
         if self._session is None:
@@ -37,7 +47,7 @@ class OnnxRuns:
     @cached_property
     def fed(self) -> FedModel:
         """The structure with the tensors of the layers in question as inputs."""
-        return fed_model(self.model, self._nodes)
+        return fed_model(self.model, self._nodes, self._rounded)
 
     def perturbed(self, feeds: Arrays, draw: int) -> Arrays:
         session = self._moving
@@ -46,6 +56,17 @@ class OnnxRuns:
     @cached_property
     def _moving(self) -> Session:
         return Session(self.fed.proto)
+
+    def stepped(self, feeds: Arrays, draw: int) -> Arrays | None:
+        """See `bnfold.proof.steps.Stepped`."""
+        proto = stepped_model(self.model, self.fed.proto, draw)
+        if proto is None:
+            return None
+        try:
+            session = Session(proto)
+            return session.run({**taken_by(session, feeds), **self.fed.feeds(session.inputs)})
+        except RuntimeUnavailableError:  # no noise of that type, say
+            return None
 
     def inner_names(self) -> list[str]:
         """See `bnfold.proof.divergence.Named`."""

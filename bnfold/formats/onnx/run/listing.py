@@ -11,10 +11,16 @@ from onnx import helper
 
 from bnfold.formats.onnx.file.tensors import TensorStore
 from bnfold.formats.onnx.graph.model import OnnxModel
+from bnfold.formats.onnx.graph.quantised import StoredAt
 from bnfold.formats.onnx.graph.scopes import Scope, scopes_of
-from bnfold.graph import Node, Value
+from bnfold.graph import Constant, Node, Value
 from bnfold.proof.listing import Call, Listing, Places, Tensor
 
+_ADJUSTABLE = {
+    "Gemm": frozenset({"beta"}),
+    "DequantizeLinear": frozenset({"axis"}),
+    "QuantizeLinear": frozenset({"axis"}),
+}
 _SLIDING = frozenset({"kernel_shape", "dilations", "pads", "auto_pad"})
 
 
@@ -27,13 +33,12 @@ def listing_of(model: OnnxModel, *, frozen: bool = False) -> Listing:
     """
     scopes = scopes_of(model.proto.graph)
     graph = model.proto.graph
-    given = {tensor.name for tensor in graph.initializer}
+    given = {tensor.name: tensor for tensor in graph.initializer}
     facts = _facts(model.proto)
     if not frozen and model.proto.ir_version >= 4:
         facts["inputs with a default"] = tuple(i.name for i in graph.input if i.name in given)
     for value in (*graph.input, *graph.output):
-        if value.name not in given:
-            facts[f"the declared type of '{value.name}'"] = value.SerializeToString()
+        facts[f"the declared type of '{value.name}'"] = _declared(value, given.get(value.name))
     return Listing(
         calls=tuple(call for scope in scopes for call in _calls_of(scope)),
         tensors={
@@ -67,6 +72,11 @@ def places_of(model: OnnxModel) -> Places:
         protos = (node.native.proto, node.native.bias_add)
         return tuple(order[id(proto)] for proto in protos if proto is not None)
 
+    def stored_at(constant: Constant) -> tuple[int, ...]:
+        native = None if constant.quantised is None else constant.quantised.native
+        protos = (native.dequantise, native.quantise) if isinstance(native, StoredAt) else ()
+        return tuple(order[id(proto)] for proto in protos if proto is not None)
+
     def name_of(value: Value) -> str:
         return qualified(model.scopes[value.scope], value.name)
 
@@ -79,12 +89,14 @@ def places_of(model: OnnxModel) -> Places:
         adjustable=lambda op, merged: _adjustable(op) | (_SLIDING if merged else frozenset()),
         becomes=lambda op, other: (op, other) == ("MatMul", "Gemm"),
         lowers_to=_lowers_to,
+        stored_at=stored_at,
     )
 
 
 def _adjustable(op: str) -> frozenset[str]:
-    """A new bias is given whole, without the factor that the old one had."""
-    return frozenset({"beta"}) if op == "Gemm" else frozenset()
+    """A new bias is given whole, without the factor that the old one had; scales may become one for
+    each channel."""
+    return _ADJUSTABLE.get(op, frozenset())
 
 
 _LOWERED = {"product": "Mul", "sum": "Add", "depthwise": "Conv"}
@@ -153,8 +165,8 @@ def _settings(node: onnx.NodeProto) -> Iterator[tuple[str, Hashable]]:
 
 def _around(body: onnx.GraphProto, place: int) -> Hashable:
     """What stands beside the operators and tensors of a body."""
-    entering = tuple(i.type.SerializeToString() for i in body.input)
-    return place, body.name, body.doc_string, entering, _serialized(body.sparse_initializer)
+    types = tuple(i.type.SerializeToString() for i in (*body.input, *body.output))
+    return place, body.name, body.doc_string, types, _serialized(body.sparse_initializer)
 
 
 def _serialized(entries: Iterable[Any]) -> tuple[bytes, ...]:
@@ -181,6 +193,19 @@ def _facts(model: onnx.ModelProto) -> dict[str, Hashable]:
         entries = getattr(model.graph, field, ())
         facts[f"{field} of the graph"] = _serialized(entries)
     return facts
+
+
+def _declared(value: onnx.ValueInfoProto, stored: onnx.TensorProto | None) -> Hashable:
+    """How a graph declares what enters or leaves it. Sizes that are those of a stored tensor may
+    change with it."""
+    kind = value.type.tensor_type
+    as_stored = [d.dim_value for d in kind.shape.dim] == list(stored.dims) if stored else False
+    if not as_stored:
+        return bytes(value.SerializeToString())
+    rest = onnx.ValueInfoProto()
+    rest.CopyFrom(value)
+    rest.type.tensor_type.ClearField("shape")
+    return "sizes as stored", bytes(rest.SerializeToString())
 
 
 def _tensor(tensor: onnx.TensorProto, store: TensorStore) -> Tensor:

@@ -18,11 +18,13 @@ from bnfold.formats.onnx.edit.name_index import NameIndex
 from bnfold.formats.onnx.file.tensors import TensorStore
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.scopes import Scope
-from bnfold.graph import Node
+from bnfold.graph import Linear, Node
+from bnfold.proof.comparison import ALLOWED_RATIO
 from bnfold.proof.comparison import is_float_type as is_float
-from bnfold.proof.perturbation import perturb
+from bnfold.proof.perturbation import perturb, rounding
 
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+_BIAS = 2
 _FIRST_IR_WITH_CONSTANT_INITIALIZERS = 4
 
 
@@ -31,13 +33,15 @@ class FedModel:
     """A model's structure, and the tensors that it takes as inputs.
 
     ``movable`` are those that belong to the layers in question. ``factors`` are inputs that multiply
-    constants which the file computes and does not store: one, or one moved by rounding.
+    constants which the file computes and does not store: one, or one moved by rounding. ``offsets``
+    are added to biases that a plan rounds to whole steps: nothing, or as much as `rounding` gives.
     """
 
     proto: onnx.ModelProto
     tensors: Mapping[str, TensorProto]
     movable: frozenset[str]
     factors: Mapping[str, NDArray[Any]]
+    offsets: Mapping[str, NDArray[Any]]
     store: TensorStore
 
     def feeds(self, names: Iterable[str], draw: int | None = None) -> dict[str, NDArray[Any]]:
@@ -49,13 +53,25 @@ class FedModel:
                 moves = draw is not None and name in self.movable
                 found[name] = perturb(array, draw) if moves and draw is not None else array
             elif name in self.factors:
-                ones = self.factors[name]
-                found[name] = ones if draw is None else perturb(ones, draw)
+                ones, place = self.factors[name], 1 + list(self.factors).index(name)
+                found[name] = ones if draw is None else perturb(ones, draw, place)
+            elif name in self.offsets:
+                steps = self.offsets[name]
+                moved = None if draw is None else rounding(steps, draw, ALLOWED_RATIO)
+                found[name] = np.zeros_like(steps) if moved is None else moved
         return found
 
 
-def fed_model(model: OnnxModel, nodes: Iterable[Node] = ()) -> FedModel:
-    """A copy of the structure that takes its large tensors, and all of ``nodes``, as inputs."""
+def fed_model(
+    model: OnnxModel, nodes: Iterable[Node] = (), rounded: Iterable[Node] = ()
+) -> FedModel:
+    """A copy of the structure that takes its large tensors, and all of ``nodes``, as inputs.
+
+    Args:
+        model: a file.
+        nodes: the layers whose parameters can be moved.
+        rounded: those of them whose quantised bias a plan rounds to whole steps.
+    """
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     # Before, every initializer had to be listed as an input as well.
@@ -67,6 +83,7 @@ def fed_model(model: OnnxModel, nodes: Iterable[Node] = ()) -> FedModel:
     for place, name in sources:
         movable.add(_take_out(index, index.scopes[place], name, tensors))
     factors = dict(_multiply(index, model, computed))
+    offsets = dict(_add_offsets(index, model, rounded))
     index.finish()
     graph = proto.graph
     large = {t.name for t in graph.initializer if t.data_type in _FLOATS and model.store.place(t)}
@@ -75,7 +92,7 @@ def fed_model(model: OnnxModel, nodes: Iterable[Node] = ()) -> FedModel:
             tensors.setdefault(tensor.name, tensor)
     _feed(graph, tensors)
     model.store.bring_in(graph.initializer)  # what is left: whole numbers, and small tensors
-    return FedModel(proto, tensors, frozenset(movable), factors, model.store)
+    return FedModel(proto, tensors, frozenset(movable), factors, offsets, model.store)
 
 
 def _feed(graph: onnx.GraphProto, tensors: dict[str, TensorProto]) -> None:
@@ -127,6 +144,11 @@ def _parameters(
             for position, name in enumerate(proto.input):
                 if not name or not model.has_constant(native.scope, name):
                     continue
+                quantised = model.constant(native.scope, name).quantised
+                if quantised is not None:  # its scale is what a fold rounds
+                    stored = quantised.native
+                    computed.append((stored.scope, stored.dequantise, 1))
+                    continue
                 found = list(_sources(native.scope, name))
                 sources |= dict.fromkeys(found)
                 if not found and is_float(model.constant(native.scope, name).dtype):
@@ -155,17 +177,10 @@ def _multiply(
     index: NameIndex, model: OnnxModel, reads: Iterable[tuple[Scope, NodeProto, int]]
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """Puts a product with an input of ones in front of each of ``reads``; gives these inputs."""
-    places = {
-        id(node): (scope.index, i)
-        for scope in model.scopes
-        for i, node in enumerate(scope.graph.node)
-    }
-    copies = {
-        (scope.index, i): node for scope in index.scopes for i, node in enumerate(scope.graph.node)
-    }
+    copies = _copies(index, model)
     for scope, proto, position in reads:
         constant = model.constant(scope, proto.input[position])
-        copy = copies[places[id(proto)]]
+        copy = copies[id(proto)]
         factor, product = index.unique("bnfold_factor"), index.unique("bnfold_moved")
         index.insert(helper.make_node("Mul", [copy.input[position], factor], [product]), copy)
         index.set_input(copy, position, product)
@@ -173,6 +188,35 @@ def _multiply(
         main = index.scopes[0].graph
         main.input.append(helper.make_tensor_value_info(factor, code, constant.shape))
         yield factor, np.ones(constant.shape, constant.dtype)
+
+
+def _add_offsets(
+    index: NameIndex, model: OnnxModel, rounded: Iterable[Node]
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Puts a sum with an input in front of quantised biases; gives each with its steps."""
+    copies = _copies(index, model)
+    for node in rounded:
+        assert isinstance(node.kind, Linear) and node.kind.bias is not None
+        bias, proto = node.kind.bias, copies[id(node.native.proto)]
+        assert bias.quantised is not None
+        steps = np.broadcast_to(bias.quantised.scale.float64().reshape(-1), bias.shape)
+        offset, total = index.unique("bnfold_offset"), index.unique("bnfold_moved")
+        index.insert(helper.make_node("Add", [proto.input[_BIAS], offset], [total]), proto)
+        index.set_input(proto, _BIAS, total)
+        code = helper.np_dtype_to_tensor_dtype(bias.dtype)
+        main = index.scopes[0].graph
+        main.input.append(helper.make_tensor_value_info(offset, code, bias.shape))
+        yield offset, steps.astype(bias.dtype)
+
+
+def _copies(index: NameIndex, model: OnnxModel) -> dict[int, NodeProto]:
+    """The copy of each node of the model, by the identity of the original."""
+    pairs = zip(model.scopes, index.scopes, strict=True)
+    return {
+        id(old): new
+        for before, after in pairs
+        for old, new in zip(before.graph.node, after.graph.node, strict=True)
+    }
 
 
 def _stored(scope: Scope, name: str) -> TensorProto | None:

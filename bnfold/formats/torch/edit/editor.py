@@ -33,7 +33,6 @@ from bnfold.graph import Affine, Linear, Node, Norm
 from bnfold.planning.decision import (
     Bypass,
     Edit,
-    Lower,
     MergeBranches,
     Plan,
     Reconstant,
@@ -41,6 +40,7 @@ from bnfold.planning.decision import (
     Revalue,
     Reweight,
 )
+from bnfold.planning.forms import Lower
 
 _WEIGHTS = {"addmm": "mat2", "mm": "mat2", "bmm": "mat2", "matmul": "other"}
 

@@ -29,15 +29,15 @@ from bnfold.graph import Norm, Value
 from bnfold.proof.congruence import Congruence, compare_files
 from bnfold.proof.listing import same_bits
 from bnfold.proof.regions import Region, channel_axis, layers, touched_nodes
-from bnfold.proof.subject import Arrays, Fed, Leaving, PreciseRun, Runs
+from bnfold.proof.subject import Arrays, Exported, Fed, Leaving, PreciseRun, Runs
 
 
 class TorchFold:
     """See `bnfold.proof.subject.Fold`.
 
     A ``.pt2`` file is compared as a program, a state dict by its tensors in the program that it
-    belongs to. Of an ONNX file that torch's exporter wrote only the outputs can be compared; the
-    pieces are those of the program that was exported.
+    belongs to. The pieces of an ONNX file that torch's exporter wrote are those of the program that
+    was exported; the file itself is compared by its outputs, and by the inner values that it names.
     """
 
     def __init__(
@@ -124,19 +124,20 @@ class TorchFold:
             *(f"tensor '{n}' was not in the original" for n in more),
         ]
 
-    @property
-    def cut_from_file(self) -> bool:
-        """Not of a file that torch's exporter wrote, unless it stores all that the program reads."""
-        if self._file is None:
-            return True
-        program = self.edited.program
-        placeholders = {n.name: n for n in program.graph.nodes if n.op == "placeholder"}
-        read = {
-            spec.target
-            for spec in program.graph_signature.input_specs
-            if spec.target is not None and placeholders[spec.arg.name].users
+    def exported(self, names: Mapping[str, str]) -> Exported | None:
+        """The values of an ONNX file: torch's exporter calls them as the program does."""
+        file = self._file
+        if file is None:
+            return None
+        calls = self.model.oracle.calls
+        changed = {calls[v].name for region in self.edited.plan.regions for v in region}
+        found = {
+            node.name: there
+            for node in self.model.program.graph.nodes
+            if node.op == "call_function" and is_tensor(node) and node.name not in changed
+            if (there := names.get(node.name)) in file.inner_names
         }
-        return read <= self._file.tensors.keys()
+        return Exported(found, file.values)
 
     def _same_class(self) -> Congruence:
         """A state dict for the unchanged class: its tensors are the original's, or what was

@@ -30,13 +30,8 @@ class OnnxFile:
         self.path = path
         self.runtime = f"onnxruntime {ort.__version__}, graph optimisations off"
         self._names = names
-        options = ort.SessionOptions()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 4
         try:
-            self._session = ort.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = _session(path)
         except Exception as error:  # onnxruntime's exceptions share no public base class
             raise RuntimeUnavailableError(
                 "onnxruntime does not run the ONNX file that torch wrote "
@@ -61,5 +56,48 @@ class OnnxFile:
             raise RuntimeUnavailableError(first_line(error)) from None
         return dict(zip(self._names, found, strict=True))
 
+    @cached_property
+    def inner_names(self) -> frozenset[str]:
+        """What its operators compute, by name."""
+        nodes = self._skeleton.graph.node
+        return frozenset(name for node in nodes for name in node.output if name)
+
+    @cached_property
+    def _skeleton(self) -> Any:
+        import onnx
+
+        return onnx.load(self.path, load_external_data=False)
+
+    def values(self, feeds: Arrays, names: Sequence[str]) -> Arrays:
+        """Inner values by name. Raises as `outputs`."""
+        from onnx import ModelProto, helper
+
+        shown = ModelProto()
+        shown.CopyFrom(self._skeleton)
+        known = {output.name for output in shown.graph.output}
+        shown.graph.output.extend(
+            helper.make_empty_tensor_value_info(name) for name in names if name not in known
+        )
+        beside = self.path.with_suffix(".values.onnx")  # external data lies there
+        try:
+            beside.write_bytes(shown.SerializeToString())
+            session = _session(beside)
+            given = {i.name: np.asarray(feeds[i.name]) for i in session.get_inputs()}
+            found = session.run(list(names), given)
+        except Exception as error:  # onnxruntime's exceptions share no public base class
+            raise RuntimeUnavailableError(first_line(error)) from None
+        finally:
+            beside.unlink(missing_ok=True)
+        return dict(zip(names, map(np.asarray, found), strict=True))
+
     def release(self) -> None:
         """The session is small beside the program that the file was written from."""
+
+
+def _session(path: Path) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

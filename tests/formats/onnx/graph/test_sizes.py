@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
-from bnfold.formats.onnx.graph.sizes import SIZES, Sizes, choose
+from bnfold.data import InputSpec
+from bnfold.formats.onnx.graph.inputs import bearable
+from bnfold.formats.onnx.graph.sizes import INPUT_SIZES, SIZES, Sizes, choose
 
 
 @dataclass
@@ -56,3 +59,13 @@ def test_one_assignment_where_there_is_no_other() -> None:
 def test_what_no_size_fits_is_not_lost(complete: bool) -> None:
     """Inference may be wrong about a model, and an unknown shape is only a reason to keep."""
     assert _chosen(lambda *_: False, lambda *_: complete) == list(SIZES[:2])
+
+
+def test_sizes_that_make_inputs_huge_come_last_and_are_few() -> None:
+    """An axis of a million elements beside a dynamic one: each try would take seconds."""
+    image = InputSpec("x", np.dtype(np.float32), (None, 3, None, None))
+    assert bearable([image], INPUT_SIZES) == list(INPUT_SIZES)
+    long = InputSpec("x", np.dtype(np.float32), (None, 1, 1 << 20, None))
+    assert bearable([long], INPUT_SIZES) == [(1, 16), (2, 8), (3, 32), (2, 64)]
+    volume = InputSpec("x", np.dtype(np.float32), (None, 4, None, None, None))
+    assert (2, 224) not in bearable([volume], INPUT_SIZES)[:-2]

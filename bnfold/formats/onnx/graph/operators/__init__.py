@@ -17,6 +17,7 @@ from bnfold.formats.onnx.graph.operators import (
     matrices,
     maxima,
     movements,
+    quantisation,
     resizes,
     sequences,
 )
@@ -31,6 +32,7 @@ READERS: dict[str, Callable[[NodeView], Reading | None]] = {
     **matrices.READERS,
     **maxima.READERS,
     **movements.READERS,
+    **quantisation.READERS,
     **resizes.READERS,
     **sequences.READERS,
 }

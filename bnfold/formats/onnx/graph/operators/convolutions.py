@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bnfold.algebra.weights import WeightLayout
+from bnfold.formats.onnx.graph.operators.quantisation import in_steps
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading, is_float
 from bnfold.graph import Geometry, Linear, Obstacle, Opaque
 
@@ -32,7 +33,7 @@ def _read(view: NodeView, *, transposed: bool) -> Reading:
     kind = Linear(
         layout=layout,
         weight=weight,
-        bias=bias,
+        bias=in_steps(view, weight, bias, 1 if transposed else 0),
         out_axis=1,
         in_axis=1,
         rank=len(weight.shape),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bnfold.algebra.weights import WeightLayout
+from bnfold.formats.onnx.graph.operators.quantisation import in_steps
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading, is_float
 from bnfold.graph import Linear, Mixture, Obstacle, Opaque
 
@@ -19,10 +20,11 @@ def read_gemm(view: NodeView) -> Reading:
         len(weight.shape) == 2, f"has a weight of shape {weight.shape}, which is no matrix"
     )
     out_axis = 0 if view.attribute("transB", 0) else 1
+    plain = view.attribute("alpha", 1.0) == 1 and view.attribute("beta", 1.0) == 1
     kind = Linear(
         layout=WeightLayout.matrix(weight.shape, out_axis, 1 - out_axis),
         weight=weight,
-        bias=bias,
+        bias=in_steps(view, weight, bias, out_axis) if plain else bias,
         out_axis=1,
         in_axis=0 if view.attribute("transA", 0) else 1,
         rank=2,

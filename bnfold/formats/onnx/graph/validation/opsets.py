@@ -15,7 +15,7 @@ def validate_opsets(model: onnx.ModelProto) -> None:
     Raises:
         ModelError: where one is no version, or two contradict each other.
     """
-    if model.ir_version > _LARGEST:
+    if not -_LARGEST <= model.ir_version <= _LARGEST:
         raise ModelError(f"its format is of version {model.ir_version}, which does not exist")
     versions: dict[str, int] = {}
     for opset in model.opset_import:

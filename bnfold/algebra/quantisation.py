@@ -1,0 +1,183 @@
+"""Quantised tensors, ``(integers - zero) * scale``, multiplied by factors without rounding them again.
+
+The magnitude of a factor goes into the scale. Where the factor is negative, an integer is mirrored at
+its zero point; where it is 0, the integer becomes the zero point. All in the number types of the file:
+the only rounding is that of the scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from bnfold.algebra.affine import Array
+from bnfold.algebra.rounding import cast
+
+Integers = NDArray[Any]
+
+
+class Clash(Enum):
+    """Why a quantised tensor cannot take some factors."""
+
+    AXIS = auto()  # they differ along an axis along which the scale does not
+    RANGE = auto()  # a mirrored integer lies outside of its type
+
+
+class Misfit(Exception):
+    """Raised where factors do not fit; ``where`` are the channels of a `Clash.RANGE`."""
+
+    def __init__(self, clash: Clash, where: tuple[int, ...] = ()) -> None:
+        super().__init__(clash.name)
+        self.clash = clash
+        self.where = where
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The stored parts. ``scale`` and ``zero`` have shape ``()``, or vary along ``axis``."""
+
+    integers: Integers
+    scale: NDArray[Any]
+    zero: Integers
+    axis: int | None
+
+    @property
+    def steps(self) -> NDArray[np.int64]:
+        """How many scales each element is."""
+        steps: NDArray[np.int64] = self.integers.astype(np.int64)
+        steps -= self.along(self.zero.astype(np.int64))
+        return steps
+
+    def along(self, vector: NDArray[Any]) -> NDArray[Any]:
+        """A scale or a zero point, shaped to broadcast against the integers."""
+        return _along(vector, self.axis, self.integers.ndim)
+
+
+def multiplied(grid: Grid, factors: Array, own_axis: int | None) -> Grid:
+    """``grid`` times ``factors``.
+
+    Args:
+        grid: the tensor.
+        factors: of the rank of the integers, size 1 along axes on which they do not vary.
+        own_axis: where one scale for all may become one for each channel, None where it may not.
+
+    Raises:
+        Misfit: where no such grid exists.
+    """
+    axis = grid.axis
+    if axis is None and not _is_uniform(np.abs(factors)):
+        axis = own_axis
+    magnitude = _magnitude(factors, axis)
+    scale = _scaled(grid, magnitude, axis)
+    signs = np.where(_along(scale, axis, factors.ndim) > 0, np.sign(factors), 0.0).astype(np.int64)
+    steps = grid.steps * signs
+    scale = np.where(scale > 0, scale, grid.scale).astype(grid.scale.dtype)
+    zero, axis = _zero_points(grid, steps, axis, own_axis)
+    if axis is not None:
+        size = (grid.integers.shape[axis],)
+        scale, zero = np.broadcast_to(scale, size), np.broadcast_to(zero, size)
+    integers = steps + _along(zero.astype(np.int64), axis, steps.ndim)
+    return Grid(integers.astype(grid.integers.dtype), scale, zero, axis)
+
+
+def limits(dtype: DTypeLike) -> tuple[int, int]:
+    """The least and the largest integer of a type, those of four bits included."""
+    iinfo: Any = ml_dtypes.iinfo
+    info = iinfo(dtype)
+    return int(info.min), int(info.max)
+
+
+def latent(grid: Grid, floats: NDArray[Any], factors: Array) -> NDArray[Any]:
+    """Floats that are rounded to ``grid`` when the model runs: ``floats * factors``, moved onto the
+    grid wherever their rounding would give, or might give, another integer.
+
+    Args:
+        grid: what `multiplied` gave.
+        floats: those that were rounded to the grid before.
+        factors: as there.
+    """
+    scale, zero = grid.along(grid.scale.astype(np.float64)), grid.along(grid.zero.astype(np.int64))
+    wanted = grid.steps
+    exact = wanted * scale
+    moved = cast(floats.astype(np.float64) * factors, floats.dtype)
+    ratio = moved.astype(np.float64) / scale
+    low, high = limits(grid.integers.dtype)
+    beyond = np.clip(np.rint(ratio), low - zero, high - zero) != np.rint(ratio)
+    near_tie = ~beyond & (np.abs(ratio - wanted) > _NEAR_TIE)
+    reached = np.clip(np.rint(ratio), low - zero, high - zero) == wanted
+    return np.where(reached & ~near_tie, moved, cast(exact, floats.dtype)).astype(floats.dtype)
+
+
+_NEAR_TIE = 0.499
+
+
+def _along(vector: NDArray[Any], axis: int | None, rank: int) -> NDArray[Any]:
+    if vector.ndim == 0 or axis is None:
+        return vector.reshape(())
+    shape = [1] * rank
+    shape[axis] = -1
+    return vector.reshape(shape)
+
+
+def _is_uniform(magnitude: Array) -> bool:
+    living = magnitude[magnitude > 0]
+    return bool((living == living[:1]).all())
+
+
+def _magnitude(factors: Array, axis: int | None) -> Array:
+    """The one magnitude, or that of each channel along ``axis``; 0 where all factors are.
+
+    Raises:
+        Misfit: where magnitudes differ otherwise.
+    """
+    magnitude = np.abs(factors)
+    others = tuple(i for i in range(factors.ndim) if i != axis)
+    found = magnitude.max(axis=others, keepdims=True)
+    if not ((magnitude == found) | (magnitude == 0)).all():
+        raise Misfit(Clash.AXIS)
+    return np.asarray(found.reshape(()) if axis is None else found.reshape(-1))
+
+
+def _scaled(grid: Grid, magnitude: Array, axis: int | None) -> NDArray[Any]:
+    """The new scale; 0 for a channel that is dead, or dies in the scale's number type."""
+    old = grid.scale.astype(np.float64)
+    return cast(
+        old * magnitude if axis is not None else np.asarray(old * magnitude), grid.scale.dtype
+    )
+
+
+def _zero_points(
+    grid: Grid, steps: NDArray[np.int64], axis: int | None, own_axis: int | None
+) -> tuple[Integers, int | None]:
+    """Zero points with which all integers stay in their type: the old ones, or mirrored ones.
+
+    A symmetric tensor stays one: many runtimes take nothing else for signed integers.
+
+    Raises:
+        Misfit: where some do not.
+    """
+    low, high = limits(grid.integers.dtype)
+    old = grid.zero.astype(np.int64)
+
+    def outside(zero: NDArray[np.int64], along: int | None) -> NDArray[np.bool_]:
+        integers = steps + _along(zero, along, steps.ndim)
+        wrong = (integers < low) | (integers > high)
+        if along is None:
+            return np.asarray(wrong.any())
+        return np.asarray(wrong.any(axis=tuple(i for i in range(steps.ndim) if i != along)))
+
+    if not (bad := outside(old, axis)).any():
+        return grid.zero, axis
+    if axis is None and own_axis is not None:
+        axis, bad = own_axis, outside(old, own_axis)
+    if low < 0 and not old.any():
+        raise Misfit(Clash.RANGE, tuple(np.flatnonzero(bad).tolist()))
+    zero = np.where(bad, low + high - old, old)
+    if (still := outside(zero, axis)).any():
+        raise Misfit(Clash.RANGE, tuple(np.flatnonzero(still).tolist()))
+    return zero.astype(grid.zero.dtype), axis
