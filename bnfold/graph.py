@@ -105,8 +105,8 @@ class Norm:
     The arrays have shape ``(channels,)``, float64; NaN where the file computes them. ``epsilon`` and
     ``momentum`` are None where the file does not tell them. ``momentum`` is the weight of the new
     batch, ``new = (1 - momentum) * old + momentum * batch``, as PyTorch counts it; ONNX gives the
-    weight of the old value, and its reader turns that round. ``lowers``: it is one operator, on values
-    of the type of its parameters, and other operators could stand for it.
+    weight of the old value, and its reader turns that round. ``lowers`` tells, when asked, whether it is
+    one operator, on values of the type of its parameters, for which other operators could stand.
     """
 
     channels: int
@@ -119,7 +119,7 @@ class Norm:
     dtype: np.dtype[Any]
     axis: int = 1
     obstacle: Obstacle | None = None
-    lowers: bool = True
+    lowers: Callable[[], bool] = lambda: True
 
     def vectors(self) -> tuple[Array, Array]:
         """``(s, t)`` with ``norm(x) = s * x + t`` along ``axis``."""

@@ -37,7 +37,7 @@ def lowered(node: Node, graph: Graph, ledger: Ledger, rest: Rest) -> Lower | Non
     """
     kind, rank = node.kind, graph.rank(node.inputs[0])
     assert isinstance(kind, Norm)
-    if rest is Rest.KEEP or not kind.lowers or rank is None or rank <= kind.axis:
+    if rest is Rest.KEEP or not kind.lowers() or rank is None or rank <= kind.axis:
         return None
     try:
         norm.check_source(node)

@@ -41,7 +41,7 @@ def attention_with_a_softmax_of_old() -> onnx.ModelProto:
     return _attention(2, opset=12)
 
 
-@TABLE.add({"bn": keep("computed_weight", "mix")})
+@TABLE.add({"bn": keep("computed_weight", "mix")}, doubles=False)
 def attention_with_a_softmax_over_two_axes() -> onnx.ModelProto:
     """Before operator set 13, all axes from there on are one."""
     return _attention(1, opset=12)

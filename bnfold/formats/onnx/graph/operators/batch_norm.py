@@ -44,7 +44,7 @@ def read(view: NodeView) -> Reading:
         scale=arrays["scale"],
         shift=arrays["shift"],
         obstacle=_obstacle(view, found),
-        lowers=_lowers(view, known[0].dtype if known else None),
+        lowers=lambda: _lowers(view, known[0].dtype if known else None),
     )
     return Reading(kind, (view.name(0),))
 

@@ -35,7 +35,7 @@ def read(view: CallView) -> Reading | None:
         momentum=None if momentum is None else float(momentum),
         dtype=numpy_dtype(source.dtype) if known is None else known.dtype,
         obstacle=obstacle,
-        lowers=_lowers(view, known is None or known.dtype == numpy_dtype(source.dtype)),
+        lowers=lambda: _lowers(view, known is None or known.dtype == numpy_dtype(source.dtype)),
     )
     return Reading(kind, (view.flow("input"),))
 
