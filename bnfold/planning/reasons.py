@@ -86,8 +86,8 @@ class Reason(Enum):
         "a symmetric range (-127 to 127), or fold the float model and quantise that"
     )
     QUANTIZED_VALUE = (
-        "{culprit} rounds the values, and a map on the other side of it would have others rounded; "
-        "fold the float model, then quantise that"
+        "{culprit} rounds the values, and a map for each channel on its other side would have them "
+        "rounded elsewhere; fold the float model, then quantise that"
     )
     AXIS_MISMATCH = "its channels do not line up with the channels of {culprit}"
     MIXED_CHANNELS = "{culprit} puts elements that need different maps into one"
