@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from bnfold.errors import UsageError
-from bnfold.planning import Plan, Reason
+from bnfold.planning import Plan, Reason, Rest
 
 # What would fold more of a network of which nothing folds, by the reason that most layers stay for.
 _FLAGS = {
@@ -54,7 +54,8 @@ class FoldOptions:
     BatchNorm has to stay; ``minimum``: where too few fold. ``only`` and ``skip``: globs on the
     names of BatchNorm. ``force``: the target may be the input. ``reparameterize``: merge parallel
     linear branches. ``keep_modules``: write a state dict for the unchanged class (PyTorch).
-    ``provenance``: say in the file where it comes from (ONNX).
+    ``provenance``: say in the file where it comes from (ONNX). ``rest``: in which form a BatchNorm is
+    written that has to stay.
     """
 
     verified: bool = True
@@ -66,6 +67,7 @@ class FoldOptions:
     reparameterize: bool = False
     keep_modules: bool = False
     provenance: bool = True
+    rest: Rest = Rest.KEEP
 
     def refusal(self, plan: Plan) -> str | None:
         """Why ``plan`` is not carried out, None where it is."""
