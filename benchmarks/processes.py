@@ -10,7 +10,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,19 +36,21 @@ class ChildFailed(Exception):
 def run_once(command: Sequence[str], *, one_thread: bool = True) -> Cost:
     """Runs ``command`` and says what it cost.
 
+    A small process in between starts it: the system counts the memory of the one that starts as the
+    child's own peak.
+
     Raises:
         ChildFailed: with its last line, where it ends with another code than 0.
     """
     environment = {**os.environ, **(_ONE_THREAD if one_thread else {})}
-    with tempfile.TemporaryFile() as errors:
-        child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
-            errors.seek(0)
-            lines = errors.read().decode(errors="replace").strip().splitlines()
-            raise ChildFailed(lines[-1] if lines else f"exit code {child.returncode}")
-    return Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # users have their modules compiled
+    starter = [sys.executable, "-S", __file__, *command]
+    done = subprocess.run(starter, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        raise ChildFailed(lines[-1] if lines else f"exit code {done.returncode}")
+    cpu, peak = done.stdout.split()
+    return Cost(float(cpu), int(peak))
 
 
 def compare(rows: Mapping[str, Sequence[str]], rounds: int) -> dict[str, Cost | str]:
@@ -80,3 +81,16 @@ def python(code: str, *arguments: str | Path) -> list[str]:
 def bnfold(*arguments: str | Path) -> list[str]:
     """A command of bnfold."""
     return [sys.executable, "-m", "bnfold", *map(str, arguments)]
+
+
+def _start() -> None:
+    """The process in between: prints the cost of the command that it is given."""
+    child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    sys.exit(child.returncode)
+
+
+if __name__ == "__main__":
+    _start()

@@ -1,8 +1,9 @@
 """What recalibration costs, in forward passes of the same model in the same engine.
 
-    python benchmarks/recalibrate.py MODEL.onnx ... --samples 128 --batch-size 16
+    python -m benchmarks recalibrate MODEL.onnx ... [--samples 128] [--batch-size 16]
 
-The unit is one plain pass over the same batches in onnxruntime with its graph optimisations off.
+The unit is one plain pass over the same batches in onnxruntime with its graph optimisations off, in
+CPU seconds of the process, threads included.
 Other work on the machine moves single timings by more than what is measured here, so each row is
 paired: plain pass, row, plain pass, in one process that is warm already; ``passes`` is the median of
 the row over the mean of its two neighbours, with the smallest and the largest beside it. The row
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.tables import Table
 from bnfold.data import open_sample
 from bnfold.formats.onnx import OnnxModel
 from bnfold.formats.onnx.run.observer import OnnxObserver
@@ -50,8 +52,7 @@ ROWS = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--samples", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=16)
@@ -59,36 +60,40 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size", type=int, default=224, help="for dynamic axes")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> list[Table]:
     if options.child:
         row, data = options.child
         print(json.dumps(measure(row, options.models[0], Path(data), options)))
-        return
-    for path in options.models:
-        report(path, options)
+        raise SystemExit
+    return [report(path, options) for path in options.models]
 
 
-def report(path: Path, options: argparse.Namespace) -> None:
-    """Prints the table of one model; rounds are interleaved, so that a slow minute hits all rows."""
+def report(path: Path, options: argparse.Namespace) -> Table:
+    """The table of one model; rounds are interleaved, so that a slow minute hits all rows."""
+    title = f"{path.stem}, {options.samples} samples, batches of {options.batch_size}"
+    table = Table(
+        f"recalibrate: {title}",
+        ("", "CPU s", "passes", "smallest", "largest", "peak MB"),
+    )
     with tempfile.TemporaryDirectory() as folder:
         data = random_data(OnnxModel(path), Path(folder), options)
-        print(f"\n{path.name}, {options.samples} samples, batches of {options.batch_size}\n")
         found: dict[str, list[dict[str, float]]] = {row: [] for row in ROWS}
         for _ in range(options.rounds):
             for row in ROWS:
                 found[row].append(child(f"time:{row}", path, data))
-        print("| | seconds | passes | smallest | largest | peak MiB |\n|---|--:|--:|--:|--:|--:|")
-        for row, (title, _) in ROWS.items():
+        for row, (name, _) in ROWS.items():
             ratios = [f["ratio"] for f in found[row]]
             numbers = (statistics.median(ratios), min(ratios), max(ratios))
             seconds = statistics.median(f["seconds"] for f in found[row])
-            peak = child(f"memory:{row}", path, data)["peak"] / 2**20
-            cells = " | ".join(f"{n:.2f}" for n in (seconds, *numbers))
-            print(f"| {title} | {cells} | {peak:.0f} |", flush=True)
+            peak = child(f"memory:{row}", path, data)["peak"] / 1e6
+            table.add(name, seconds, *numbers, round(peak))
+    return table
 
 
 def child(row: str, path: Path, data: Path) -> dict[str, float]:
-    command = [sys.executable, *sys.argv, "--child", row, str(data)]
+    command = [sys.executable, "-m", "benchmarks", *sys.argv[1:], "--child", row, str(data)]
     models = {a for a in sys.argv[1:] if Path(a).is_file()} - {str(path)}
     command = [a for a in command if a not in models]
     run = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -125,9 +130,9 @@ def measure(what: str, path: Path, data: Path, options: argparse.Namespace) -> d
 
 
 def timed(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def prepared(
@@ -159,7 +164,3 @@ def prepared(
 
 def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-if __name__ == "__main__":
-    main()

@@ -93,8 +93,8 @@ class _Watch:
     def look(self, batch: Batch) -> None:
         values = self._run(batch)
         for node in self._nodes:
-            array, axis = values[node.inputs[0].name], _kind(node).axis
-            found = batch.moments(array, axis, node.name).pooled()
+            array, norm = values[node.inputs[0].name], _kind(node)
+            found, axis = batch.moments(array, norm, node.name).pooled(), norm.axis
             self._moments[node.name] = self._moments[node.name].merge(found)
             counted = batch.counted(array.shape, axis, node.name)
             self._kept[node.name].append(_spread(array, axis, batch, self._per_batch, counted))

@@ -168,7 +168,9 @@ class _Job:
     ) -> tuple[SelfCheck, tuple[OutputChange, ...]]:
         options = self.options
         values = sum(found.measured[p.name].whole.count * p.norm.channels for p in self.populations)
-        size = proof_batch_size(options.batch_size, values / self.sample.count)
+        size = proof_batch_size(
+            self.run.batches.size, values / self.sample.count, options.cache_memory
+        )
         after = format_of(written).observer(written, self.folder, options.runtime)
         if options.method == "population":
             assert self.run.outputs is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -107,15 +108,19 @@ class Reweight:
         result = np.empty(self.kind.weight.shape, self.kind.weight.dtype)
         flat, start = result.reshape(-1), 0
         for block in self.weight_blocks():
-            flat[start : start + block.size] = block
+            flat[start : start + block.size] = block.reshape(-1)
             start += block.size
         return result
 
     def weight_blocks(self) -> Iterator[NDArray[Any]]:
-        """The same in blocks, in row-major order, of which one is in memory at a time."""
-        kind = self.kind
-        scaled = kind.layout.scaled_blocks(kind.weight.parts, self.out_scale, self.in_scale)
-        return (cast(block, kind.weight.dtype) for block in scaled)
+        """The same in blocks, in row-major order, of which one is in memory at a time.
+
+        What fits into one block has the weight's shape.
+        """
+        shape, dtype = self.kind.weight.shape, self.kind.weight.dtype
+        factors = self.out_scale, self.in_scale
+        for block in self.kind.layout.scaled_blocks(self.kind.weight.parts, *factors):
+            yield cast(block.reshape(shape) if block.size == prod(shape) else block, dtype)
 
     def new_bias(self) -> NDArray[Any] | None:
         """The bias in the weight's type; None where it stays, or where there is none."""

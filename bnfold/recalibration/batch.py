@@ -101,7 +101,7 @@ def _piece_outputs(
 def _moments(batch: Batch, population: Population, values: Activations) -> Moments:
     norm = population.norm
     return Moments.merged(
-        (batch.moments(values[v], norm.axis, population.name).pooled() for v in population.values),
+        (batch.moments(values[v], norm, population.name).pooled() for v in population.values),
         norm.channels,
     )
 

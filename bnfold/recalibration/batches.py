@@ -14,6 +14,7 @@ from bnfold.algebra.moments import SampleMoments, counted_moments, sample_moment
 from bnfold.data import Sample
 from bnfold.data.masks import Flags, padded
 from bnfold.errors import DataError
+from bnfold.graph import Norm
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +30,20 @@ class Batch:
     size: int
     masks: tuple[Flags, ...] = ()
 
-    def moments(self, values: NDArray[Any], axis: int, layer: str) -> SampleMoments:
+    def moments(self, values: NDArray[Any], norm: Norm, layer: str) -> SampleMoments:
         """The moments of what reaches ``layer``, padding left out.
 
         Raises:
-            DataError: where padded rows or frames cannot be told apart any more.
+            DataError: where padded rows or frames cannot be told apart any more, or where other
+                channels arrive than the layer has.
         """
+        axis = norm.axis
+        reaching = values.shape[axis] if -values.ndim <= axis < values.ndim else 1
+        if reaching != norm.channels:
+            raise DataError(
+                f"{layer} has {norm.channels} channels, and {reaching} reach it with this data: no "
+                "runtime would run it; export the model again"
+            )
         counted = self.counted(values.shape, axis, layer)
         if counted is not None:
             return counted_moments(values, axis, counted)[: self.valid]

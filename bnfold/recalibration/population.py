@@ -16,7 +16,7 @@ from bnfold.algebra.moments import Moments
 from bnfold.errors import DataError
 from bnfold.recalibration.batches import Batch
 from bnfold.recalibration.levels import Level
-from bnfold.recalibration.observer import Piece
+from bnfold.recalibration.observer import Piece, Population
 from bnfold.recalibration.reproducible_sums import Measured, Slots, measured
 from bnfold.recalibration.run import Recalibration, Run, problem_of
 from bnfold.recalibration.self_check import checked_batches
@@ -48,20 +48,14 @@ def _measure(run: Run, number: int) -> list[Measured]:
     for index in run.own:
         try:
             batch, values = pieces.activations(index)
+            for population, slot in zip(level.populations, slots, strict=True):
+                found = _pooled(batch, population, values, slot)
+                problem = problem or problem_of(population, found.is_finite, batch)
+                if index in checked:
+                    run.noted[population.name, index] = found
         except DataError as error:  # all processes hear of it, below
             problem = problem or str(error)
             continue
-        for population, slot in zip(level.populations, slots, strict=True):
-            for name in population.values:
-                moments = batch.moments(values[name], population.norm.axis, population.name)
-                finite = moments.pooled().is_finite
-                if not finite and problem is None:
-                    problem = problem_of(population, finite, run.batches[index])
-                slot.add(index, moments)
-                if index in checked:
-                    key = population.name, index
-                    before = run.noted.get(key, Moments.empty(population.norm.channels))
-                    run.noted[key] = before.merge(moments.pooled())
         if not level.populations and run.outputs is not None:
             run.outputs.add(index, values)
         if level.kept:
@@ -69,6 +63,16 @@ def _measure(run: Run, number: int) -> list[Measured]:
         run.tell("measuring", index, len(run.plan.levels))
     run.refuse(problem)
     return [measured(run.processes.sum(slot.packed())) for slot in slots]
+
+
+def _pooled(batch: Batch, population: Population, values: Activations, slot: Slots) -> Moments:
+    """The moments of one batch at all calls of a layer; those of its samples go into ``slot``."""
+    several = []
+    for name in population.values:
+        moments = batch.moments(values[name], population.norm, population.name)
+        slot.add(batch.index, moments)
+        several.append(moments.pooled())
+    return Moments.merged(several, population.norm.channels)
 
 
 class _Pieces:

@@ -101,7 +101,7 @@ class WholeCheck:
             new = {**batch.feeds, **pieces[1].run(batch.feeds, {})}
             for population in self.populations:
                 for name in population.values:
-                    moments = batch.moments(new[name], population.norm.axis, population.name)
+                    moments = batch.moments(new[name], population.norm, population.name)
                     slots[population.name].add(index, moments)
             for name, change in changes.items():
                 change.add(valid_rows(old[name], batch), valid_rows(new[name], batch))
@@ -168,7 +168,10 @@ class SubsetCheck:
         piece: Piece | None = None
         for done, index in enumerate(chosen):
             batch = self.batches[index]
-            piece = piece or self._piece(batch)
+            computed = [n for n in dict.fromkeys(_values(self.populations)) if n not in batch.feeds]
+            if computed and piece is None:
+                types = {name: array.dtype for name, array in batch.feeds.items()}
+                piece = self.written.piece(types, computed, ())
             found = self._moments(piece, batch)
             for place, population in enumerate(self.populations):
                 error = _distance(population, self.noted[population.name, index], found[place])
@@ -180,16 +183,11 @@ class SubsetCheck:
             checks.append(_check_of(population, float(mean), float(variance), expected=True))
         return max(checks, key=lambda c: max(c.mean_error, c.variance_error) / c.tolerance)
 
-    def _piece(self, batch: Batch) -> Piece:
-        types = {name: array.dtype for name, array in batch.feeds.items()}
-        targets = dict.fromkeys(value for p in self.populations for value in p.values)
-        return self.written.piece(types, [n for n in targets if n not in types], ())
-
-    def _moments(self, piece: Piece, batch: Batch) -> list[Moments]:
+    def _moments(self, piece: Piece | None, batch: Batch) -> list[Moments]:
         """What reaches each layer, a few samples at a time: all activations are held at once."""
         found = [Moments.empty(p.norm.channels) for p in self.populations]
         for part in self._parts(batch):
-            values = part.feeds | dict(piece.run(part.feeds, {}))
+            values = part.feeds | (dict(piece.run(part.feeds, {})) if piece else {})
             for place, population in enumerate(self.populations):
                 found[place] = found[place].merge(population_moments(population, part, values))
         return found
@@ -204,12 +202,17 @@ class SubsetCheck:
         return [Batch(batch.index, cut, n, n) for cut, n in zip(cuts, sizes, strict=True)]
 
 
+def _values(populations: Sequence[Population]) -> list[str]:
+    """What is normalised anywhere."""
+    return [value for population in populations for value in population.values]
+
+
 def population_moments(
     population: Population, batch: Batch, values: Mapping[str, NDArray[Any]]
 ) -> Moments:
     """The moments of all that reaches a layer in one batch."""
     norm = population.norm
-    several = (batch.moments(values[v], norm.axis, population.name) for v in population.values)
+    several = (batch.moments(values[v], norm, population.name) for v in population.values)
     return Moments.merged((moments.pooled() for moments in several), norm.channels)
 
 
@@ -250,6 +253,7 @@ def _check_of(
     return SelfCheck(population.name, mean, variance, tolerance, expected)
 
 
-def proof_batch_size(size: int, values_per_sample: float) -> int:
-    """As many samples as keep all activations of a run within bounds."""
-    return max(1, min(size, int(_ACTIVATION_BYTES / (4 * max(values_per_sample, 1.0)))))
+def proof_batch_size(size: int, values_per_sample: float, memory: int | None = None) -> int:
+    """As many samples as keep all activations of a run within bounds, ``memory`` bytes say."""
+    bound = _ACTIVATION_BYTES if memory is None else min(memory, _ACTIVATION_BYTES)
+    return max(1, min(size, int(bound / (4 * max(values_per_sample, 1.0)))))

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from bnfold.errors import (
     BnfoldError,
@@ -26,6 +27,7 @@ from bnfold.formats import open_model
 from bnfold.jobs.recalibrate import recalibrate
 from bnfold.jobs.recalibration_result import RecalibrationOptions, RecalibrationResult
 from bnfold.recalibration.observer import RuntimeOptions
+from situations.build import Net
 
 from .networks import CALIBRATION, SAMPLES, Builder, digits
 
@@ -199,3 +201,17 @@ def test_a_signal_ends_with_130(tmp_path: Path) -> None:
     assert errors.strip() == "bnfold: interrupted; nothing is left half-written"
     # onnxruntime may note down a session of its own.
     assert not [name for name in os.listdir(work) if "bnfold" in name or "out" in name]
+
+
+@pytest.mark.parametrize("method", ["population", "batch"])
+def test_other_channels_than_the_layer_has(method: str, tmp_path: Path) -> None:
+    """A file whose sizes nobody can infer; onnxruntime itself is never asked for that layer."""
+    net = Net()
+    product = net.op("MatMul", net.input("N", "T", 5), net.weight(5, 5), name="product")
+    turned = net.op("Transpose", product, name="turned")
+    source = tmp_path / "m.onnx"
+    onnx.save(net.model(net.relu(net.bn(turned, 5)), unknown=(TensorProto.FLOAT, 3)), source)
+    np.savez(tmp_path / "d.npz", x=np.ones((8, 16, 5), np.float32))
+    with pytest.raises(DataError, match="bn has 5 channels, and 16 reach it"):
+        run(tmp_path / "d.npz", tmp_path / "o.onnx", source, method=method)
+    assert not (tmp_path / "o.onnx").exists()

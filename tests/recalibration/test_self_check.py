@@ -17,7 +17,7 @@ from bnfold.formats.onnx.run.observer import OnnxPiece
 from bnfold.jobs.recalibrate import recalibrate
 from bnfold.jobs.recalibration_result import RecalibrationOptions, RecalibrationResult
 from bnfold.recalibration.cache import ActivationCache
-from bnfold.recalibration.self_check import checked_batches
+from bnfold.recalibration.self_check import checked_batches, proof_batch_size
 
 from .networks import CALIBRATION, SAMPLES, stored
 
@@ -133,3 +133,11 @@ def test_which_batches_are_checked(count: int) -> None:
     chosen = checked_batches(count)
     assert {0, count - 1} <= chosen <= set(range(count))
     assert len(chosen) <= max(2, count / 16 + 1)
+
+
+def test_the_check_keeps_to_the_memory_that_is_given(tmp_path: Path) -> None:
+    """A batch is checked in parts where its activations would not fit, with the same outcome."""
+    assert proof_batch_size(16, 1e6) == 16 and proof_batch_size(16, 1e9) == 1
+    assert proof_batch_size(16, 1e6, 8 << 20) == 2 and proof_batch_size(16, 1e6, 0) == 1
+    result = _run(tmp_path / "out.onnx", cache_memory=1 << 16)
+    assert result.check.agrees and result.check.variance_error < 1e-5
