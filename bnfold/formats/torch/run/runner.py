@@ -47,8 +47,7 @@ class Runner:
         """As `values`, each wanted value computed even where ``feeds`` holds it for the others."""
         found: dict[str, NDArray[Any]] = {}
         for name in wanted:
-            own = name if self._nodes[name].op != "placeholder" else None  # an input is computed by none
-            others = {n: array for n, array in feeds.items() if n != own}
+            others = {n: array for n, array in feeds.items() if n != name}
             found |= self.values(others, [name], replaced)
         return found
 
