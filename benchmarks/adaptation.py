@@ -1,6 +1,6 @@
 """What recalibration is worth, and where it does harm: small networks on digits.
 
-    python benchmarks/adaptation.py --seeds 3
+    python -m benchmarks.adaptation --seeds 3
 
 Accuracy on 450 held-out images after the statistics were measured again on 512 training images (in
 batches of 32, shuffled or sorted by class), as mean and range over the seeds. Beside bnfold's two
@@ -21,11 +21,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from adaptation_networks import CALIBRATION, Images, Plain, WithDropout, accuracy, digits, trained
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 import bnfold
+from benchmarks.adaptation_networks import (
+    CALIBRATION,
+    Images,
+    Plain,
+    WithDropout,
+    accuracy,
+    digits,
+    trained,
+)
 from bnfold.jobs.recalibration_result import RecalibrationResult
 
 BATCH = 32

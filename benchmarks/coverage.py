@@ -1,7 +1,7 @@
 """How many BatchNorm each tool removes from the same ONNX files, as a Markdown table.
 
     pip install 'bnfold[bench]'
-    python benchmarks/coverage.py FOLDER_OR_FILE ... > table.md
+    python -m benchmarks.coverage FOLDER_OR_FILE ... > table.md
 
 Only what a tool writes as a portable file counts: nodes of other domains disqualify a result, a file
 that onnxruntime cannot load counts as a failure. bnfold verifies each fold; the table says how far

@@ -1,7 +1,7 @@
 """How many BatchNorm are left in torchvision and timm architectures, as a Markdown table.
 
     pip install 'bnfold[torch]' torchao aimet-torch && pip install --no-deps torchvision timm
-    python benchmarks/coverage_torch.py [--results FILE] [NAME ...] > table.md
+    python -m benchmarks.coverage_torch [--results FILE] [NAME ...] > table.md
 
 Without names: the two smallest members of every family that has BatchNorm (torch_networks.py).
 Every result is checked in float64, where only exactness counts: its outputs may differ from the
@@ -26,8 +26,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch_networks import built, chosen
-from torch_peers import PEERS, count_batch_norms
+from benchmarks.torch_networks import built, chosen
+from benchmarks.torch_peers import PEERS, count_batch_norms
 
 LIMIT = 1e-9
 TIMEOUT = 900
@@ -72,7 +72,7 @@ def known(results: Path | None) -> dict[str, dict[str, Any]]:
 
 def in_process(name: str, stub: str) -> dict[str, Any]:
     """One architecture, in a process of its own."""
-    command = [sys.executable, __file__, "--one", "--stub", stub, name]
+    command = [sys.executable, "-m", "benchmarks.coverage_torch", "--one", "--stub", stub, name]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     except subprocess.TimeoutExpired:

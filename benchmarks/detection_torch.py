@@ -22,6 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from benchmarks.detection import computed_as
 from benchmarks.faults import FAULTS, Array, Outcome, is_kind, parameters, scratch, spoilt, table
 from bnfold.errors import BnfoldError
 from bnfold.formats.torch.format import FORMAT
@@ -30,7 +31,6 @@ from bnfold.formats.torch.graph.model import TorchModel
 from bnfold.formats.torch.graph.open import open_torch
 from bnfold.graph import Constant, Norm
 from bnfold.planning import Plan, make_plan
-from bnfold.planning import decision as decisions
 from bnfold.proof.regions import touched_nodes
 from bnfold.proof.verification import Verification, prove
 
@@ -134,16 +134,14 @@ def _in_planner(path: Path, fault: str, rng: np.random.Generator, target: Path) 
     """One tensor that the plan computes is wrong, each time that it is computed."""
     model = opened(path)
     plan = make_plan(model.graph)
-    cast = decisions.cast
     seen: list[Array] = []
 
-    def note(values: Array, dtype: Any) -> Array:
-        result = cast(values, dtype)
-        if is_kind(result, FAULTS[fault][1]):
-            seen.append(result)
-        return result
+    def note(values: Array) -> Array:
+        if is_kind(values, FAULTS[fault][1]):
+            seen.append(values)
+        return values
 
-    with mock.patch.object(decisions, "cast", note):
+    with computed_as(note):
         FORMAT.edit(model, plan)
     if not seen:
         return None
@@ -152,12 +150,11 @@ def _in_planner(path: Path, fault: str, rng: np.random.Generator, target: Path) 
     if not moved:
         return None
 
-    def wrongly(values: Array, dtype: Any) -> Array:
-        result = cast(values, dtype)
-        same = result.shape == right.shape and np.array_equal(result, right)
-        return wrong.copy() if same else result
+    def wrongly(values: Array) -> Array:
+        same = values.shape == right.shape and np.array_equal(values, right)
+        return wrong.copy() if same else values
 
-    with mock.patch.object(decisions, "cast", wrongly):
+    with computed_as(wrongly):
         found = judged(model, plan, target, written(model, plan, target))
     return outcome(found, moved)
 

@@ -1,6 +1,6 @@
 """What a BatchNorm costs a quantised network, and what folding it first, or afterwards, brings.
 
-    python benchmarks/quantisation.py
+    python -m benchmarks.quantisation
 
 Static quantisation: onnxruntime's `quantize_static` (QDQ, uint8 values, int8 weights per channel, its
 own pre-processing first, which folds what it can) on the sample models as they are, and after `bnfold fold`.

@@ -1,7 +1,7 @@
 """What a BatchNorm costs in PyTorch's own static quantisation (PT2E), and what folding first brings.
 
     pip install torchao scikit-learn
-    python benchmarks/quantisation_torch.py
+    python -m benchmarks.quantisation_torch
 
 The residual and the pre-activation network of `sample_models`, trained anew, are quantised with
 torchao's X86InductorQuantizer as they are and after `bnfold.fold`: what is left of BatchNorm behind

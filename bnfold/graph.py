@@ -263,6 +263,11 @@ class Opaque:
     nonlinear: bool = False
     obstacle: Obstacle | None = None
 
+    @property
+    def rounds(self) -> bool:
+        """Whether it quantises or dequantises values."""
+        return self.obstacle is not None and self.obstacle.code == "QUANTIZED_VALUE"
+
 
 Kind = Norm | Affine | Linear | Movement | Average | Monotone | Homogeneous | Product | Sum | Opaque
 

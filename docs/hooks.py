@@ -29,6 +29,10 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
             "inspect residual_stale_statistics.onnx --data digits_calibration.npz "
             "--report inspect.html",
         ),
+        (
+            "A release beside the last one:",
+            "inspect residual_stale_statistics.onnx --against residual.onnx --select BN1",
+        ),
         ("For a pull request:", "inspect residual_training_mode.onnx --format markdown"),
     ],
     "fold": [
@@ -190,7 +194,43 @@ def _benchmarks_page() -> str:
         list(zip(names, counts, strict=True)), "BatchNorm left in the files of the table below"
     )
     body = measured.split("\n", 1)[1]
-    return f"# Benchmarks\n\n{plot}\n\n{body}"
+    return f"# Benchmarks\n\n{plot}\n\n{dots(_adaptation(measured))}\n\n{body}"
+
+
+def _adaptation(measured: str) -> list[tuple[str, list[float]]]:
+    """Accuracy before, with `update_bn`, and recalibrated, of the network with dropout."""
+    rows = re.findall(r"(?m)^\| dropout \| (.*?) \|(.*)$", measured)
+    found = []
+    for situation, cells in rows:
+        numbers = [float(cell.split()[0]) for cell in cells.split("|") if cell.strip()]
+        if len(numbers) == 8:  # the tables behind it have other columns
+            found.append((situation, [numbers[0], numbers[4], numbers[1]]))
+    return found
+
+
+def dots(rows: list[tuple[str, list[float]]]) -> str:
+    """For each situation the accuracy before (grey), with update_bn (orange) and of bnfold (green)."""
+    colours = ("#8a97a0", "#d2601a", "#2e7d52")
+    parts = []
+    for i, (name, values) in enumerate(rows):
+        y = 26 * i + 16
+        parts.append(
+            f'<text x="150" y="{y + 5}" text-anchor="end" font-size="13">{escape(name)}</text>'
+        )
+        ends = [170 + 4.6 * v for v in (min(values), max(values))]
+        parts.append(
+            f'<path d="M{ends[0]:.0f} {y}H{ends[1]:.0f}" stroke="currentColor" stroke-opacity=".3"/>'
+        )
+        parts += [
+            f'<circle cx="{170 + 4.6 * v:.0f}" cy="{y}" r="5" fill="{colour}"><title>{v:g} %</title></circle>'
+            for v, colour in zip(values, colours, strict=True)
+        ]
+    size = f'viewBox="0 0 700 {26 * len(rows) + 8}" style="width:100%;max-width:44rem"'
+    words = "Accuracy in per cent (left 0, right 100): grey before, orange update_bn, green bnfold"
+    return (
+        f'<figure style="width:100%"><svg {size} role="img" aria-label="{words}" fill="currentColor">'
+        f"{''.join(parts)}</svg><figcaption>{words}; a CNN with dropout</figcaption></figure>"
+    )
 
 
 def bars(rows: list[tuple[str, int]], title: str) -> str:

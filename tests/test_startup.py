@@ -78,7 +78,7 @@ def test_a_signal_among_the_imports(number: signal.Signals, tmp_path: Path) -> N
         "import sys\n"
         "class Tell:\n"
         "    def find_spec(self, name, *_):\n"
-        "        if name == 'typer':\n"
+        "        if name == 'bnfold.cli.parsing':\n"
         "            print('importing', flush=True)\n"
         "            __import__('time').sleep(5)\n"
         "sys.meta_path.insert(0, Tell())\n"

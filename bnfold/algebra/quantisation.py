@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from bnfold.algebra.affine import Array
-from bnfold.algebra.rounding import cast
+from bnfold.algebra.rounding import cast, float_info
 
 Integers = NDArray[Any]
 
@@ -25,6 +25,7 @@ class Clash(Enum):
     """Why a quantised tensor cannot take some factors."""
 
     AXIS = auto()  # they differ along an axis along which the scale does not
+    SCALE = auto()  # a scale does not survive in its type
     RANGE = auto()  # a mirrored integer lies outside of its type
 
 
@@ -47,10 +48,11 @@ class Grid:
     axis: int | None
 
     @property
-    def steps(self) -> NDArray[np.int64]:
-        """How many scales each element is."""
-        steps: NDArray[np.int64] = self.integers.astype(np.int64)
-        steps -= self.along(self.zero.astype(np.int64))
+    def steps(self) -> NDArray[Any]:
+        """How many scales each element is, in a type with room for sums and differences."""
+        wide = {1: np.int16, 2: np.int32}.get(self.integers.dtype.itemsize, np.int64)
+        steps = self.integers.astype(wide)
+        steps -= self.along(self.zero.astype(wide))
         return steps
 
     def along(self, vector: NDArray[Any]) -> NDArray[Any]:
@@ -73,16 +75,17 @@ def multiplied(grid: Grid, factors: Array, own_axis: int | None) -> Grid:
     if axis is None and not _is_uniform(np.abs(factors)):
         axis = own_axis
     magnitude = _magnitude(factors, axis)
-    scale = _scaled(grid, magnitude, axis)
-    signs = np.where(_along(scale, axis, factors.ndim) > 0, np.sign(factors), 0.0).astype(np.int64)
-    steps = grid.steps * signs
+    scale = _scaled(grid, magnitude)
+    steps = grid.steps
+    living = _along(scale, axis, factors.ndim) > 0
+    steps *= np.where(living, np.sign(factors), 0.0).astype(steps.dtype)
     scale = np.where(scale > 0, scale, grid.scale).astype(grid.scale.dtype)
     zero, axis = _zero_points(grid, steps, axis, own_axis)
     if axis is not None:
         size = (grid.integers.shape[axis],)
         scale, zero = np.broadcast_to(scale, size), np.broadcast_to(zero, size)
-    integers = steps + _along(zero.astype(np.int64), axis, steps.ndim)
-    return Grid(integers.astype(grid.integers.dtype), scale, zero, axis)
+    steps += _along(zero.astype(steps.dtype), axis, steps.ndim)
+    return Grid(steps.astype(grid.integers.dtype), scale, zero, axis)
 
 
 def limits(dtype: DTypeLike) -> tuple[int, int]:
@@ -143,16 +146,23 @@ def _magnitude(factors: Array, axis: int | None) -> Array:
     return np.asarray(found.reshape(()) if axis is None else found.reshape(-1))
 
 
-def _scaled(grid: Grid, magnitude: Array, axis: int | None) -> NDArray[Any]:
-    """The new scale; 0 for a channel that is dead, or dies in the scale's number type."""
-    old = grid.scale.astype(np.float64)
-    return cast(
-        old * magnitude if axis is not None else np.asarray(old * magnitude), grid.scale.dtype
-    )
+def _scaled(grid: Grid, magnitude: Array) -> NDArray[Any]:
+    """The new scale; 0 for a channel that is dead, or too small to count beside the others.
+
+    Raises:
+        Misfit: where the scale's number type holds one with fewer digits than it has, or not at all.
+    """
+    new = grid.scale.astype(np.float64) * magnitude
+    info = float_info(grid.scale.dtype)
+    small = (new > 0) & (new < float(info.tiny))
+    counts = new > float(info.eps) ** 2 * new.max(initial=0)
+    if (small & counts).any() or (new > float(info.max)).any():
+        raise Misfit(Clash.SCALE)
+    return np.asarray(cast(np.where(small, 0.0, new), grid.scale.dtype))
 
 
 def _zero_points(
-    grid: Grid, steps: NDArray[np.int64], axis: int | None, own_axis: int | None
+    grid: Grid, steps: NDArray[Any], axis: int | None, own_axis: int | None
 ) -> tuple[Integers, int | None]:
     """Zero points with which all integers stay in their type: the old ones, or mirrored ones.
 
@@ -165,11 +175,11 @@ def _zero_points(
     old = grid.zero.astype(np.int64)
 
     def outside(zero: NDArray[np.int64], along: int | None) -> NDArray[np.bool_]:
-        integers = steps + _along(zero, along, steps.ndim)
-        wrong = (integers < low) | (integers > high)
-        if along is None:
-            return np.asarray(wrong.any())
-        return np.asarray(wrong.any(axis=tuple(i for i in range(steps.ndim) if i != along)))
+        others = tuple(i for i in range(steps.ndim) if i != along) or None
+        least, most = (f(axis=others, keepdims=True, initial=0) for f in (steps.min, steps.max))
+        shaped = _along(zero, along, steps.ndim)
+        wrong = (least + shaped < low) | (most + shaped > high)
+        return np.asarray(wrong.any() if along is None else wrong.reshape(-1))
 
     if not (bad := outside(old, axis)).any():
         return grid.zero, axis

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bnfold.data import Data, SampleOptions
     from bnfold.formats import Model
     from bnfold.jobs import FoldResult
+    from bnfold.jobs.fold_options import FoldOptions
 
 M = TypeVar("M")
 """The kind of model that was given, see `calls.AnyModel`."""
@@ -38,6 +39,10 @@ def fold(
     force: bool = False,
     reparameterize: bool = False,
     keep_modules: bool = False,
+    only: str | Sequence[str] = (),
+    skip: str | Sequence[str] = (),
+    min_folded: int | str | None = None,
+    provenance: bool = True,
     submodule: str | Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Folded[M]:
@@ -66,6 +71,11 @@ def fold(
         keep_modules: a module of the unchanged class (or a state dict for it); folds that need
             another structure are left out. Where torch.export cannot trace the whole, what it can
             trace inside is folded.
+        only: globs on the names of the BatchNorm to fold; the others stay.
+        skip: globs on the names of those that stay.
+        min_folded: make nothing where fewer fold: a number, or a share such as ``"90%"``.
+        provenance: note in an ONNX model the version of bnfold, the hash of ``model``, and whether
+            it is verified.
         submodule: fold these submodules alone; for a module, with ``keep_modules``.
         progress: called with the stage, and how much of how much is done.
 
@@ -78,6 +88,7 @@ def fold(
             ``model``.
     """
     from bnfold.jobs.common import DEFAULT_SAMPLES
+    from bnfold.jobs.fold_options import FoldOptions, Minimum
 
     output, example_inputs = _second(model, second, output, example_inputs)
     source = data_of(data)
@@ -87,7 +98,18 @@ def fold(
     in_memory = output is None and not isinstance(model, str | PathLike)
     free = "auto" if dynamic_shapes is None and in_memory and is_module(model) else dynamic_shapes
     opening = Opening(example_inputs, kwargs, free, source, chosen)
-    how = _How(source, chosen, verify, strict, reparameterize, keep_modules, force)
+    options = FoldOptions(
+        verified=verify,
+        strict=strict,
+        minimum=None if min_folded is None else Minimum.parse(str(min_folded)),
+        only=names_of(only),
+        skip=names_of(skip),
+        force=force,
+        reparameterize=reparameterize,
+        keep_modules=keep_modules,
+        provenance=provenance,
+    )
+    how = _How(source, chosen, options, tell)
     by_parts = in_memory and keep_modules and is_module(model)
     if submodule and not by_parts:
         raise UsageError("submodule= goes with a module in memory and keep_modules=True")
@@ -113,15 +135,11 @@ class _How:
         self,
         data: Data | None,
         sampling: SampleOptions,
-        verify: bool,
-        strict: bool,
-        reparameterize: bool,
-        keep_modules: bool,
-        force: bool,
+        options: FoldOptions,
+        progress: Progress,
     ) -> None:
-        self.data, self.sampling = data, sampling
-        self.verify, self.strict, self.force = verify, strict, force
-        self.reparameterize, self.keep_modules = reparameterize, keep_modules
+        self.data, self.sampling, self.options = data, sampling, options
+        self.progress = progress
 
     def to(self, model: Model, target: Path | None) -> FoldResult:
         from bnfold.jobs import fold as job
@@ -131,11 +149,8 @@ class _How:
             target,
             data=self.data,
             sampling=self.sampling,
-            verified=self.verify,
-            strict=self.strict,
-            force=self.force,
-            reparameterize=self.reparameterize,
-            keep_modules=self.keep_modules,
+            options=self.options,
+            progress=self.progress,
         )
 
 
@@ -169,10 +184,12 @@ def _fold_network(subject: Subject, target: Path | None, how: _How) -> Folded[An
         subject.given,
         data=how.data,
         sampling=how.sampling,
-        verified=how.verify,
-        strict=how.strict,
-        reparameterize=how.reparameterize,
-        keep_modules=how.keep_modules,
+        verified=how.options.verified,
+        strict=how.options.strict,
+        reparameterize=how.options.reparameterize,
+        keep_modules=how.options.keep_modules,
+        only=how.options.only,
+        skip=how.options.skip,
     )
     return Folded(
         replace(report, output=None if written is None else written.output), lambda: network
@@ -188,9 +205,9 @@ def _fold_parts(model: Any, opening: Opening, how: _How, only: tuple[str, ...]) 
     report, network = fold_parts(
         Parts.of(model, args, kwargs, only),
         sampling=how.sampling,
-        verified=how.verify,
-        strict=how.strict,
-        reparameterize=how.reparameterize,
+        verified=how.options.verified,
+        strict=how.options.strict,
+        reparameterize=how.options.reparameterize,
     )
     return Folded(report, lambda: network)
 

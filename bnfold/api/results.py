@@ -109,10 +109,8 @@ class Folded(Result, Generic[M]):
             UsageError: where ``strict`` was asked for and a BatchNorm has to stay, or no file was
                 asked for.
         """
-        if self.report.refused_by_strict:
-            raise UsageError(
-                f"{self.plan.kept} BatchNorm have to stay, and strict was asked for: no model was made"
-            )
+        if self.report.refusal is not None:
+            raise UsageError(f"no model was made: {self.report.refusal}")
         if not self.ok:
             raise VerificationError(self._difference())
         if self._model is None:
@@ -145,8 +143,9 @@ class Folded(Result, Generic[M]):
         return self.report.batch_norms_left
 
     @property
-    def refused_by_strict(self) -> bool:
-        return self.report.refused_by_strict
+    def refusal(self) -> str | None:
+        """Why no model was made although one could be: ``strict``, say."""
+        return self.report.refusal
 
     def _facts(self) -> str:
         plan, proved = self.plan, self.verification

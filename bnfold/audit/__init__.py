@@ -5,7 +5,7 @@ from bnfold.audit.finding import Finding, Group, Severity, grouped, in_words, ta
 from bnfold.audit.rule import PARTS, Rule
 from bnfold.audit.rules import FAMILIES, RULES, find_rule
 from bnfold.audit.run import run_rules
-from bnfold.audit.selection import Selection
+from bnfold.audit.selection import Selection, Suppressed
 from bnfold.audit.settings import FailOn, Settings, load_settings
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Selection",
     "Settings",
     "Severity",
+    "Suppressed",
     "find_rule",
     "grouped",
     "in_words",

@@ -5,19 +5,75 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
 
+from bnfold.audit.finding import Finding
 from bnfold.audit.rules import RULES, find_rule
 from bnfold.audit.thresholds import Thresholds
 from bnfold.errors import UsageError
 
 
 @dataclass(frozen=True)
+class Accepted:
+    """Findings that somebody has looked at: of codes that begin so, in layers that ``layer`` (a glob)
+    names; why, and where that is said."""
+
+    code: str
+    layer: str
+    reason: str
+    where: str = ""
+
+    def covers(self, finding: Finding) -> bool:
+        return finding.code.startswith(self.code) and fnmatchcase(finding.layer or "", self.layer)
+
+    def to_json(self) -> dict[str, str]:
+        return {"code": self.code, "layer": self.layer, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Suppressed:
+    """A finding that is not reported: by what, and why where somebody said so."""
+
+    finding: Finding
+    by: str
+    reason: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.finding.to_json(), "suppressed_by": self.by, "reason": self.reason}
+
+
+@dataclass(frozen=True)
 class Selection:
-    """Prefixes of codes. An empty ``select`` means all; where both fit, the longer one decides."""
+    """Prefixes of codes. An empty ``select`` means all; where both fit, the longer one decides.
+
+    ``accepted`` are findings that are known; ``select_from`` and ``ignore_from`` say where those
+    were set.
+    """
 
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     thresholds: Thresholds = field(default_factory=Thresholds)
+    accepted: tuple[Accepted, ...] = ()
+    select_from: str = field(default="select", compare=False)
+    ignore_from: str = field(default="ignore", compare=False)
+
+    def split(self, findings: Iterable[Finding]) -> tuple[list[Finding], list[Suppressed]]:
+        """What is reported, and what is not, of the findings of all rules."""
+        shown: list[Finding] = []
+        hidden: list[Suppressed] = []
+        for finding in findings:
+            known = next((each for each in self.accepted if each.covers(finding)), None)
+            if not self.picks(finding.code):
+                ignored = _longest(self.ignore, finding.code) >= 0
+                hidden.append(
+                    Suppressed(finding, self.ignore_from if ignored else self.select_from)
+                )
+            elif known is not None:
+                hidden.append(Suppressed(finding, known.where, known.reason))
+            else:
+                shown.append(finding)
+        return shown, hidden
 
     def picks(self, code: str) -> bool:
         """Whether the rule of this code runs."""

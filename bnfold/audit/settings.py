@@ -5,15 +5,16 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from bnfold.audit.finding import Finding, Severity
-from bnfold.audit.selection import Selection, parse_codes
+from bnfold.audit.selection import Accepted, Selection, parse_codes
 from bnfold.audit.thresholds import Thresholds, setting_names
 from bnfold.errors import UsageError
+from bnfold.files import missing
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -59,14 +60,31 @@ class Settings:
         """
         selection = self.selection
         if select:
-            selection = replace(selection, select=parse_codes(select, "--select"))
+            words = parse_codes(select, "--select")
+            selection = replace(selection, select=words, select_from="--select")
         if ignore:
-            selection = replace(selection, ignore=parse_codes(ignore, "--ignore"))
+            words = parse_codes(ignore, "--ignore")
+            selection = replace(selection, ignore=words, ignore_from="--ignore")
         return replace(self, selection=selection, fail_on=fail_on or self.fail_on)
 
+    def to_json(self) -> dict[str, Any]:
+        """What is in use, and which file it is from."""
+        selection = self.selection
+        return {
+            "file": None if self.source is None else str(self.source),
+            "select": list(selection.select),
+            "ignore": list(selection.ignore),
+            "accept": [each.to_json() for each in selection.accepted],
+            "fail_on": self.fail_on.value,
+            "thresholds": {
+                name.replace("_", "-"): value
+                for name, value in asdict(selection.thresholds).items()
+            },
+        }
 
-def load_settings(start: Path | None = None) -> Settings:
-    """The settings of the nearest file, from ``start`` (the working directory) upwards.
+
+def load_settings(start: Path | None = None, *, file: Path | None = None) -> Settings:
+    """The settings of ``file``, or of the nearest one, from ``start`` (the working directory) upwards.
 
     In one folder bnfold.toml comes before pyproject.toml; a pyproject.toml without
     ``[tool.bnfold]`` is passed over.
@@ -74,6 +92,8 @@ def load_settings(start: Path | None = None) -> Settings:
     Raises:
         UsageError: where the file is no TOML, or has a key or a value that is not understood.
     """
+    if file is not None:
+        return _of_file(file)
     folder = (start or Path.cwd()).resolve()
     for place in (folder, *folder.parents):
         for name in (OWN_FILE, SHARED_FILE):
@@ -84,23 +104,35 @@ def load_settings(start: Path | None = None) -> Settings:
     return Settings()
 
 
+def _of_file(path: Path) -> Settings:
+    if not path.is_file():
+        raise UsageError(missing(path, "check --config"))
+    table = _table(path)
+    if table is None:
+        raise UsageError(f"{path} has no [tool.bnfold]; add it, or name another with --config")
+    return _parsed(table, path)
+
+
 def _table(path: Path) -> Mapping[str, Any] | None:
     try:
         data: Mapping[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
-    if path.name == OWN_FILE:
+    if path.name != SHARED_FILE:
         return data
     table = data.get("tool", {}).get("bnfold")
     return table if isinstance(table, Mapping) else None
 
 
 def _parsed(table: Mapping[str, Any], path: Path) -> Settings:
-    _refuse_unknown(table, ("select", "ignore", "fail-on", "thresholds"), path)
+    _refuse_unknown(table, ("select", "ignore", "accept", "fail-on", "thresholds"), path)
     selection = Selection(
         parse_codes(_words(table, "select", path), f"{path}, select"),
         parse_codes(_words(table, "ignore", path), f"{path}, ignore"),
         _thresholds(table.get("thresholds", {}), path),
+        _accepted(table.get("accept", []), path),
+        f"select in {path}",
+        f"ignore in {path}",
     )
     fail_on = table.get("fail-on", FailOn.ERROR.value)
     choices = [each.value for each in FailOn]
@@ -115,6 +147,27 @@ def _words(table: Mapping[str, Any], key: str, path: Path) -> list[str]:
     if not isinstance(words, list) or not all(isinstance(w, str) for w in words):
         raise UsageError(f'{path}: {key} has to be a list of codes, as ["BN1", "BN203"]')
     return words
+
+
+def _accepted(entries: Any, path: Path) -> tuple[Accepted, ...]:
+    """``[[accept]]`` tables: a code, a glob on layers, and the reason, which is not optional."""
+    if not isinstance(entries, list) or not all(isinstance(e, Mapping) for e in entries):
+        raise UsageError(f"{path}: accept has to be a list of tables: [[tool.bnfold.accept]]")
+    found = []
+    for entry in entries:
+        _refuse_unknown(entry, ("code", "layer", "reason"), path)
+        texts = [entry.get(key, default) for key, default in _ACCEPT.items()]
+        if not all(isinstance(text, str) for text in texts) or not texts[0] or not texts[2]:
+            raise UsageError(
+                f"{path}: each accept has a code and a reason (and a layer, a glob), all of them text"
+            )
+        code, layer, reason = texts
+        prefixes = parse_codes([code], f"{path}, accept")
+        found += [Accepted(prefix, layer, reason, f"accept in {path}") for prefix in prefixes]
+    return tuple(found)
+
+
+_ACCEPT = {"code": "", "layer": "*", "reason": ""}
 
 
 def _thresholds(table: Any, path: Path) -> Thresholds:

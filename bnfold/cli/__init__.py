@@ -1,107 +1,122 @@
 """The command line: parse, call a job, print its report, exit with a code.
 
 Exit codes: 0 done; 1 findings at or above --fail-on, or a verification that failed; 2 wrong usage,
-unreadable or unsupported input; 130 interrupted (143 by SIGTERM, 129 by SIGHUP).
+unreadable or unsupported input; 130 interrupted (143 by SIGTERM, 129 by SIGHUP). With several models
+it is the worst of all.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from functools import wraps
-from typing import Annotated, Any
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-import typer
-
-from bnfold.cli import fold, inspect, recalibrate, rule, verify
 from bnfold.cli.streams import discard_stdout, prepare_streams, say
-from bnfold.errors import BnfoldError
+from bnfold.errors import BnfoldError, UsageError
 from bnfold.startup import Interrupted
 
-app = typer.Typer(
-    name="bnfold",
-    help="Audit, recalibrate and fold the BatchNorm layers of a trained network, "
-    "and prove that nothing changed.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+if TYPE_CHECKING:
+    from bnfold.cli.parsing import Command
+
+SENTENCE = (
+    "Audit, recalibrate and fold the BatchNorm layers of a trained network, and prove that nothing "
+    "changed."
 )
+# A command's module is imported when it is called: `bnfold.cli.NAME`, a function of the same name.
+COMMANDS = {
+    "inspect": "Report every BatchNorm: its statistics, what is wrong, what can become of it.",
+    "fold": "Fold every BatchNorm that can go exactly, prove it, and write the result.",
+    "verify": "Compare two models on the same inputs.",
+    "recalibrate": "Measure the statistics again on a data sample and write them.",
+    "rule": "Explain a rule of the audit, or list all.",
+    "schema": "Print the JSON Schema of a command's `--format json`.",
+    "completion": "Print a script that completes options in a shell.",
+}
 
 
-def _said(command: Callable[..., None]) -> Callable[..., None]:
-    """``command`` with a word about Ctrl-C and its like, which typer would end without one."""
+def command_of(name: str) -> Command:
+    """The command of this name."""
+    from bnfold.cli.parsing import Command
 
-    @wraps(command)
-    def call(**given: Any) -> None:
-        try:
-            command(**given)
-        except KeyboardInterrupt as error:
-            stop = error if isinstance(error, Interrupted) else Interrupted()
-            print(stop.sentence, file=sys.stderr)
-            raise typer.Exit(stop.exit_code) from None
-
-    return call
-
-
-for _command in (
-    inspect.inspect,
-    fold.fold,
-    verify.verify,
-    recalibrate.recalibrate,
-    rule.rule,
-):
-    app.command(_command.__name__)(_said(_command))
-
-
-def _version(value: bool) -> None:
-    if value:
-        from bnfold.version import __version__
-
-        typer.echo(f"bnfold {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _common(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Options before the command."""
+    return Command.of(getattr(import_module(f"bnfold.cli.{name}"), name))
 
 
 def main() -> None:
     """Runs the command line; an error becomes one sentence and an exit code, never a traceback."""
-    debug = os.environ.get("BNFOLD_DEBUG") == "1"
     prepare_streams()
+    sys.exit(_guarded(sys.argv[1:]))
+
+
+def _guarded(words: Sequence[str]) -> int:
+    debug = os.environ.get("BNFOLD_DEBUG") == "1"
     try:
-        app()
-    except BnfoldError as error:
-        if debug:
-            raise
-        sys.exit(_complain(str(error)))
-    except MemoryError as error:
-        if debug:
-            raise
-        sys.exit(_complain(f"there is not enough memory for this ({error})"))
+        return _run(words)
+    except KeyboardInterrupt as error:
+        stop = error if isinstance(error, Interrupted) else Interrupted()
+        print(stop.sentence, file=sys.stderr)
+        return stop.exit_code
     except BrokenPipeError:  # the reader of stdout has gone, as with `--help | head`
         discard_stdout()
-        sys.exit(0)
-    except OSError as error:
-        if debug:
-            raise
-        discard_stdout()
-        sys.exit(_complain(f"the system refused: {error}"))
+        return 0
     except Exception as error:
         if debug:
             raise
+        return _complain(error)
+
+
+def _complain(error: Exception) -> int:
+    if isinstance(error, BnfoldError):
+        say(str(error))
+    elif isinstance(error, MemoryError):
+        say(f"there is not enough memory for this ({error})")
+    elif isinstance(error, OSError):
+        discard_stdout()
+        say(f"the system refused: {error}")
+    else:
         what = f"{type(error).__name__}: {error}".splitlines()[0]
-        sys.exit(_complain(f"an unexpected error ({what}); BNFOLD_DEBUG=1 shows where"))
-
-
-def _complain(sentence: str) -> int:
-    say(sentence)
+        say(f"an unexpected error ({what}); BNFOLD_DEBUG=1 shows where")
     return 2
+
+
+def _run(words: Sequence[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        from bnfold.cli.parsing.help import overview
+
+        sys.stdout.write(overview(SENTENCE, COMMANDS))
+        sys.stdout.flush()
+        return 0 if words else 2
+    name, *rest = words
+    if name == "--version":
+        from bnfold.version import __version__
+
+        print(f"bnfold {__version__}", flush=True)
+        return 0
+    if name not in COMMANDS:
+        raise _unknown(name)
+    return _called(name, rest)
+
+
+def _called(name: str, rest: Sequence[str]) -> int:
+    from bnfold.cli.parsing.words import HelpWanted
+
+    command = command_of(name)
+    try:
+        return command.run(rest)
+    except HelpWanted:
+        from bnfold.cli.parsing.help import page_of
+
+        sys.stdout.write(page_of(command))
+        sys.stdout.flush()
+        return 0
+
+
+def _unknown(name: str) -> UsageError:
+    from bnfold.cli.parsing.words import close_to, in_words
+
+    if name.startswith("-"):
+        return UsageError(f"bnfold has no option {name}; options stand behind the command")
+    close = close_to(name, COMMANDS)
+    hint = f"did you mean {close}?" if close else f"there are {in_words(list(COMMANDS), 'and')}"
+    return UsageError(f"bnfold has no command {name}; {hint}")

@@ -2,105 +2,183 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from bnfold.cli.destinations import check_paths
-from bnfold.cli.groups import grouped
+from bnfold.cli.applies import check_data_options, check_images, check_model_options
+from bnfold.cli.destinations import Destinations
 from bnfold.cli.model_options import ModelFlags
+from bnfold.cli.models import expanded
 from bnfold.cli.options import (
+    TORCH_PANEL,
     ForceOption,
     InputData,
-    ModelArgument,
+    ModelArguments,
+    OnlyOption,
     OutputFlags,
+    ProvenanceOption,
     ReparameterizeOption,
     SampleFlags,
+    SkipOption,
     SubmoduleOption,
 )
+from bnfold.cli.parsing import Option
+from bnfold.cli.reporting import Report, reported, write_page
 from bnfold.errors import TracingError, UsageError
 
 if TYPE_CHECKING:
     from bnfold.data import SampleOptions
     from bnfold.formats import Model
     from bnfold.jobs import FoldResult
+    from bnfold.jobs.fold_options import FoldOptions
 
 
-@grouped
-def fold(
-    model: ModelArgument,
-    sample: SampleFlags,
-    source: ModelFlags,
-    shown: OutputFlags,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The file to write.", show_default=False),
-    ] = None,
-    data: InputData = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan, write nothing.")
-    ] = False,
+@dataclass(frozen=True)
+class FoldFlags:
+    """What is folded, and what has to be so that something is written."""
+
     verify: Annotated[
-        bool,
-        typer.Option(
-            "--verify/--no-verify", help="Prove with onnxruntime that the outputs are the same."
-        ),
-    ] = True,
+        bool, Option("--verify/--no-verify", help="Prove that the outputs are the same.")
+    ] = True
     strict: Annotated[
-        bool, typer.Option("--strict", help="Write nothing where a BatchNorm has to stay; exit 1.")
-    ] = False,
-    force: ForceOption = False,
+        bool, Option("--strict", help="Write nothing where a BatchNorm has to stay; exit 1.")
+    ] = False
+    min_folded: Annotated[
+        str | None,
+        Option(
+            metavar="N|N%",
+            help="Write nothing where fewer BatchNorm fold than this; exit 1.",
+        ),
+    ] = None
+    only: OnlyOption = None
+    skip: SkipOption = None
+    reparameterize: ReparameterizeOption = False
+    provenance: ProvenanceOption = True
     keep_modules: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--keep-modules",
             help="Write a state dict that loads into the unchanged class.",
-            rich_help_panel="PyTorch models",
+            panel=TORCH_PANEL,
         ),
-    ] = False,
-    submodule: SubmoduleOption = None,
-    reparameterize: ReparameterizeOption = False,
-) -> None:
+    ] = False
+    submodule: SubmoduleOption = None
+
+    def options(self, *, force: bool) -> FoldOptions:
+        """What the job wants.
+
+        Raises:
+            UsageError: where one of them makes no sense.
+        """
+        from bnfold.jobs.fold_options import FoldOptions, Minimum
+
+        return FoldOptions(
+            verified=self.verify,
+            strict=self.strict,
+            minimum=None if self.min_folded is None else Minimum.parse(self.min_folded),
+            only=tuple(self.only or ()),
+            skip=tuple(self.skip or ()),
+            force=force,
+            reparameterize=self.reparameterize,
+            keep_modules=self.keep_modules,
+            provenance=self.provenance,
+        )
+
+
+def fold(
+    model: ModelArguments,
+    *,
+    output: Annotated[
+        Path | None,
+        Option("--output", "-o", help="The file to write; - writes it to stdout."),
+    ] = None,
+    output_dir: Annotated[
+        Path | None,
+        Option(metavar="FOLDER", help="Write each model here, under its own file name."),
+    ] = None,
+    data: InputData = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print the plan, write nothing.")] = False,
+    how: FoldFlags,
+    shown: OutputFlags,
+    force: ForceOption = False,
+    sample: SampleFlags,
+    source: ModelFlags,
+) -> int:
     """Fold every BatchNorm of MODEL that can go exactly, prove it, and write the result."""
-    from bnfold.jobs import fold as job
     from bnfold.jobs.common import DEFAULT_SAMPLES
 
-    if output is None and not dry_run:
-        raise UsageError("name the file to write with -o, or use --dry-run to see the plan")
-    if output is not None and dry_run:
-        raise UsageError("--dry-run writes nothing; leave it out, or leave out -o")
-    check_paths(shown.report, model, source, data=data, output=output, force=force)
-    sampling = sample.options(DEFAULT_SAMPLES)
-    how = {"verified": verify, "strict": strict, "force": force, "reparameterize": reparameterize}
-    if submodule and not keep_modules:
+    check_data_options(data, sample)
+    if how.submodule and not how.keep_modules:
         raise UsageError("--submodule writes a state dict of the whole network; add --keep-modules")
-    opened = None if submodule else _whole(source, model, data, sampling, or_parts=keep_modules)
-    if opened is None:
-        parts = source.open_parts(model, submodule or (), data, sampling)
-        shown.finish(_fold_parts(parts, output, sampling, how))
-        return
-    result = job(opened, output, data=data, sampling=sampling, keep_modules=keep_modules, **how)
-    shown.finish(result)
+    options = how.options(force=force)
+    names = expanded(model)
+    targets = Destinations.of(names, output, output_dir, dry_run=dry_run)
+    targets.check(shown.report, source, data=data, force=force)
+    if dry_run and data is not None and not source.traces(names):
+        raise UsageError("--dry-run compares nothing; leave out --data")
+    sampling = sample.options(DEFAULT_SAMPLES)
+    check_images(data, sampling)
+
+    def work(name: str) -> tuple[FoldResult, int, str | None]:
+        from bnfold.cli.progress import progress_bar
+        from bnfold.jobs import fold as job
+
+        check_model_options(
+            name, source, keep_modules=how.keep_modules, submodule=bool(how.submodule)
+        )
+        targets.check_suffix(name)
+        with progress_bar(quiet=shown.quiet) as progress, targets.of_model(name) as target:
+            progress(source.stage(name), 0, 1)
+            opened = None if how.submodule else _whole(source, name, data, sampling, how)
+            if opened is None:
+                parts = source.open_parts(name, how.submodule or (), data, sampling)
+                result = _fold_parts(parts, target, sampling, options)
+            else:
+                result = job(
+                    opened, target, data=data, sampling=sampling, options=options, progress=progress
+                )
+        result = targets.named(result)
+        written = None if result.output is None else result.output.path
+        write_page(result, shown.report, written)
+        return result, int(not result.ok), written
+
+    report = Report(
+        "fold",
+        shown.format.value,
+        verbose=shown.verbose,
+        quiet=shown.quiet,
+        several=len(names) > 1 or names != model,
+        stream=targets.report_stream,
+    )
+    return reported(report, names, work)
 
 
 def _whole(
-    source: ModelFlags, model: str, data: str | None, sampling: SampleOptions, *, or_parts: bool
+    source: ModelFlags, model: str, data: str | None, sampling: SampleOptions, how: FoldFlags
 ) -> Model | None:
     """The model; None where it cannot be traced as a whole, and its parts will do."""
     try:
         return source.open(model, data, sampling)
     except TracingError:
-        if not or_parts:
+        if not how.keep_modules:
             raise
         return None
 
 
 def _fold_parts(
-    parts: Any, output: Path | None, sampling: SampleOptions, how: dict[str, bool]
+    parts: Any, output: Path | None, sampling: SampleOptions, options: FoldOptions
 ) -> FoldResult:
     from bnfold.jobs.parts import fold_parts
 
-    if output is None:  # a plan alone
-        how = {**how, "verified": False}
-    return fold_parts(parts, output, sampling=sampling, **how)[0]
+    if options.only or options.skip or options.minimum is not None:
+        raise UsageError("--only, --skip and --min-folded are for what is traced whole")
+    return fold_parts(
+        parts,
+        output,
+        sampling=sampling,
+        verified=options.verified and output is not None,  # else a plan alone
+        strict=options.strict,
+        force=options.force,
+        reparameterize=options.reparameterize,
+    )[0]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from bnfold.cli.options import SAMPLE_PANEL, TORCH_PANEL
-from bnfold.errors import MissingExtraError, UsageError
+from bnfold.cli.options import SAMPLE_PANEL, TORCH_PANEL, option_name
+from bnfold.cli.parsing import Option
+from bnfold.errors import MissingExtraError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from bnfold.data import SampleOptions
@@ -24,21 +23,26 @@ class MaskFlags:
 
     mask: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="NAME",
             help="An array of --data (attention_mask, say): frames where it is 0 do not count; "
-            "may be repeated, for layers at another rate.",
-            rich_help_panel=SAMPLE_PANEL,
+            "several, for layers at another rate.",
+            panel=SAMPLE_PANEL,
         ),
     ] = None
     padding: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="NAME",
             help="The opposite: frames where it is not 0 do not count.",
-            rich_help_panel=SAMPLE_PANEL,
+            panel=SAMPLE_PANEL,
         ),
     ] = None
+
+    @property
+    def given(self) -> dict[str, bool]:
+        """Which of these options stand on the command line."""
+        return {"--mask": bool(self.mask), "--padding": bool(self.padding)}
 
     def on(self, sampling: SampleOptions) -> SampleOptions:
         """``sampling`` with these masks."""
@@ -51,51 +55,56 @@ class ModelFlags:
 
     weights: Annotated[
         Path | None,
-        typer.Option(help="A checkpoint for the module of a factory.", rich_help_panel=TORCH_PANEL),
+        Option(help="A checkpoint for the module of a factory.", panel=TORCH_PANEL),
     ] = None
     weights_key: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="NAME",
             help="Which network of a checkpoint, where it holds several (model, model_ema).",
-            rich_help_panel=TORCH_PANEL,
+            panel=TORCH_PANEL,
         ),
     ] = None
     input: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="[NAME=]SHAPE[:DTYPE]",
-            help="An example input such as 1x3x224x224; may be repeated.",
-            rich_help_panel=TORCH_PANEL,
-            show_default="the first samples of --data",
+            help="An example input such as 1x3x224x224.",
+            panel=TORCH_PANEL,
+            default="the first samples of --data",
         ),
     ] = None
     dynamic: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="NAME:AXES",
             help="Axes that stay free when a module is traced, such as x:0,2,3, or auto: as many as "
-            "can be; may be repeated.",
-            rich_help_panel=TORCH_PANEL,
-            show_default="the batch",
+            "can be.",
+            panel=TORCH_PANEL,
+            default="the batch",
         ),
     ] = None
     allow_pickle: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--allow-pickle",
             help="Load pickled Python objects, which runs code from the file.",
-            rich_help_panel=TORCH_PANEL,
+            panel=TORCH_PANEL,
         ),
     ] = False
     freeze_initializers: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--freeze-initializers",
             help="Take initializers that are also graph inputs for constants.",
-            rich_help_panel="ONNX models",
+            panel="ONNX models",
         ),
     ] = False
+
+    @property
+    def given(self) -> dict[str, bool]:
+        """Which of these options stand on the command line."""
+        return {option_name(f.name): bool(getattr(self, f.name)) for f in fields(self)}
 
     def open(
         self, model: str, data: str | None = None, sampling: SampleOptions | None = None
@@ -114,6 +123,25 @@ class ModelFlags:
             dynamic=self._dynamic(),
             allow_pickle=self.allow_pickle,
         )
+
+    def open_other(self, model: str) -> Model:
+        """Opens a second model, to which the checkpoint of the first does not belong."""
+        other = replace(self, weights=None, weights_key=None)
+        return (other if self.traces([model]) else ModelFlags()).open(model)
+
+    def check_weights(self) -> None:
+        """Raises a `ModelError` where there is no such file."""
+        check_weights(self.weights, "--weights")
+
+    def stage(self, name: str) -> str:
+        """What opening a model means, for who waits for it."""
+        return "importing torch, opening, tracing" if self.traces([name]) else "opening"
+
+    def traces(self, names: Sequence[str]) -> bool:
+        """Whether example inputs may be needed: not where all models are ONNX files."""
+        from bnfold.formats import is_onnx
+
+        return not all(is_onnx(name) for name in names if name != "-")
 
     def open_parts(
         self, model: str, only: Sequence[str], data: str | None, sampling: SampleOptions
@@ -147,3 +175,15 @@ class ModelFlags:
         from bnfold.formats.torch import parse_dynamic
 
         return parse_dynamic(self.dynamic)
+
+
+def check_weights(path: Path | None, option: str) -> None:
+    """Refuses weights that are not there, before anything is imported.
+
+    Raises:
+        ModelError: with what may have been meant.
+    """
+    if path is not None and not path.exists():
+        from bnfold.files import missing
+
+        raise ModelError(missing(path, f"check {option}"))

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from bnfold.cli.streams import print_report
-from bnfold.errors import OutputError, UsageError
+from bnfold.cli.parsing import Argument, Option
+from bnfold.errors import UsageError
 
 if TYPE_CHECKING:
     from bnfold.data import SampleOptions
     from bnfold.recalibration.observer import RuntimeOptions
 
 SAMPLE_PANEL, _IMAGES, TORCH_PANEL, _RUNTIME = "Data sample", "Images", "PyTorch models", "Runtime"
+_ITS_OWN = "the model's"
 DATA_KINDS = (
     "arrays (.npy, .npz, .safetensors, .pt), tables (.csv, .parquet), images, a folder or glob of "
     "these, or file.py:callable"
@@ -33,43 +32,72 @@ class Format(str, Enum):
 
 ModelArgument = Annotated[
     str,
-    typer.Argument(
-        metavar="MODEL",
-        help="A model file, or package.module:factory or file.py:factory for a PyTorch module.",
-        show_default=False,
+    Argument(
+        "MODEL",
+        "A model file (- reads it from stdin), or package.module:factory or file.py:factory for a "
+        "PyTorch module.",
+    ),
+]
+ModelArguments = Annotated[
+    list[str],
+    Argument(
+        "MODEL",
+        "Model files or globs of them (- reads one from stdin), or package.module:factory or "
+        "file.py:factory for a PyTorch module.",
     ),
 ]
 FormatOption = Annotated[
-    Format, typer.Option("--format", "-f", help="How the report on stdout is printed.")
+    Format, Option("--format", "-f", help="How the report on stdout is printed.")
 ]
 ReportOption = Annotated[
     Path | None,
-    typer.Option("--report", metavar="PAGE.html", help="Also write a page with charts."),
+    Option("--report", metavar="PAGE.html", help="Also write a page with charts."),
 ]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show every layer.")]
+VerboseOption = Annotated[bool, Option("--verbose", "-v", help="Show every layer.")]
+QuietOption = Annotated[
+    bool,
+    Option(
+        "--quiet", "-q", help="No progress, and no text where the exit code is 0: errors alone."
+    ),
+]
 ReparameterizeOption = Annotated[
     bool,
-    typer.Option("--reparameterize", help="Merge parallel linear branches (RepVGG) into one."),
+    Option("--reparameterize", help="Merge parallel linear branches (RepVGG) into one."),
 ]
 SubmoduleOption = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         metavar="NAME",
-        help="Only this submodule (backbone.body), where the whole cannot be traced, say; may be "
-        "repeated.",
-        rich_help_panel=TORCH_PANEL,
+        help="Only this submodule (backbone.body), where the whole cannot be traced, say.",
+        panel=TORCH_PANEL,
     ),
 ]
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="Allow -o to name MODEL itself (or its --weights).")
+    bool, Option("--force", help="Allow -o to name MODEL itself (or its --weights).")
+]
+OnlyOption = Annotated[
+    list[str] | None,
+    Option("--only", metavar="GLOB", help="Change only the BatchNorm whose names match."),
+]
+SkipOption = Annotated[
+    list[str] | None,
+    Option("--skip", metavar="GLOB", help="Leave the BatchNorm whose names match as they are."),
+]
+ProvenanceOption = Annotated[
+    bool,
+    Option(
+        "--provenance/--no-provenance",
+        help="Note the version of bnfold, the hash of MODEL and the verdict in the file.",
+        panel="ONNX models",
+    ),
 ]
 InputData = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--data",
         metavar="SOURCE",
         help=f"Inputs to compare on: {DATA_KINDS}.",
-        show_default="made from the input signature",
+        default="made from the input signature",
     ),
 ]
 
@@ -80,52 +108,69 @@ class SampleFlags:
 
     samples: Annotated[
         int | None,
-        typer.Option(
+        Option(
             help="How many samples of --data to take.",
             min=1,
-            rich_help_panel=SAMPLE_PANEL,
-            show_default="2048 to recalibrate, 512 to inspect, 64 to compare",
+            panel=SAMPLE_PANEL,
+            default="2048 to recalibrate, 512 to inspect, 64 to compare",
         ),
     ] = None
     shuffle: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--shuffle",
             help="Draw samples at random, not evenly spread.",
-            rich_help_panel=SAMPLE_PANEL,
+            panel=SAMPLE_PANEL,
         ),
     ] = False
     seed: Annotated[
-        int, typer.Option(help="Seed for --shuffle.", min=0, rich_help_panel=SAMPLE_PANEL)
-    ] = 0
+        int | None, Option(help="Seed for --shuffle.", min=0, panel=SAMPLE_PANEL, default="0")
+    ] = None
     image_size: Annotated[
         str | None,
-        typer.Option(help="HEIGHTxWIDTH.", rich_help_panel=_IMAGES, show_default="the model's"),
+        Option(
+            metavar="HEIGHTxWIDTH",
+            help="What images are resized to.",
+            panel=_IMAGES,
+            default=_ITS_OWN,
+        ),
     ] = None
     mean: Annotated[
         str | None,
-        typer.Option(help="Subtracted from colours in [0, 1]: R,G,B.", rich_help_panel=_IMAGES),
+        Option(metavar="R,G,B", help="Subtracted from colours in [0, 1].", panel=_IMAGES),
     ] = None
-    std: Annotated[
-        str | None, typer.Option(help="Divides colours, R,G,B.", rich_help_panel=_IMAGES)
-    ] = None
+    std: Annotated[str | None, Option(metavar="R,G,B", help="Divides colours.", panel=_IMAGES)] = (
+        None
+    )
     layout: Annotated[
         str | None,
-        typer.Option(help="NCHW or NHWC.", rich_help_panel=_IMAGES, show_default="the model's"),
+        Option(
+            metavar="NCHW|NHWC",
+            help="Where the colours stand.",
+            panel=_IMAGES,
+            default=_ITS_OWN,
+        ),
     ] = None
     color: Annotated[
         str | None,
-        typer.Option(help="rgb, bgr or gray.", rich_help_panel=_IMAGES, show_default="the model's"),
+        Option(metavar="rgb|bgr|gray", help="Their order.", panel=_IMAGES, default=_ITS_OWN),
     ] = None
 
     no_size_limit: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--no-size-limit",
             help="Read archives and images that unpack to far more than they hold.",
-            rich_help_panel=SAMPLE_PANEL,
+            panel=SAMPLE_PANEL,
         ),
     ] = False
+
+    @property
+    def given(self) -> dict[str, bool]:
+        """Which of these options stand on the command line."""
+        return {
+            option_name(f.name): getattr(self, f.name) not in (None, False) for f in fields(self)
+        }
 
     def options(self, default: int) -> SampleOptions:
         """What the data layer wants, ``default`` samples where none are asked for.
@@ -138,7 +183,7 @@ class SampleFlags:
         return SampleOptions(
             samples=self.samples or default,
             shuffle=self.shuffle,
-            seed=self.seed,
+            seed=self.seed or 0,
             image_size=_size(self.image_size),
             mean=_numbers(self.mean, "--mean"),
             std=_numbers(self.std, "--std"),
@@ -154,71 +199,54 @@ class RuntimeFlags:
 
     threads: Annotated[
         int | None,
-        typer.Option(
-            help="Threads of the runtime.",
-            min=1,
-            show_default="its choice",
-            rich_help_panel=_RUNTIME,
-        ),
+        Option(help="Threads of the runtime.", min=1, default="its choice", panel=_RUNTIME),
     ] = None
     provider: Annotated[
-        str,
-        typer.Option(
-            help="onnxruntime's execution provider, for ONNX models.", rich_help_panel=_RUNTIME
+        str | None,
+        Option(
+            metavar="NAME",
+            help="onnxruntime's execution provider, for ONNX models.",
+            default="CPUExecutionProvider",
+            panel=_RUNTIME,
         ),
-    ] = "CPUExecutionProvider"
+    ] = None
     device: Annotated[
-        str,
-        typer.Option(
-            help="torch's device, for PyTorch models: cuda, cuda:1, …", rich_help_panel=_RUNTIME
+        str | None,
+        Option(
+            metavar="NAME",
+            help="torch's device, for PyTorch models: cuda, cuda:1, …",
+            default="cpu",
+            panel=_RUNTIME,
         ),
-    ] = "cpu"
+    ] = None
+
+    @property
+    def given(self) -> dict[str, bool]:
+        """Which of these options stand on the command line."""
+        return {option_name(f.name): getattr(self, f.name) is not None for f in fields(self)}
 
     def options(self) -> RuntimeOptions:
         """What the observers want."""
-        from bnfold.recalibration.observer import RuntimeOptions
+        from bnfold.recalibration.observer import CPU_DEVICE, CPU_PROVIDER, RuntimeOptions
 
-        return RuntimeOptions(self.threads, self.provider, self.device)
+        return RuntimeOptions(
+            self.threads, self.provider or CPU_PROVIDER, self.device or CPU_DEVICE
+        )
 
 
 @dataclass(frozen=True)
 class OutputFlags:
-    """How a result is shown."""
+    """How results are shown."""
 
     format: FormatOption = Format.TEXT
     report: ReportOption = None
     verbose: VerboseOption = False
-
-    def finish(self, result: Any) -> None:
-        """Prints a result, writes its page, and exits with 1 where it is not ok."""
-        from bnfold.reports import show
-
-        output = getattr(result, "output", None)
-        written = None if output is None else output.path
-        write_page(result, self.report, written)
-        print_report(lambda: show(result, self.format.value, verbose=self.verbose), written)
-        if not result.ok:
-            raise typer.Exit(1)
+    quiet: QuietOption = False
 
 
-def write_page(result: Any, report: Path | None, written: str | None = None) -> None:
-    """Writes the page of a result, where one is wanted; ``written`` is there already."""
-    if report is None:
-        return
-    import shlex
-    import sys
-    from datetime import datetime, timezone
-
-    from bnfold.reports import html
-
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    origin = html.Origin(shlex.join(["bnfold", *sys.argv[1:]]), now)
-    try:
-        html.write_page(result, report, origin)
-    except OutputError as error:
-        if written is None:
-            raise
-        raise OutputError(f"the page: {error}; {written} was written") from None
+def option_name(field: str) -> str:
+    """``image_size`` is ``--image-size``."""
+    return "--" + field.replace("_", "-")
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

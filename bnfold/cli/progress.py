@@ -1,4 +1,4 @@
-"""A progress bar on stderr, where that is a terminal."""
+"""What is being done, on stderr where that is a terminal: from the first second on."""
 
 from __future__ import annotations
 
@@ -10,30 +10,34 @@ Progress = Callable[[str, int, int], None]
 
 
 @contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """Gives a callback ``(stage, done, total)`` that draws one bar for each stage."""
-    if not sys.stderr.isatty():
+def progress_bar(*, quiet: bool = False) -> Iterator[Progress]:
+    """Gives a callback ``(stage, done, total)``; ``total`` is 1 where nobody knows how much there is.
+
+    A stage has a line while it lasts: a bar where its size is known, a moving one where it is not.
+    """
+    if quiet or not sys.stderr.isatty():
         yield lambda stage, done, total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[share]}"),
+        TimeElapsedColumn(),
     )
-    tasks: dict[str, TaskID] = {}
+    current: list[tuple[str, TaskID]] = []
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
 
         def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total, rate="")
-            speed = bars.tasks[tasks[stage]].speed
-            rate = f"{speed:,.0f} samples/s" if speed else ""
-            bars.update(tasks[stage], completed=done, total=total, rate=rate)
+            size = total if total > 1 else None
+            if not current or current[0][0] != stage:
+                for _, old in current:
+                    bars.remove_task(old)
+                current[:] = [(stage, bars.add_task(stage, total=size, share=""))]
+            share = f"{done / size:.0%}" if size else ""
+            bars.update(current[0][1], completed=done, total=size, share=share)
 
         yield show

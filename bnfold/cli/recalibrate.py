@@ -8,24 +8,28 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from bnfold.cli.applies import check_data_options, check_images, check_model_options
 from bnfold.cli.destinations import check_paths
-from bnfold.cli.groups import grouped
 from bnfold.cli.model_options import MaskFlags, ModelFlags
+from bnfold.cli.models import on_model
 from bnfold.cli.options import (
     DATA_KINDS,
     ForceOption,
     ModelArgument,
+    OnlyOption,
     OutputFlags,
+    ProvenanceOption,
     RuntimeFlags,
     SampleFlags,
+    SkipOption,
 )
+from bnfold.cli.parsing import Option
+from bnfold.cli.reporting import Report, write_page
 from bnfold.errors import UsageError
 
 if TYPE_CHECKING:
     from bnfold.jobs.recalibrate import Evaluate
-    from bnfold.jobs.recalibration_result import RecalibrationOptions
+    from bnfold.jobs.recalibration_result import RecalibrationOptions, RecalibrationResult
 
 
 class Method(str, Enum):
@@ -44,7 +48,6 @@ class Variance(str, Enum):
 
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _METHOD = "Method"
-Globs = list[str] | None
 
 
 @dataclass(frozen=True)
@@ -53,51 +56,41 @@ class MethodFlags:
 
     method: Annotated[
         Method,
-        typer.Option(
+        Option(
             help="population: what the deployed network observes, exact. "
             "batch: averages over mini-batches (Ioffe & Szegedy, Algorithm 2).",
-            rich_help_panel=_METHOD,
+            panel=_METHOD,
         ),
     ] = Method.POPULATION
     prior: Annotated[
         float,
-        typer.Option(
-            help="How many samples the old statistics are worth.", min=0, rich_help_panel=_METHOD
-        ),
+        Option(help="How many samples the old statistics are worth.", min=0, panel=_METHOD),
     ] = 0.0
-    only: Annotated[
-        Globs,
-        typer.Option(help="Glob on BatchNorm names; may be repeated.", rich_help_panel=_METHOD),
-    ] = None
-    skip: Annotated[
-        Globs,
-        typer.Option(
-            help="Glob on BatchNorm names to keep; may be repeated.", rich_help_panel=_METHOD
-        ),
-    ] = None
+    only: OnlyOption = None
+    skip: SkipOption = None
     variance: Annotated[
         Variance | None,
-        typer.Option(
+        Option(
             help="Which variance to store.",
-            show_default="the format's own convention",
-            rich_help_panel=_METHOD,
+            default="the format's own convention",
+            panel=_METHOD,
         ),
     ] = None
     batch_size: Annotated[
         int,
-        typer.Option(
+        Option(
             help="Samples per run; a fixed batch in the file overrules it.",
             min=1,
-            rich_help_panel=_METHOD,
+            panel=_METHOD,
         ),
     ] = 32
     cache_memory: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="BYTES",
             help="Memory for activations between levels (512M, 4G); then disk, then computed again.",
-            show_default="a quarter of what is free",
-            rich_help_panel=_METHOD,
+            default="a quarter of what is free",
+            panel=_METHOD,
         ),
     ] = None
 
@@ -127,19 +120,17 @@ class EvaluationFlags:
 
     evaluate: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="FILE.PY:FUNCTION",
             help="Called with the path of the model (of --weights for a factory) and of what will "
             "be written; returns a number, higher is better. Nothing is written where it falls.",
-            rich_help_panel="Evaluation",
+            panel="Evaluation",
         ),
     ] = None
     max_drop: Annotated[
-        float,
-        typer.Option(
-            help="By how much the evaluation may fall.", min=0, rich_help_panel="Evaluation"
-        ),
-    ] = 0.0
+        float | None,
+        Option(help="By how much the evaluation may fall.", min=0, panel="Evaluation", default="0"),
+    ] = None
 
     def function(self) -> Evaluate | None:
         """The function that ``evaluate`` names.
@@ -148,6 +139,8 @@ class EvaluationFlags:
             UsageError: where there is none.
         """
         if self.evaluate is None:
+            if self.max_drop is not None:
+                raise UsageError("--max-drop goes with --evaluate, which is not given")
             return None
         from bnfold.data.callables import load_callable
 
@@ -155,52 +148,69 @@ class EvaluationFlags:
         return found
 
 
-@grouped
 def recalibrate(
     model: ModelArgument,
     data: Annotated[
         str,
-        typer.Option(
+        Option(
             "--data",
             metavar="SOURCE",
             help=f"A sample of the deployed model's inputs: {DATA_KINDS}.",
-            show_default=False,
         ),
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="The file to write.", show_default=False)
-    ],
+    output: Annotated[Path, Option("--output", "-o", help="The file to write.")],
+    *,
+    force: ForceOption = False,
+    provenance: ProvenanceOption = True,
+    shown: OutputFlags,
     how: MethodFlags,
     score: EvaluationFlags,
     sample: SampleFlags,
     masks: MaskFlags,
     source: ModelFlags,
     runtime: RuntimeFlags,
-    shown: OutputFlags,
-    force: ForceOption = False,
-) -> None:
+) -> int:
     """Measure the BatchNorm statistics of MODEL again on a data sample and write them."""
-    from bnfold.cli.progress import progress_bar
-    from bnfold.jobs.recalibrate import recalibrate as job
     from bnfold.jobs.recalibration_result import DEFAULT_SAMPLES
 
-    check_paths(shown.report, model, source, data=data, output=output, force=force)
+    check_data_options(data, sample)
+    check_paths(shown.report, [model], source, data=data, outputs=[output], force=force)
     sampling = masks.on(sample.options(DEFAULT_SAMPLES))
-    options = how.options(max_drop=score.max_drop, runtime=runtime.options(), force=force)
+    check_images(data, sampling)
+    drop = score.max_drop or 0.0
+    options = how.options(
+        max_drop=drop, runtime=runtime.options(), force=force, provenance=provenance
+    )
     evaluate = score.function()
-    opened = source.open(model, data, sampling)
-    with progress_bar() as progress:
-        result = job(
-            opened,
-            output,
-            data,
-            options=options,
-            sampling=sampling,
-            evaluate=evaluate,
-            progress=progress,
-        )
-    if result is not None:  # the first of several processes speaks for all
-        shown.finish(result)
+
+    def work(name: str) -> RecalibrationResult | None:
+        from bnfold.cli.progress import progress_bar
+        from bnfold.formats import is_onnx
+        from bnfold.formats.suffixes import check_suffix
+        from bnfold.jobs.recalibrate import recalibrate as job
+
+        check_model_options(name, source, runtime)
+        check_suffix(name, output, onnx=is_onnx(name))
+        with progress_bar(quiet=shown.quiet) as progress:
+            progress(source.stage(name), 0, 1)
+            return job(
+                source.open(name, data, sampling),
+                output,
+                data,
+                options=options,
+                sampling=sampling,
+                evaluate=evaluate,
+                progress=progress,
+            )
+
+    result = on_model(model, work)
+    if result is None:  # the first of several processes speaks for all
+        return 0
+    report = Report("recalibrate", shown.format.value, verbose=shown.verbose, quiet=shown.quiet)
+    written = None if result.output is None else result.output.path
+    write_page(result, shown.report, written)
+    report.add(result, int(not result.ok), written)
+    return report.close()
 
 
 def _bytes(text: str | None) -> int | None:

@@ -36,7 +36,7 @@ def _encodable(error: UnicodeError) -> tuple[str, int]:
     return "".join(plain), error.end
 
 
-def print_report(show: Callable[[], None], written: str | None = None) -> None:
+def print_report(show: Callable[[], None], written: str | None = None, stream: Any = None) -> None:
     """Prints a report. Where a file was ``written``, that it cannot be printed is a remark only.
 
     What was done decides the exit code: the caller's business.
@@ -46,7 +46,7 @@ def print_report(show: Callable[[], None], written: str | None = None) -> None:
     """
     try:
         show()
-        sys.stdout.flush()
+        (stream or sys.stdout).flush()
     except OSError as error:
         discard_stdout()
         reader_is_gone = isinstance(error, BrokenPipeError)

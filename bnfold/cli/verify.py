@@ -7,17 +7,25 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from bnfold.cli.groups import grouped
-from bnfold.cli.model_options import ModelFlags
-from bnfold.cli.options import Format, FormatOption, InputData, OutputFlags, SampleFlags
+from bnfold.cli.applies import (
+    check_data_options,
+    check_images,
+    check_model_options,
+    check_runtime,
+)
+from bnfold.cli.destinations import check_paths
+from bnfold.cli.model_options import ModelFlags, check_weights
+from bnfold.cli.models import STDIN, on_model
+from bnfold.cli.options import TORCH_PANEL, InputData, OutputFlags, RuntimeFlags, SampleFlags
+from bnfold.cli.parsing import Argument, Option
+from bnfold.cli.reporting import Report, write_page
 from bnfold.errors import UsageError
 
 if TYPE_CHECKING:
+    from bnfold.jobs import VerifyResult
     from bnfold.proof.bounds import Bounds
 
-_BOUND: Any = {"rich_help_panel": "Bounds of your own", "show_default": "the rounding floor"}
+_BOUND: Any = {"panel": "Bounds of your own", "default": "the rounding floor"}
 
 
 class Metric(str, Enum):
@@ -33,15 +41,15 @@ class Metric(str, Enum):
 class BoundFlags:
     """What outputs have to keep to, where rounding is no yardstick: int8 or fp16 candidates."""
 
-    rtol: Annotated[
-        float | None, typer.Option(help="Relative tolerance of every element.", **_BOUND)
-    ] = None
-    atol: Annotated[
-        float | None, typer.Option(help="Absolute tolerance of every element.", **_BOUND)
-    ] = None
+    rtol: Annotated[float | None, Option(help="Relative tolerance of every element.", **_BOUND)] = (
+        None
+    )
+    atol: Annotated[float | None, Option(help="Absolute tolerance of every element.", **_BOUND)] = (
+        None
+    )
     metric: Annotated[
         Metric | None,
-        typer.Option(
+        Option(
             help="Largest error, signal to noise in dB, cosine similarity, or share of rows with "
             "the same class.",
             **_BOUND,
@@ -49,9 +57,9 @@ class BoundFlags:
     ] = None
     threshold: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="[OUTPUT=]NUMBER",
-            help="What --metric has to reach (max: at most); may be repeated.",
+            help="What --metric has to reach (max: at most).",
             **_BOUND,
         ),
     ] = None
@@ -88,35 +96,82 @@ def _threshold(text: str) -> tuple[str, float]:
     return name, value
 
 
-@grouped
 def verify(
-    reference: Annotated[str, typer.Argument(metavar="REFERENCE", help="The model to trust.")],
-    candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help="The model to compare.")],
-    sample: SampleFlags,
-    bounds: BoundFlags,
-    source: ModelFlags,
+    reference: Annotated[str, Argument("REFERENCE", "The model to trust (- reads it from stdin).")],
+    candidate: Annotated[str, Argument("CANDIDATE", "The model to compare (or -).")],
+    *,
     data: InputData = None,
+    shown: OutputFlags,
+    bounds: BoundFlags,
+    sample: SampleFlags,
+    source: ModelFlags,
+    runtime: RuntimeFlags,
     candidate_weights: Annotated[
         Path | None,
-        typer.Option(
-            help="A checkpoint for CANDIDATE, where that is a factory.",
-            rich_help_panel="PyTorch models",
-        ),
+        Option(help="A checkpoint for CANDIDATE, where that is a factory.", panel=TORCH_PANEL),
     ] = None,
-    format: FormatOption = Format.TEXT,
-) -> None:
+) -> int:
     """Compare two models on the same inputs, the reference's own rounding as the yardstick."""
-    from bnfold.formats import is_onnx
-    from bnfold.jobs import verify as job
     from bnfold.jobs.common import DEFAULT_SAMPLES
 
+    check_data_options(data, sample)
     wanted = bounds.bounds()  # before anything is opened
     sampling = sample.options(DEFAULT_SAMPLES)
-    first, second = source, replace(source, weights=candidate_weights)
-    # Example inputs are for the one that has to be traced.
-    if is_onnx(candidate) and candidate_weights is None:
-        second = ModelFlags()
-    if is_onnx(reference) and source.weights is None:
-        first = ModelFlags()
-    opened = first.open(reference, data, sampling), second.open(candidate, data, sampling)
-    OutputFlags(format).finish(job(*opened, data=data, sampling=sampling, bounds=wanted))
+    check_paths(shown.report, [reference, candidate], source, data=data)
+    check_weights(candidate_weights, "--candidate-weights")
+    check_images(data, sampling)
+    if reference == candidate == STDIN:
+        raise UsageError("- reads one model from stdin; name a file for the other")
+    report = Report("verify", shown.format.value, verbose=shown.verbose, quiet=shown.quiet)
+
+    def work(first: str, second: str) -> VerifyResult:
+        from bnfold.cli.progress import progress_bar
+        from bnfold.jobs import verify as job
+
+        sources = _sources(first, second, source, candidate_weights)
+        check_runtime([first, second], runtime)
+        with progress_bar(quiet=shown.quiet) as progress:
+            progress("opening", 0, 1)
+            opened = [
+                flags.open(name, data, sampling)
+                for flags, name in zip(sources, (first, second), strict=True)
+            ]
+            return job(
+                *opened,
+                data=data,
+                sampling=sampling,
+                bounds=wanted,
+                runtime=runtime.options(),
+                progress=progress,
+            )
+
+    if candidate == STDIN:
+        result = on_model(candidate, lambda name: work(reference, name))
+    else:
+        result = on_model(reference, lambda name: work(name, candidate))
+    write_page(result, shown.report)
+    report.add(result, int(not result.ok), None if shown.report is None else str(shown.report))
+    return report.close()
+
+
+def _sources(
+    reference: str, candidate: str, source: ModelFlags, candidate_weights: Path | None
+) -> tuple[ModelFlags, ModelFlags]:
+    """How each is opened: options for PyTorch are for the one that is a PyTorch model.
+
+    Raises:
+        UsageError: where neither is one, or an option is for the wrong one.
+    """
+    from bnfold.formats import is_onnx
+
+    onnx = is_onnx(reference), is_onnx(candidate)
+    if all(onnx):
+        check_model_options(reference, source)
+    if candidate_weights is not None and onnx[1]:
+        raise UsageError(f"--candidate-weights is for PyTorch, and {candidate} is an ONNX model")
+    if source.weights is not None and onnx[0]:
+        raise UsageError(f"--weights is for REFERENCE, and {reference} is an ONNX model")
+    plain = ModelFlags(freeze_initializers=source.freeze_initializers)
+    torch = replace(source, freeze_initializers=False)
+    theirs = replace(torch, weights=candidate_weights)
+    return (plain if onnx[0] else torch), (plain if onnx[1] else theirs)

@@ -66,6 +66,7 @@ class ImageFiles:
         self.left_out: tuple[str, ...] = ()
         self.surplus = 0
         self.groups: Indices | None = None
+        self.notes = tuple(_large(self._mean, "--mean") + _large(self._std, "--std"))
 
     def read(self, indices: Indices) -> Arrays:
         """See `Source`."""
@@ -145,3 +146,14 @@ def _vector(values: tuple[float, ...], channels: int, option: str) -> NDArray[np
     if len(values) not in (1, channels):
         raise UsageError(f"{option} takes 1 or {channels} numbers, not {len(values)}")
     return np.asarray(values, np.float32)
+
+
+def _large(vector: NDArray[np.float32] | None, option: str) -> list[str]:
+    """A warning where numbers seem to be meant for colours from 0 to 255."""
+    largest = 0.0 if vector is None else float(vector.max())
+    if largest <= 1:
+        return []
+    return [
+        f"warning: {option} holds {largest:g}, and colours are taken as numbers from 0 to 1; divide it by "
+        "255 if it is meant for colours from 0 to 255"
+    ]

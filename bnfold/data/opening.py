@@ -14,8 +14,8 @@ from bnfold.data.masks import with_masks
 from bnfold.data.memory import Given
 from bnfold.data.signature import InputSpec, by_key, row_specs
 from bnfold.data.source import Sample, SampleOptions, Source, choose
-from bnfold.errors import DataError
-from bnfold.files import check_regular
+from bnfold.errors import DataError, UsageError
+from bnfold.files import check_regular, missing
 
 Data = str | Path | Given
 Opener = Callable[[Path, Sequence[InputSpec], SampleOptions], Source]
@@ -54,6 +54,7 @@ def open_sample(
         MissingExtraError: where the kind needs a package that is not installed.
     """
     options = options or SampleOptions()
+    check_image_options(source, options)
     keyed = any(spec.key is not None for spec in inputs)
     try:
         return _opened(source, inputs, options, keyed=keyed)
@@ -79,6 +80,31 @@ def _opened(
     sample.read(0, 1)
     sample.check_masks()
     return sample
+
+
+def check_image_options(source: Data, options: SampleOptions) -> None:
+    """Refuses what says how images become tensors where ``source`` holds none, by its name alone.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    given = [name for name in _IMAGE_OPTIONS if getattr(options, name)]
+    if not given or _may_hold_images(source):
+        return
+    raise UsageError(
+        f"--{given[0].replace('_', '-')} is for images, and {source} holds none; prepare the data as the "
+        "model wants it"
+    )
+
+
+_IMAGE_OPTIONS = ("image_size", "mean", "std", "layout", "color")
+
+
+def _may_hold_images(source: Data) -> bool:
+    files = sample_files(source)
+    if isinstance(source, Given) or (files and files[0].suffix == ".py"):
+        return False
+    return not files or any(images.is_image(f) for f in files)
 
 
 def first_rows(
@@ -119,7 +145,7 @@ def _open(source: Data, inputs: Sequence[InputSpec], options: SampleOptions) -> 
     if glob.has_magic(text):
         files = sorted(Path(f) for f in glob.glob(text, recursive=True))
         return _open_files([f for f in files if _is_known(f)], text, inputs, options)
-    raise DataError(f"{text} does not exist; check the path given with --data")
+    raise DataError(missing(path, "check the path given with --data"))
 
 
 def sample_files(source: Data) -> list[Path]:

@@ -124,7 +124,22 @@ class Sample:
             for spec in self._called
             if looks_like_a_mask(spec) and spec.name not in known
         )
-        return (*taken, *open_questions, *self._notes_on_masks())
+        own: tuple[str, ...] = getattr(self.source, "notes", ())
+        return (*taken, *own, *self._unscaled(), *open_questions, *self._notes_on_masks())
+
+    def _unscaled(self) -> Iterator[str]:
+        """Pixels from 0 to 255 for a network that most likely wants 0 to 1: nobody else notices."""
+        if not any(spec.dtype is not None and spec.dtype.kind == "f" for spec in self.inputs):
+            return
+        found = named(self.source.read(self.rows[:1]), row_specs(self.inputs), self.name)
+        for spec in row_specs(self.inputs):
+            array = found.get(spec.name)
+            if array is not None and array.dtype == np.uint8 and spec.dtype != array.dtype:
+                yield (
+                    f"warning: {spec.name} is uint8 in the data and {spec.dtype} in the model: its values "
+                    "(0 to 255) are taken as they are; divide them first if the network was trained "
+                    "on other ones"
+                )
 
     def _notes_on_masks(self) -> Iterator[str]:
         for mask, rows in zip(self.masks, self._flags, strict=True):

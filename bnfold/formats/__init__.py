@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from bnfold.data import Data, InputSpec, Sample, SampleOptions, first_rows
-from bnfold.errors import MissingExtraError, UsageError
+from bnfold.errors import MissingExtraError, ModelError, UsageError
+from bnfold.files import missing
 from bnfold.graph import Graph
 from bnfold.planning import Plan
 from bnfold.proof.subject import Fold, Reference
@@ -89,17 +90,30 @@ class Format(Protocol):
             RuntimeUnavailableError: where no runtime executes the model.
         """
 
-    def edit(self, model: Any, plan: Plan, *, keep_modules: bool = False) -> Edited:
+    def edit(
+        self,
+        model: Any,
+        plan: Plan,
+        *,
+        keep_modules: bool = False,
+        provenance: Mapping[str, str] | None = None,
+    ) -> Edited:
         """A copy with the edits of ``plan`` carried out; nothing is written yet.
 
         ``keep_modules``: it will be written as a state dict for the unchanged class.
+        ``provenance``: what the file is to say of where it comes from, where it has a place for it.
 
         Raises:
             UsageError: where the format has no such thing.
         """
 
-    def with_statistics(self, model: Any, edits: Sequence[NewStatistics]) -> Edited:
-        """A copy with new statistics; nothing is written yet."""
+    def with_statistics(
+        self,
+        model: Any,
+        edits: Sequence[NewStatistics],
+        provenance: Mapping[str, str] | None = None,
+    ) -> Edited:
+        """A copy with new statistics; nothing is written yet. ``provenance``: see `edit`."""
 
     def reopened(self, edited: Any, written: Path) -> Model:
         """What ``edited`` wrote to ``written``, read back from its file."""
@@ -111,11 +125,11 @@ class Format(Protocol):
             UsageError: where it has no runtime, or that cannot run so.
         """
 
-    def runs(self, model: Any) -> Reference:
+    def runs(self, model: Any, options: RuntimeOptions | None = None) -> Reference:
         """A model as it runs, for comparing it with another of the same signature.
 
         Raises:
-            UsageError: where it holds no program.
+            UsageError: where it holds no program, or cannot run so.
         """
 
     def fold(self, edited: Any, written: Path) -> Fold:
@@ -171,6 +185,7 @@ def open_model(
         UsageError: where the options do not fit the model.
         DataError: where ``data`` is needed and cannot be read.
     """
+    check_code(str(source))
     if is_onnx(source):
         if weights or weights_key or inputs or given or dynamic or allow_pickle:
             raise UsageError(
@@ -212,6 +227,17 @@ def is_onnx(source: str | Path) -> bool:
     from bnfold.formats.detect import Content, content_of
 
     return not _is_factory(str(source)) and content_of(Path(source)) is Content.ONNX
+
+
+def check_code(source: str) -> None:
+    """Refuses ``file.py:factory`` where there is no such file, before anything is imported.
+
+    Raises:
+        ModelError: with what may have been meant.
+    """
+    where, colon, _ = source.rpartition(":")
+    if colon and where.endswith(".py") and not Path(where).is_file():
+        raise ModelError(missing(Path(where), "check the path before the colon"))
 
 
 def _is_factory(source: str) -> bool:

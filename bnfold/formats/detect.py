@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import struct
 from enum import Enum
 from pathlib import Path
 
 from bnfold.errors import ModelError
-from bnfold.files import check_regular
+from bnfold.files import check_regular, missing
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
@@ -25,18 +26,35 @@ def content_of(path: Path) -> Content:
         ModelError: where there is no such file, or it is a folder.
     """
     if path.is_dir():
-        raise ModelError(f"{path} is a folder; name the model file in it")
+        raise ModelError(f"{path} is a folder; name the model file in it, or {path}/*.onnx")
     check_regular(path)
+    if path.suffix == ".py":
+        _refuse_code(path)
     try:
         with path.open("rb") as file:
             head = file.read(4096)
     except FileNotFoundError:
-        raise ModelError(f"{path} does not exist; check the path") from None
+        raise ModelError(missing(path)) from None
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from None
     if head.startswith(_ZIP) or head.startswith(_PICKLE) or _is_safetensors(head):
         return Content.TORCH
     return Content.ONNX
+
+
+def _refuse_code(path: Path) -> None:
+    """Raises a `ModelError` that names what the file defines."""
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return
+    names = [n.name for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+    example = names[-1] if names else "make"
+    among = f" (there are {', '.join(names[:6])})" if len(names) > 1 else ""
+    raise ModelError(
+        f"{path} is Python code; name the function or class that makes the network, as "
+        f"{path}:{example}{among}"
+    )
 
 
 def _is_safetensors(head: bytes) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,17 @@ from bnfold.formats import Model, format_of
 from bnfold.planning import Plan
 from bnfold.recalibration.batches import Batches
 
-FORMAT_VERSION = "2.0"
+FORMAT_VERSION = "2.1"
 DEFAULT_SAMPLES, _BATCH, _FEW = 64, 16, 2
 
 Arrays = Mapping[str, NDArray[Any]]
+Progress = Callable[[str, int, int], None]
+"""Called with the stage, and how much of how much is done: 0 of 1 where nobody knows how much."""
+
+UNDECIDED = (
+    "the proof decides nothing: nothing that was compared could have shown a difference; give "
+    "inputs like those of the deployed model with --data"
+)
 
 _WITHOUT_BATCH_NORM = {
     "onnx": "the model holds no BatchNorm. Most likely the exporter folded it: both torch exporters do so in "
@@ -56,6 +63,7 @@ class ModelInfo:
         return self.path if self.weights is None else f"{self.path} with {self.weights}"
 
     def to_json(self) -> dict[str, str | None]:
+        """As reports have it."""
         return {
             "path": self.path,
             "format": self.format,
@@ -91,9 +99,8 @@ def comparison_inputs(
     if batches.fixed is None and sample.count > _FEW:
         feeds.insert(0, sample.read(0, _FEW))  # for what is compared piece by piece
     left_out = ", ".join(sample.source.left_out)
-    return feeds, f"{data}, {sample.count} samples" + (
-        f" ({left_out} left out)" if left_out else ""
-    )
+    taken = f"{data}, {sample.count} samples" + (f" ({left_out} left out)" if left_out else "")
+    return feeds, "; ".join((taken, *(n for n in sample.notes if n.startswith("warning:"))))
 
 
 def check_target(target: Path, model: Model, data: Data | None = None, *, force: bool) -> None:
@@ -136,3 +143,7 @@ def left_behind(model: Model, target: Path, files: Sequence[Path]) -> tuple[str,
     own = [path for path in model.files[1:] if same_file(model.files[0], target)]
     new = {file.name for file in files}
     return tuple(str(p) for p in (*own, *older_data(target)) if p.name not in new)
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """The default of a progress callback: nobody watches."""

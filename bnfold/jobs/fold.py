@@ -10,17 +10,24 @@ from bnfold.data import Data, SampleOptions
 from bnfold.errors import ModelNotLoadedError, RuntimeUnavailableError, UsageError
 from bnfold.files import file_sha256, publish, scratch_folder
 from bnfold.formats import Edited, Model, format_of
+from bnfold.graph import Graph
 from bnfold.jobs.common import (
     FORMAT_VERSION,
+    UNDECIDED,
     ModelInfo,
+    Progress,
     check_target,
     check_unchanged,
     comparison_inputs,
     left_behind,
+    no_progress,
     notes_of,
 )
+from bnfold.jobs.fold_options import FoldOptions, none_folds
 from bnfold.jobs.network_change import NetworkChange
+from bnfold.jobs.provenance import provenance_of
 from bnfold.planning import Plan, make_plan
+from bnfold.planning.left_standing import left_standing
 from bnfold.proof.verification import Verification, prove
 
 
@@ -45,10 +52,9 @@ class Output:
 
 @dataclass(frozen=True)
 class FoldResult:
-    """What `fold` did. ``output`` is None where nothing was written.
-
-    ``change`` is what became of the network as a whole, None where that was not one graph.
-    """
+    """What `fold` did. ``output`` is None where nothing was written; ``refusal`` is why not, where
+    it could have been. ``change`` is what became of the network as a whole, None where that was not
+    one graph."""
 
     model: ModelInfo
     plan: Plan
@@ -57,7 +63,7 @@ class FoldResult:
     batch_norms_left: int
     nodes_before: int
     nodes_after: int
-    refused_by_strict: bool = False
+    refusal: str | None = None
     change: NetworkChange | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -68,10 +74,28 @@ class FoldResult:
         return notes
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What nobody should overlook."""
+        found = [none_folds(self.plan)]
+        if self.verification is not None and not self.verification.decided:
+            found.append(UNDECIDED)
+        return tuple(sentence for sentence in found if sentence)
+
+    @property
     def ok(self) -> bool:
         """Whether everything that was asked for was done."""
         verified = self.verification is None or self.verification.passed
-        return verified and not self.refused_by_strict
+        return verified and self.refusal is None
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """Counts, which add up over several models."""
+        return {
+            "batch_norms": len(self.plan.batch_norms),
+            "folded": self.plan.foldable,
+            "kept": self.plan.kept,
+            "affines": len(self.plan.affines),
+        }
 
     def to_json(self) -> dict[str, Any]:
         counts = {
@@ -85,10 +109,13 @@ class FoldResult:
             "model": self.model.to_json(),
             "decisions": [{"name": d.name, **d.to_json()} for d in self.plan.batch_norms],
             "affines": [{"name": d.name, **d.to_json()} for d in self.plan.affines],
+            "warnings": list(self.warnings),
             "notes": list(self.notes),
             "verification": self.verification.to_json() if self.verification else None,
             "output": None if self.output is None else {**self.output.to_json(), **counts},
+            "refusal": self.refusal,
             "predicted": counts,
+            "summary": self.summary,
         }
 
 
@@ -98,11 +125,8 @@ def fold(
     *,
     data: Data | None = None,
     sampling: SampleOptions | None = None,
-    verified: bool = True,
-    strict: bool = False,
-    force: bool = False,
-    reparameterize: bool = False,
-    keep_modules: bool = False,
+    options: FoldOptions | None = None,
+    progress: Progress = no_progress,
 ) -> FoldResult:
     """Folds every BatchNorm of ``model`` that can go exactly and writes the outcome to ``target``.
 
@@ -111,28 +135,38 @@ def fold(
         target: the file to write; None plans only.
         data: a sample to verify on; None makes inputs from the signature.
         sampling: which rows of it to take; 64 at most by default.
-        verified: compare outputs before anything is written.
-        strict: write nothing where a BatchNorm has to stay.
-        force: allow ``target`` to be the input.
-        reparameterize: merge parallel linear branches into one.
-        keep_modules: write a state dict for the unchanged class (PyTorch).
+        options: what is folded, and what has to be so that something is written.
+        progress: called with the stage, and how much of how much is done.
 
     Raises:
         OutputError: where ``target`` must not or cannot be written.
         UsageError: where the result cannot be verified because no runtime executes the model.
         DataError: where ``data`` does not fit the model.
     """
+    options = options or FoldOptions()
     if target is not None:
-        check_target(target, model, data, force=force)
-    plan = make_plan(model.graph, reparameterize=reparameterize, gauges=not keep_modules)
-    edited = format_of(model).edit(model, plan, keep_modules=keep_modules)
+        check_target(target, model, data, force=options.force)
+    progress("planning", 0, 1)
+    plan = planned(model.graph, options)
+    verdict = "verified" if options.verified else "not verified"
+    noted = options.provenance and target is not None and bool(plan.edits)
+    edited = format_of(model).edit(
+        model,
+        plan,
+        keep_modules=options.keep_modules,
+        provenance=provenance_of(model, verdict) if noted else None,
+    )
     plan = edited.plan
     outcome = _Outcome(model, plan, edited)
-    if target is None or (strict and plan.kept):
-        return outcome.result(refused_by_strict=strict and plan.kept > 0)
+    if target is None or options.refusal(plan) is not None:
+        return outcome.result(refusal=options.refusal(plan))
     with scratch_folder(target) as scratch:
+        progress("writing", 0, 1)
         files = edited.write(scratch / target.name)
-        verification = _proved(model, edited, plan, files[-1], data, sampling) if verified else None
+        verification = None
+        if options.verified:
+            progress("proving", 0, 1)
+            verification = _proved(model, edited, plan, files[-1], data, sampling)
         if verification is not None and not verification.passed:
             return outcome.result(verification)
         info, left = check_unchanged(model), left_behind(model, target, files)
@@ -140,6 +174,18 @@ def fold(
         publish(files, target)
     written = Output(str(target), file_sha256(target), edited.key_map, left, size)
     return outcome.result(verification, written, info=info)
+
+
+def planned(graph: Graph, options: FoldOptions) -> Plan:
+    """The plan for what was asked for.
+
+    Raises:
+        UsageError: where ``only`` or ``skip`` names nothing.
+    """
+    with left_standing(graph, options.only, options.skip):
+        return make_plan(
+            graph, reparameterize=options.reparameterize, gauges=not options.keep_modules
+        )
 
 
 @dataclass(frozen=True)
@@ -153,7 +199,7 @@ class _Outcome:
         verification: Verification | None = None,
         output: Output | None = None,
         *,
-        refused_by_strict: bool = False,
+        refusal: str | None = None,
         info: ModelInfo | None = None,
     ) -> FoldResult:
         return FoldResult(
@@ -164,7 +210,7 @@ class _Outcome:
             self.edited.batch_norm_count,
             self.model.node_count,
             self.edited.node_count,
-            refused_by_strict,
+            refusal,
             NetworkChange(self.model.graph, self.plan),
         )
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from bnfold.data import Data, SampleOptions
 from bnfold.jobs.common import ModelInfo, comparison_inputs
-from bnfold.jobs.fold import FoldResult
-from bnfold.planning import make_plan
+from bnfold.jobs.fold import FoldResult, planned
+from bnfold.jobs.fold_options import FoldOptions
 
 
 def fold_in_memory(
@@ -20,6 +20,8 @@ def fold_in_memory(
     strict: bool = False,
     reparameterize: bool = False,
     keep_modules: bool = False,
+    only: tuple[str, ...] = (),
+    skip: tuple[str, ...] = (),
 ) -> tuple[FoldResult, Any]:
     """Folds every BatchNorm of ``network`` that can go exactly.
 
@@ -37,7 +39,7 @@ def fold_in_memory(
         RuntimeUnavailableError: where it does not run.
     """
     report, outcome = folded_network(
-        model, network, data, sampling, verified, strict, reparameterize, keep_modules
+        model, network, data, sampling, verified, strict, reparameterize, keep_modules, only, skip
     )
     return report, None if outcome is None else outcome.result
 
@@ -51,16 +53,21 @@ def folded_network(
     strict: bool,
     reparameterize: bool,
     keep_modules: bool,
+    only: tuple[str, ...] = (),
+    skip: tuple[str, ...] = (),
 ) -> tuple[FoldResult, Any]:
     """`fold_in_memory` with the outcome itself beside what was done."""
     from bnfold.formats import format_of
     from bnfold.formats.torch import FoldInMemory
 
-    plan = make_plan(model.graph, reparameterize=reparameterize, gauges=not keep_modules)
+    options = FoldOptions(
+        reparameterize=reparameterize, keep_modules=keep_modules, only=only, skip=skip
+    )
+    plan = planned(model.graph, options)
     edited: Any = format_of(model).edit(model, plan, keep_modules=keep_modules)
-    refused = strict and edited.plan.kept > 0
+    refusal = FoldOptions(strict=strict).refusal(edited.plan)
     verification = outcome = None
-    if not refused:
+    if refusal is None:
         outcome = FoldInMemory(network, edited)
         if verified:
             feeds, inputs = comparison_inputs(model, data, sampling)
@@ -73,6 +80,6 @@ def folded_network(
         edited.batch_norm_count,
         model.node_count,
         edited.node_count,
-        refused,
+        refusal,
     )
     return report, outcome

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from bnfold.algebra.affine import Array
-from bnfold.audit import Drift, Finding, Observed, Selection, run_rules
+from bnfold.audit import Drift, Finding, Observed, Selection, Suppressed, run_rules, tally
+from bnfold.audit.baseline import Baseline
 from bnfold.audit.chains import chains
 from bnfold.audit.thresholds import Thresholds
 from bnfold.data import Data, SampleOptions, open_sample
 from bnfold.files import scratch_folder
 from bnfold.formats import Model, format_of
 from bnfold.graph import Node, Norm
-from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, notes_of
+from bnfold.jobs.against import Against, against
+from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, Progress, no_progress, notes_of
 from bnfold.planning import Decision, Plan, Reason, make_plan
 from bnfold.recalibration.observer import RuntimeOptions
 
 DEFAULT_SAMPLES = 512
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -129,12 +129,27 @@ class Inspection:
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     data: str | None = None
+    suppressed: tuple[Suppressed, ...] = ()
+    against: Against | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     @property
     def undecided(self) -> int:
         """How many BatchNorm there are of which nobody can tell what becomes of them."""
         return sum(report.decision is None for report in self.batch_norms)
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """Counts, which add up over several models."""
+        return {
+            "batch_norms": len(self.batch_norms),
+            "foldable": self.plan.foldable,
+            "kept": self.plan.kept,
+            "unknown": self.undecided,
+            "affines": len(self.plan.affines),
+            **{f"{severity.value}s": count for severity, count in tally(self.findings).items()},
+            "suppressed": len(self.suppressed),
+        }
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -145,14 +160,10 @@ class Inspection:
             "batch_norms": [report.to_json() for report in self.batch_norms],
             "affines": [{"name": d.name, "decision": d.to_json()} for d in self.plan.affines],
             "findings": [finding.to_json() for finding in self.findings],
+            "suppressed": [each.to_json() for each in self.suppressed],
+            "against": None if self.against is None else self.against.to_json(),
             "notes": list(self.notes),
-            "summary": {
-                "batch_norms": len(self.batch_norms),
-                "foldable": self.plan.foldable,
-                "kept": self.plan.kept,
-                "unknown": self.undecided,
-                "affines": len(self.plan.affines),
-            },
+            "summary": self.summary,
         }
 
 
@@ -164,6 +175,7 @@ def inspect(
     data: Data | None = None,
     sampling: SampleOptions | None = None,
     runtime: RuntimeOptions | None = None,
+    other: Model | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
     """Reports every BatchNorm of ``model``, what is wrong with it, and what `fold` would do.
@@ -175,12 +187,15 @@ def inspect(
         data: a sample to compare the stored statistics with; see `bnfold.data.open_sample`.
         sampling: which rows of it to take; 512 at most by default.
         runtime: how to run them.
+        other: another model to compare the stored statistics with.
         progress: called while the data is run, with the stage and how much of how much is done.
 
     Raises:
         DataError: where the data does not fit.
         RuntimeUnavailableError: where ``data`` is given and no runtime executes the model.
     """
+    progress = progress or no_progress
+    progress("planning", 0, 1)
     planned = make_plan(model.graph, reparameterize=reparameterize)
     plan = replace(planned, decisions=tuple(filter(_is_decided, planned.decisions)))
     observed: Mapping[str, Observed] = {}
@@ -198,13 +213,30 @@ def inspect(
         NormReport.of(node, decisions.get(node.name), model.format, observed.get(node.name))
         for node in model.graph.norms
     )
-    findings = run_rules(model, plan, selection, observed)
+    selection = selection or Selection()
+    progress("auditing", 0, 1)
+    all_rules = Selection(thresholds=selection.thresholds)
+    findings, suppressed = selection.split(run_rules(model, plan, all_rules, observed))
     where = None if data is None else str(data)
     # Where a normalisation stands written out as single operations, a rule says so.
     notes = planned.notes if any(chains(model.graph)) else notes_of(planned, model.format)
-    notes = (*notes, *on_data)
-    limits = selection.thresholds if selection else Thresholds()
-    return Inspection(ModelInfo.of(model), reports, plan, findings, notes, where, limits)
+    return Inspection(
+        ModelInfo.of(model),
+        reports,
+        plan,
+        tuple(findings),
+        (*notes, *on_data),
+        where,
+        tuple(suppressed),
+        None if other is None else against(model, other),
+        selection.thresholds,
+    )
+
+
+def without_known(result: Inspection, baseline: Baseline) -> Inspection:
+    """``result`` with what is new; what the baseline knows is suppressed."""
+    new, old = baseline.split(result.model.path, result.findings)
+    return replace(result, findings=tuple(new), suppressed=(*result.suppressed, *old))
 
 
 def _is_decided(decision: Decision) -> bool:

@@ -13,6 +13,7 @@ from bnfold.files import file_sha256, publish, scratch_folder
 from bnfold.jobs.common import ModelInfo, check_target, check_unchanged
 from bnfold.jobs.fold import FoldResult, Output
 from bnfold.jobs.fold_memory import folded_network
+from bnfold.jobs.fold_options import FoldOptions
 from bnfold.planning import Decision, Plan
 from bnfold.proof.congruence import Congruence
 from bnfold.proof.verification import Verification
@@ -52,8 +53,8 @@ def fold_parts(
         check_target(target, parts, force=force)
     tensors, reports = _folded(parts, sampling, verified, reparameterize)
     report = _together(parts, reports)
-    if strict and report.plan.kept:
-        return replace(report, refused_by_strict=True), None
+    if (refusal := FoldOptions(strict=strict).refusal(report.plan)) is not None:
+        return replace(report, refusal=refusal), None
     if target is None:
         result = parts.with_tensors(tensors)
         return _compared(parts, report, result), result

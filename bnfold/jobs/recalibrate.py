@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from bnfold.files import file_sha256, publish, scratch_folder
 from bnfold.formats import Model, format_of
 from bnfold.jobs.common import ModelInfo, check_target, check_unchanged, left_behind
 from bnfold.jobs.fold import Output
+from bnfold.jobs.provenance import provenance_of
 from bnfold.jobs.recalibration_result import (
     DEFAULT_SAMPLES,
     Cost,
@@ -79,6 +80,7 @@ def recalibrate(
     try:
         with scratch_folder() as folder:
             observer = format_of(model).observer(model, folder, options.runtime)
+            progress("planning", 0, 1)
             selection = select(observer, str(model.path), options.only, options.skip)
             sample = open_sample(
                 data, model.inputs, sampling or SampleOptions(samples=DEFAULT_SAMPLES)
@@ -148,7 +150,7 @@ class _Job:
         first = self.processes.rank == 0
         with scratch_folder(target if first else None) as scratch:
             format = format_of(self.model)
-            copy = format.with_statistics(self.model, edits)
+            copy = format.with_statistics(self.model, edits, self._provenance())
             files = copy.write(scratch / target.name)
             check, outputs = self._prove(format.reopened(copy, files[-1]), found)
             if not first:
@@ -162,6 +164,12 @@ class _Job:
                 publish(files, target)
                 output = Output(str(target), file_sha256(target), left=left, size=size)
         return self._result(found, check, outputs, evaluation, output, info)
+
+    def _provenance(self) -> Mapping[str, str] | None:
+        if not self.options.provenance:
+            return None
+        checked = self.options.method == "population"
+        return provenance_of(self.model, "statistics checked" if checked else "not checked")
 
     def _prove(
         self, written: Model, found: Recalibration

@@ -27,7 +27,8 @@ class RecalibrationOptions:
 
     ``prior``: how many samples the old statistics are worth. ``only`` and ``skip`` are globs on
     layer names. ``variance`` None: the format's convention. ``cache_memory`` in bytes, None: a
-    quarter of what is free. ``max_drop``: by how much ``evaluate`` may fall.
+    quarter of what is free. ``max_drop``: by how much ``evaluate`` may fall. ``provenance``: say in
+    the file where it comes from (ONNX).
     """
 
     method: Method = "population"
@@ -40,6 +41,7 @@ class RecalibrationOptions:
     max_drop: float = 0.0
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
     force: bool = False
+    provenance: bool = True
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bnfold.data import Data, InputSpec, SampleOptions
 from bnfold.errors import UsageError
 from bnfold.formats import Model, format_of
-from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, comparison_inputs
+from bnfold.jobs.common import (
+    FORMAT_VERSION,
+    UNDECIDED,
+    ModelInfo,
+    Progress,
+    comparison_inputs,
+    no_progress,
+)
 from bnfold.proof.bounds import Bounds
 from bnfold.proof.subject import Arrays, Runs
 from bnfold.proof.verification import Verification
 from bnfold.proof.verification import verify as compare
+from bnfold.recalibration.observer import CPU_DEVICE, CPU_PROVIDER, RuntimeOptions
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,16 @@ class VerifyResult:
     def ok(self) -> bool:
         return self.verification.passed
 
+    @property
+    def model(self) -> ModelInfo:
+        """What the report is about: the one that the other is compared with."""
+        return self.reference
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What nobody should overlook."""
+        return () if self.verification.decided else (UNDECIDED,)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "format_version": FORMAT_VERSION,
@@ -35,6 +53,7 @@ class VerifyResult:
             "reference": self.reference.to_json(),
             "candidate": self.candidate.to_json(),
             **self.verification.to_json(),
+            "warnings": list(self.warnings),
         }
 
 
@@ -45,6 +64,8 @@ def verify(
     data: Data | None = None,
     sampling: SampleOptions | None = None,
     bounds: Bounds | None = None,
+    runtime: RuntimeOptions | None = None,
+    progress: Progress = no_progress,
 ) -> VerifyResult:
     """Compares two models on the same inputs, the reference's own rounding as the yardstick.
 
@@ -54,6 +75,8 @@ def verify(
         data: a sample; None makes inputs from the signature.
         sampling: which rows of it to take; 64 at most by default.
         bounds: what the outputs have to keep to, in place of that yardstick.
+        runtime: how they run; each model takes what is for its kind.
+        progress: called with the stage, and how much of how much is done.
 
     Raises:
         UsageError: where their inputs or outputs differ in name.
@@ -61,13 +84,24 @@ def verify(
         RuntimeUnavailableError: where one of them does not run.
     """
     _check_signatures(reference, candidate)
+    ours, theirs = (format_of(m).runs(m, _own(runtime, m)) for m in (reference, candidate))
+    progress("reading the inputs" if data is not None else "making inputs", 0, 1)
     feeds, inputs = comparison_inputs(reference, data, sampling)
-    ours, theirs = (format_of(m).runs(m) for m in (reference, candidate))
+    progress("comparing", 0, 1)
     other: Runs = theirs
     if reference.format != candidate.format:
         other = _ByPosition(theirs, list(ours.outputs(feeds[0])))
     outcome = compare(ours, other, feeds, inputs, bounds)
     return VerifyResult(ModelInfo.of(reference), ModelInfo.of(candidate), outcome)
+
+
+def _own(options: RuntimeOptions | None, model: Model) -> RuntimeOptions | None:
+    """What of ``options`` is for this kind of model, where two kinds are compared."""
+    if options is None:
+        return None
+    if model.format == "onnx":
+        return replace(options, device=CPU_DEVICE)
+    return replace(options, provider=CPU_PROVIDER)
 
 
 class _ByPosition:

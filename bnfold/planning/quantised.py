@@ -45,7 +45,9 @@ def rescaled(node: Node, kind: Linear, out_scale: Array | None, in_scale: Array 
     except Misfit as misfit:
         if misfit.clash is Clash.RANGE:
             raise Refused(Reason.QUANTIZED_RANGE, node.label, _told(grid, misfit)) from None
-        raise Refused(Reason.QUANTIZED_INPUTS, node.label) from None
+        scale = misfit.clash is Clash.SCALE
+        reason = Reason.UNDERFLOW if scale else Reason.QUANTIZED_INPUTS
+        raise Refused(reason, node.label) from None
 
 
 def edits(

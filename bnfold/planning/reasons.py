@@ -50,6 +50,7 @@ class Reason(Enum):
         "the unchanged class has no place for this fold into {culprit}; it is made without "
         "--keep-modules"
     )
+    NOT_ASKED = "it is left out by --only or --skip"
     # Before it
     GRAPH_INPUT = "its input is the graph input {culprit}, so no weight stands before it"
     GRAPH_OUTPUT = "{culprit} is a graph output and must keep its values"
@@ -86,8 +87,8 @@ class Reason(Enum):
         "a symmetric range (-127 to 127), or fold the float model and quantise that"
     )
     QUANTIZED_VALUE = (
-        "{culprit} rounds the values, and a map on the other side of it would have others rounded; "
-        "fold the float model, then quantise that"
+        "{culprit} rounds the values, and a map for each channel on its other side would have them "
+        "rounded elsewhere; fold the float model, then quantise that"
     )
     AXIS_MISMATCH = "its channels do not line up with the channels of {culprit}"
     MIXED_CHANNELS = "{culprit} puts elements that need different maps into one"

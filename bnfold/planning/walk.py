@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from bnfold.algebra.affine import AffineMap
-from bnfold.graph import Graph, Movement, Node, Value
+from bnfold.graph import Graph, Movement, Node, Opaque, Value
 from bnfold.planning import kinds
 from bnfold.planning.ledger import ConstantState, Ledger
 from bnfold.planning.reasons import Reason, Refused
@@ -132,6 +132,8 @@ class Walk:
         for other in readers:
             if other is reader:
                 continue
+            if isinstance(other.kind, Opaque) and other.kind.rounds:
+                raise Refused(Reason.QUANTIZED_VALUE, other.label)
             if not isinstance(other.kind, Movement) or other.scope != value.scope:
                 raise Refused(Reason.SHARED_VALUE, other.label)
             if not kinds.movement.reads_unchanged(other, value, amap, self):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from typing import Any
 
 _LINE = 100
@@ -44,19 +43,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def show(result: Any, format: str, *, verbose: bool = False) -> None:
-    """Prints a job's result.
-
-    Args:
-        result: what a job returned.
-        format: ``text`` or ``json``.
-        verbose: every layer instead of a summary (text only).
-    """
-    if format == "json":
-        sys.stdout.write(json_text(result.to_json()))
-        return
-    from bnfold.reports.text import render
-
-    render(result, verbose=verbose)

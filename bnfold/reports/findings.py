@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from rich.console import Console, ConsoleOptions
-from rich.measure import Measurement
 from rich.table import Table
-from rich.text import Text
 
-from bnfold.audit import Finding, Group, Severity, find_rule, grouped, in_words
+from bnfold.audit import (
+    Finding,
+    Group,
+    Severity,
+    Suppressed,
+    find_rule,
+    grouped,
+    in_words,
+)
 from bnfold.jobs import NormReport
 from bnfold.jobs.inspect import Range
 from bnfold.planning import Action, Decision
 from bnfold.reports.fates import ARROWS
-from bnfold.reports.terminal import escape
+from bnfold.reports.terminal import Name, ReportConsole, escape, name_table
 
 COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 WORDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
@@ -23,23 +27,36 @@ WORDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "n
 _OF_A_KIND, _LINES = 3, 24
 
 
-def print_findings(findings: Sequence[Finding], console: Console, *, verbose: bool) -> None:
+def print_findings(findings: Sequence[Finding], console: ReportConsole, *, verbose: bool) -> None:
     """One paragraph for each rule; with ``verbose`` every layer of it."""
     for group in grouped(findings):
         rule = find_rule(group.code)
         head = f"[{COLOURS[group.severity]}]{WORDS[group.severity]}[/] [bold]{group.code}[/]"
         console.print(f"{head} {escape(rule.title if rule else group.name)}")
         for line in _lines(group, verbose):
-            _print_indented(line, console)
+            console.print(line, indent=4)
         if rule is not None:
-            _print_indented(f"[dim]→ {escape(rule.remedy)}[/]", console)
+            console.print(f"[dim]→ {escape(rule.remedy)}[/]", indent=4)
 
 
-def _print_indented(markup: str, console: Console) -> None:
-    """A paragraph set in by four, without blanks at the end of its lines."""
-    for line in Text.from_markup(markup).wrap(console, max(console.width - 4, 20)):
-        line.rstrip()
-        console.print("    ", line, sep="", no_wrap=True, overflow="ignore")
+def print_suppressed(
+    suppressed: Sequence[Suppressed], console: ReportConsole, *, verbose: bool
+) -> None:
+    """How many findings are hidden, and by what; with ``verbose`` each of them."""
+    by: dict[tuple[str, str | None], list[Suppressed]] = {}
+    for each in suppressed:
+        if each.by.startswith("--"):  # who typed it knows
+            continue
+        by.setdefault((each.by, each.reason), []).append(each)
+    for (where, reason), members in by.items():
+        codes = ", ".join(dict.fromkeys(each.finding.code for each in members))
+        why = "" if reason is None else f": {reason}"
+        hidden = f"{len(members)} hidden by {where} ({codes}){why}"
+        console.print(f"[dim]{escape(hidden)}[/]")
+        for each in members if verbose else ():
+            where = each.finding.layer or "the model"
+            line = f"{each.finding.code} {where}: {each.finding.message}"
+            console.print(f"[dim]{escape(line)}[/]", indent=4)
 
 
 def findings_summary(findings: Sequence[Finding]) -> str:
@@ -74,34 +91,14 @@ def layer_table(
     """
     marks = _marks(findings)
     columns = _columns(width, drift=any(report.observed is not None for report in reports))
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-    table.add_column("BatchNorm", ratio=1, min_width=16)
+    table = name_table("BatchNorm")
     for title in columns:
         right = title not in ("becomes", "findings")
-        table.add_column(title, justify="right" if right else "left", overflow="fold")
+        table.add_column(title, justify="right" if right else "left", no_wrap=True)
     for row in _rows(reports, marks, verbose):
         name, cells = _one(row, marks) if isinstance(row, NormReport) else _several(row, marks)
         table.add_row(Name(name), *(cells[title] for title in columns))
     return table
-
-
-@dataclass(frozen=True)
-class Name:
-    """A name, in markup, that goes over to the next line behind a separator where there is one."""
-
-    markup: str
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        rest = Text.from_markup(self.markup)
-        while len(rest) > options.max_width:
-            cut = 1 + max(rest.plain.rfind(mark, 0, options.max_width) for mark in "/._:")
-            head, rest = rest.divide([cut if cut > 1 else options.max_width])
-            yield head
-        yield rest
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        longest = len(Text.from_markup(self.markup))
-        return Measurement(min(16, longest), min(longest, options.max_width))
 
 
 def _columns(width: int, *, drift: bool) -> tuple[str, ...]:

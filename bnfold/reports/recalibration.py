@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from bnfold.jobs.fold import Output
 from bnfold.jobs.recalibration_result import RecalibrationResult
 from bnfold.recalibration.statistics_change import NormChange
-from bnfold.reports.findings import Name
-from bnfold.reports.terminal import escape
+from bnfold.reports.terminal import Name, ReportConsole, escape, name_table, print_note
 
-_MANY = 12
+_MANY, _WIDE = 12, 110
 
 
-def print_recalibration(result: RecalibrationResult, console: Console, verbose: bool) -> None:
+def print_recalibration(result: RecalibrationResult, console: ReportConsole, verbose: bool) -> None:
     """What moved, whether the sample was large enough, what it did to the outputs."""
     changes = sorted(result.batch_norms, key=lambda c: -c.mean_shift)
     shown = result.batch_norms if verbose or len(changes) <= _MANY else changes[:_MANY]
-    console.print(_table(shown, verbose))
+    console.print(_table(shown, verbose, console.width))
     if len(shown) < len(changes):
         console.print(f"  … and {len(changes) - len(shown)} that moved less (-v lists all)")
     _print_untouched(result, console, verbose)
     for note in result.notes:
-        console.print(f"[cyan]note:[/] {escape(note)}")
+        print_note(note, console)
     if verbose:
         _print_cost(result, console)
     for remark in result.remarks:
@@ -35,12 +33,13 @@ def print_recalibration(result: RecalibrationResult, console: Console, verbose: 
     _print_outcome(result, console)
 
 
-def _table(changes: Sequence[NormChange], verbose: bool) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-    table.add_column("BatchNorm", ratio=1, min_width=16)
+def _table(changes: Sequence[NormChange], verbose: bool, width: int) -> Table:
+    table = name_table("BatchNorm")
     titles = ["largest mean shift [σ]", "variance ratio", "worst channel"]
+    if width < _WIDE:
+        titles = ["shift [σ]", "ratio", "channel"]
     for title in [*titles, *(["its mean", "its variance"] if verbose else [])]:
-        table.add_column(title, justify="right", overflow="fold")
+        table.add_column(title, justify="right", no_wrap=True)
     for change in changes:
         low, high = change.variance_ratio
         old_mean, new_mean, old_variance, new_variance = change.worst
@@ -54,7 +53,7 @@ def _table(changes: Sequence[NormChange], verbose: bool) -> Table:
     return table
 
 
-def _print_untouched(result: RecalibrationResult, console: Console, verbose: bool) -> None:
+def _print_untouched(result: RecalibrationResult, console: ReportConsole, verbose: bool) -> None:
     many = len(result.untouched)
     for each in result.untouched[: many if verbose else 3]:
         console.print(f"[yellow]kept[/] {escape(each.name)}: {escape(each.reason)}")
@@ -62,7 +61,7 @@ def _print_untouched(result: RecalibrationResult, console: Console, verbose: boo
         console.print(f"  … and {many - 3} more kept (-v lists all)")
 
 
-def _print_cost(result: RecalibrationResult, console: Console) -> None:
+def _print_cost(result: RecalibrationResult, console: ReportConsole) -> None:
     cost = result.cost
     parts = [f"{cost.levels} levels", f"{cost.memory / 2**20:.1f} MiB kept in memory"]
     if cost.disk:
@@ -72,7 +71,7 @@ def _print_cost(result: RecalibrationResult, console: Console) -> None:
     console.print(f"{', '.join(parts)}; {escape(result.runtime)}")
 
 
-def _print_outputs(result: RecalibrationResult, console: Console) -> None:
+def _print_outputs(result: RecalibrationResult, console: ReportConsole) -> None:
     for change in result.outputs:
         text = f"output {escape(change.name)}: changed by {change.relative_change:.2%}"
         if change.argmax_agreement is not None:
@@ -82,7 +81,7 @@ def _print_outputs(result: RecalibrationResult, console: Console) -> None:
         console.print(f"[yellow]warning:[/] {escape(warning)}")
 
 
-def _print_check(result: RecalibrationResult, console: Console) -> None:
+def _print_check(result: RecalibrationResult, console: ReportConsole) -> None:
     check = result.check
     mark = "[green]checked[/]" if check.agrees else "[red]check failed[/]"
     if not check.agrees and not check.expected:
@@ -90,7 +89,7 @@ def _print_check(result: RecalibrationResult, console: Console) -> None:
     console.print(f"{mark}: {escape(result.verdict_of_check)}")
 
 
-def _print_outcome(result: RecalibrationResult, console: Console) -> None:
+def _print_outcome(result: RecalibrationResult, console: ReportConsole) -> None:
     evaluation = result.evaluation
     if evaluation is not None:
         console.print(f"evaluation: {evaluation.before:.6g} → {evaluation.after:.6g}")
@@ -104,7 +103,7 @@ def _print_outcome(result: RecalibrationResult, console: Console) -> None:
         console.print(f"[red]nothing written[/]: {escape(result.refusal or '')}")
 
 
-def print_left(output: Output, console: Console) -> None:
+def print_left(output: Output, console: ReportConsole) -> None:
     """Data files of the model that was there before."""
     for path in output.left:
         console.print(

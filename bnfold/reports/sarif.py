@@ -27,13 +27,13 @@ _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: 
 _PROBLEMS = {**_LEVELS, Severity.INFO: "recommendation"}
 
 
-def render(result: Inspection) -> str:
-    """The findings as one SARIF document."""
-    return json_text(document(result))
+def render(*results: Inspection) -> str:
+    """The findings as one SARIF document, a run for each model."""
+    runs = [_run(result) for result in results]
+    return json_text({"$schema": SCHEMA, "version": "2.1.0", "runs": runs})
 
 
-def document(result: Inspection) -> dict[str, Any]:
-    """The same as data."""
+def _run(result: Inspection) -> dict[str, Any]:
     from bnfold.version import __version__
 
     driver = {"name": "bnfold", "version": __version__, "rules": [_rule(r) for r in RULES]}
@@ -41,16 +41,16 @@ def document(result: Inspection) -> dict[str, Any]:
     artifact: dict[str, Any] = {"location": place, "roles": ["analysisTarget"]}
     if not is_code(result.model):  # there, the hash is that of the weights
         artifact["hashes"] = {"sha-256": result.model.sha256}
-    run = {
+    return {
         "tool": {"driver": driver},
         # A category of its own for each model: results of several in one upload live side by side.
         "automationDetails": {"id": f"bnfold/{place['uri']}/"},
         "originalUriBaseIds": {_ROOT: {"description": {"text": "The folder bnfold was run in."}}},
         "artifacts": [artifact],
+        # What is suppressed is left out: GitHub does not heed `suppressions`.
         "results": list(_results(result.findings, place)),
         "columnKind": "utf16CodeUnits",
     }
-    return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
 
 
 def _rule(rule: Rule) -> dict[str, Any]:

@@ -3,76 +3,96 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import singledispatch
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
+from typing import IO, Any
 
 from bnfold.jobs import FoldResult, Inspection, VerifyResult
 from bnfold.jobs.recalibration_result import RecalibrationResult
 from bnfold.planning import Action, Decision, Plan
 from bnfold.proof.comparison import OutputComparison
 from bnfold.proof.verification import Verification
+from bnfold.reports.against import print_against
 from bnfold.reports.fates import ARROWS, WAYS
-from bnfold.reports.findings import findings_summary, layer_table, print_findings
+from bnfold.reports.findings import findings_summary, layer_table, print_findings, print_suppressed
 from bnfold.reports.proof import proof_in_words, verdict_on
 from bnfold.reports.recalibration import print_left, print_recalibration
-from bnfold.reports.terminal import ReportConsole, escape
+from bnfold.reports.terminal import Name, ReportConsole, escape, name_table, print_note
 
-_MANY = 12
+_MANY, _WIDE = 12, 100
+_COMPARED = ("max error", "max value", "rounding floor", "error / floor", "same class")
+_WHERE_THERE_IS_ROOM = ("max value", "rounding floor")
 
 
-def render(result: Any, *, verbose: bool = False) -> None:
-    """Prints ``result`` to stdout."""
-    console = ReportConsole(highlight=False, soft_wrap=False)
-    _render(result, console, verbose)
+def render(result: Any, *, verbose: bool = False, file: IO[str] | None = None) -> None:
+    """Prints ``result`` to stdout, or to ``file``."""
+    _render(result, ReportConsole(file), verbose)
+
+
+def print_total(counts: Mapping[str, int], file: IO[str] | None = None) -> None:
+    """The last line of a report on several models."""
+    folding = counts.get("foldable", counts.get("folded", 0))
+    parts = [
+        f"{counts.get('batch_norms', 0)} BatchNorm: {folding} fold, {counts.get('kept', 0)} stay"
+    ]
+    for key in ("error", "warning"):
+        if count := counts.get(f"{key}s"):
+            parts.append(f"{count} {key}{'' if count == 1 else 's'}")
+    if counts["failed"]:
+        parts.append(f"{counts['failed']} of them failed")
+    models = f"{counts['models']} model{'' if counts['models'] == 1 else 's'}"
+    ReportConsole(file).print(f"[bold]{models}[/]: {'; '.join(parts)}")
 
 
 def rendered(result: Any, width: int = 110) -> str:
     """What `render` prints, as plain text."""
     page = io.StringIO()
-    _render(result, Console(file=page, width=width, highlight=False, color_system=None), False)
+    _render(result, ReportConsole(page, width), False)
     return page.getvalue()
 
 
 @singledispatch
-def _render(result: Any, console: Console, verbose: bool) -> None:
+def _render(result: Any, console: ReportConsole, verbose: bool) -> None:
     raise TypeError(f"no text report for {type(result).__name__}")
 
 
 @_render.register
-def _(result: Inspection, console: Console, verbose: bool) -> None:
+def _(result: Inspection, console: ReportConsole, verbose: bool) -> None:
     if result.batch_norms:
         console.print(
             layer_table(result.batch_norms, result.findings, console.width, verbose=verbose)
         )
         console.print()
     print_findings(result.findings, console, verbose=verbose)
+    if result.against is not None:
+        print_against(result.against, console, verbose=verbose)
     _print_notes(result.notes, console)
     fates = _undecided(result.undecided) if result.undecided else _summary(result.plan)
     console.print(f"[bold]{escape(result.model.label)}[/]: {fates}")
+    print_suppressed(result.suppressed, console, verbose=verbose)
     console.print(findings_summary(result.findings))
 
 
 @_render.register
-def _(result: FoldResult, console: Console, verbose: bool) -> None:
+def _(result: FoldResult, console: ReportConsole, verbose: bool) -> None:
     _print_folded(result.plan, console, verbose)
     _print_kept(result.plan, console, verbose)
     _print_notes(result.notes, console)
     if result.verification is not None:
         _print_verification(result.verification, console)
+    print_warnings(result.warnings, console)
     console.print(f"[bold]{escape(result.model.label)}[/]: {_summary(result.plan)}")
     nodes = f"{result.nodes_before} nodes before, {result.nodes_after} after"
     if result.output is not None:
         unproven = "" if result.verification else " [yellow](not verified)[/]"
         console.print(f"wrote [bold]{escape(result.output.path)}[/]{unproven}, {nodes}")
         print_left(result.output, console)
-    elif result.refused_by_strict:
-        console.print("[red]nothing written[/]: --strict, and a BatchNorm has to stay")
+    elif result.refusal is not None:
+        console.print(f"[red]nothing written[/]: {escape(result.refusal)}")
     elif not result.ok:
-        console.print("[red]nothing written[/]: the verification failed")
+        undecided = result.verification is not None and not result.verification.differs
+        why = "nothing is proved" if undecided else "the verification failed"
+        console.print(f"[red]nothing written[/]: {why}")
     else:
         console.print(f"nothing written (dry run): {nodes}")
 
@@ -81,12 +101,15 @@ _render.register(RecalibrationResult, print_recalibration)
 
 
 @_render.register
-def _(result: VerifyResult, console: Console, verbose: bool) -> None:
+def _(result: VerifyResult, console: ReportConsole, verbose: bool) -> None:
     _print_verification(result.verification, console)
     bounded = any(output.bounds for output in result.verification.outputs)
     right = "keep to the bounds asked for" if bounded else "compute the same"
     wrong = "do not keep to the bounds asked for" if bounded else "do not compute the same"
     verdict = f"[green]{right}[/]" if result.ok else f"[red]{wrong}[/]"
+    if not result.ok and not result.verification.differs:
+        verdict = "[red]could not be told apart, nor shown to be the same[/]"
+    print_warnings(result.warnings, console)
     names = f"{escape(result.reference.label)} and {escape(result.candidate.label)}"
     console.print(f"{names} {verdict}")
 
@@ -100,7 +123,7 @@ def _decision(decision: Decision) -> str:
     return f"[green]{verb}[/] {arrow} {escape(into)}" if into else f"[green]{verb}[/] (identity)"
 
 
-def _print_folded(plan: Plan, console: Console, verbose: bool) -> None:
+def _print_folded(plan: Plan, console: ReportConsole, verbose: bool) -> None:
     gone = [d for d in plan.decisions if d.action is not Action.KEEP]
     for decision in gone if verbose or len(gone) <= _MANY else ():
         console.print(f"  {escape(decision.name)} {_decision(decision)}")
@@ -110,7 +133,7 @@ def _print_folded(plan: Plan, console: Console, verbose: bool) -> None:
         console.print(f"  {len(gone)} layers go: {found} (-v lists them)")
 
 
-def _print_kept(plan: Plan, console: Console, verbose: bool) -> None:
+def _print_kept(plan: Plan, console: ReportConsole, verbose: bool) -> None:
     """What stays, grouped by the reason; the sentence of the first stands for its group."""
     groups: dict[str, list[Decision]] = {}
     for decision in plan.batch_norms:
@@ -126,19 +149,26 @@ def _print_kept(plan: Plan, console: Console, verbose: bool) -> None:
             console.print(f"  … and {len(decisions) - len(shown)} more (-v lists all)")
 
 
-def _print_notes(notes: Sequence[str], console: Console) -> None:
+def print_warnings(warnings: Sequence[str], console: ReportConsole) -> None:
+    """What nobody should overlook."""
+    for warning in warnings:
+        console.print(f"[bold yellow]warning:[/] {escape(warning)}")
+
+
+def _print_notes(notes: Sequence[str], console: ReportConsole) -> None:
     for note in notes:
-        console.print(f"[cyan]note:[/] {escape(note)}")
+        print_note(note, console)
 
 
-def _print_verification(found: Verification, console: Console) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-    table.add_column("output", overflow="fold")
-    for title in ("max error", "max value", "rounding floor", "error / floor", "same class"):
-        table.add_column(title, justify="right")
-    table.add_column("")
+def _print_verification(found: Verification, console: ReportConsole) -> None:
+    table = name_table("output")
+    titles = [t for t in _COMPARED if console.width >= _WIDE or t not in _WHERE_THERE_IS_ROOM]
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for each in found.outputs:
-        table.add_row(*_comparison(each))
+        numbers, verdict = _comparison(each)
+        table.add_row(Name(escape(each.name)), *(numbers[title] for title in titles), verdict)
     if found.outputs:
         console.print(table)
     for line in proof_in_words(found):
@@ -151,12 +181,12 @@ def _print_verification(found: Verification, console: Console) -> None:
     console.print(f"{verdict} with {found.runtime}; inputs {escape(found.inputs)}")
 
 
-def _comparison(each: OutputComparison) -> tuple[str, ...]:
+def _comparison(each: OutputComparison) -> tuple[dict[str, str], str]:
     colour = {"same": "green", "differs": "red"}.get(verdict_on(each), "yellow")
     verdict = f"[{colour}]{verdict_on(each)}[/]"
     same = "" if each.argmax_agreement is None else f"{each.argmax_agreement:.2%}"
     numbers = (each.max_abs_error, each.max_abs_reference, each.rounding_floor, each.ratio)
-    return escape(each.name), *(f"{n:.3g}" for n in numbers), same, verdict
+    return dict(zip(_COMPARED, (*(f"{n:.3g}" for n in numbers), same), strict=True)), verdict
 
 
 def _undecided(count: int) -> str:

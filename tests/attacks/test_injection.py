@@ -127,3 +127,38 @@ def test_locations_of_external_data(nasty: str, command: Command, tmp_path: Path
 )
 def test_showable(text: str, shown: str) -> None:
     assert showable(text) == shown
+
+
+_MARKUP = '"\'><img src=x onerror="window.owned=1"></script><script>window.owned=1</script>{{7*7}}'
+
+
+@pytest.mark.parametrize("job", ["inspect", "fold"])
+def test_names_are_text_in_a_browser(job: str, tmp_path: Path) -> None:
+    """Whatever the page's own script does with them: tooltips, the panel, the chosen layer."""
+    from bnfold.formats.onnx import OnnxModel
+    from bnfold.jobs import fold, inspect
+    from bnfold.reports.html import Origin, page
+    from reports.browser import drive
+
+    opened = OnnxModel(model(tmp_path / "nasty.onnx", _MARKUP))
+    result = inspect(opened) if job == "inspect" else fold(opened, tmp_path / "out.onnx")
+    told = drive(
+        page(result, Origin(_MARKUP, _MARKUP)),
+        """
+        for (const each of $$(".strip a, .plot, .network")) {
+          each.focus();
+          press(each, "ArrowRight");
+        }
+        location.hash = "#bn-1";
+        await wait();
+        told.named = $("main").textContent.split("<img src=x").length;
+        told.images = $$("img").length;
+        told.scripts = $$("script:not([type])").length;
+        told.owned = window.owned === undefined;
+        told.computed = $("main").textContent.includes("script>49");
+        """,
+        tmp_path,
+    )
+    assert told["named"] > 3
+    assert (told["images"], told["owned"], told["computed"]) == (0, True, False)
+    assert told["scripts"] == 2  # the page's own, and the one of this test

@@ -65,7 +65,7 @@ def test_its_own_file_comes_first(tmp_path: Path) -> None:
     ("text", "complaint"),
     [
         ("selct = []", r"the key selct is unknown \(did you mean select\?\)"),
-        ("frobnicate = 1", "known are select, ignore, fail-on, thresholds"),
+        ("frobnicate = 1", "known are select, ignore, accept, fail-on, thresholds"),
         ("[thresholds]\nloud-gian = 1", r"did you mean loud-gain\?"),
         ("[thresholds]\nloud-gain = 'big'", "has to be a number"),
         ("[thresholds]\nloud-gain = nan", "has to be a number"),

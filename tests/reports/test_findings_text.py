@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
+from rich.color import ColorSystem
 
 from bnfold.jobs import Inspection
 from bnfold.jobs.inspect import Range
 from bnfold.reports import text
 from bnfold.reports.findings import layer_table
+from bnfold.reports.terminal import UNLIMITED, ReportConsole, name_table
 
 
-def printed(result: Inspection, width: int, *, verbose: bool = False) -> str:
+def printed(result: Inspection, width: int | None, *, verbose: bool = False) -> str:
     stream = io.StringIO()
-    console = Console(file=stream, width=width, highlight=False)
-    text._render(result, console, verbose)
+    text._render(result, ReportConsole(stream, width), verbose)
     return stream.getvalue()
 
 
@@ -54,14 +55,53 @@ def test_what_nobody_knows_is_said_to_be_unknown(undecided: Inspection) -> None:
     assert not {"stays", "stay", "fold ↑"} & set(found.split())
 
 
-@pytest.mark.parametrize("width", [60, 80, 100])
-def test_long_names_go_over_behind_a_separator(inspection: Inspection, width: int) -> None:
-    name = "/backbone/stage_4/block_2/conv_dw/batch_norm/FusedBatchNormV3"
-    reports = (replace(inspection.batch_norms[0], name=name),)
-    lines = printed(replace(inspection, batch_norms=reports, findings=()), width).splitlines()
-    shown = [line.split()[0] for line in lines[1 : lines.index("")]]
-    assert "".join(shown) == name
-    assert all(piece.endswith(("/", "_")) for piece in shown[:-1])
+_LONG = "/backbone/stage_4/block_2/conv_dw/batch_norm/FusedBatchNormV3"
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_long_names_are_cut_in_the_middle(inspection: Inspection, width: int) -> None:
+    reports = (replace(inspection.batch_norms[0], name=_LONG),)
+    row = printed(replace(inspection, batch_norms=reports, findings=()), width).splitlines()[1]
+    head, tail = row.split()[0].split("…")
+    assert _LONG.startswith(head) and _LONG.endswith(tail) and abs(len(head) - len(tail)) <= 1
+    assert len(row) <= width
+
+
+def test_in_a_pipe_names_stay_whole_and_lines_are_not_wrapped(inspection: Inspection) -> None:
+    """However long: what is no terminal has no width."""
+    long = "/".join([_LONG] * 9)
+    reports = tuple(replace(r, name=f"{long}/{r.name}") for r in inspection.batch_norms)
+    findings = tuple(replace(f, message=f"{f.message} {long * 3}.") for f in inspection.findings)
+    found = printed(replace(inspection, batch_norms=reports, findings=findings), None)
+    lines = found.splitlines()
+    assert [line.split()[0] for line in lines[1:4]] and all(long in line for line in lines[1:4])
+    assert all(line == line.rstrip() for line in lines)
+    for finding in findings:
+        assert not finding.layer or any(finding.message in line for line in lines)
+
+
+def test_a_word_that_is_too_long_is_not_broken() -> None:
+    stream = io.StringIO()
+    ReportConsole(stream, 40).print(
+        f"[bold]first[/] comes {_LONG}, and then a few words more of it"
+    )
+    assert stream.getvalue().splitlines() == [
+        "first comes", f"{_LONG},", "and then a few words more of it"
+    ]  # fmt: skip
+
+
+def test_coloured_lines_have_no_blanks_at_their_ends() -> None:
+    stream = io.StringIO()
+    console = ReportConsole(stream, UNLIMITED)
+    table = name_table("name")
+    table.add_column("last")
+    table.add_row("a", "[red]x[/]")
+    table.add_row("b", "[on red]long[/] ")
+    console._color_system = ColorSystem.STANDARD
+    console.print(table)
+    assert "\x1b[" in stream.getvalue()
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+    assert all(line == line.rstrip() for line in plain.splitlines())
 
 
 def test_one_value_is_no_range(inspection: Inspection) -> None:
@@ -70,9 +110,9 @@ def test_one_value_is_no_range(inspection: Inspection) -> None:
     assert row.split()[2:4] == ["0", "1"]
 
 
-def test_paragraphs_have_no_blanks_at_their_ends(inspection: Inspection) -> None:
-    lines = printed(inspection, 80).splitlines()
-    assert not [line for line in lines if line.startswith("    ") and line != line.rstrip()]
+@pytest.mark.parametrize("width", [80, 140, None])
+def test_lines_have_no_blanks_at_their_ends(inspection: Inspection, width: int | None) -> None:
+    assert all(line == line.rstrip() for line in printed(inspection, width).splitlines())
 
 
 def test_thousands_of_layers_stay_on_a_page(inspection: Inspection) -> None:

@@ -224,6 +224,20 @@ def test_the_page_of_a_recalibration(sample_models: Path, tmp_path: Path) -> Non
     assert len([a for a in Elements(text).all("div") if a.get("class") == "plot"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("/a/b.c", "/a/|b.|c"),
+        ("layer1.0.conv_1", "layer1.0.|conv_|1"),
+        ("24.0% of x", "24.0% of x"),
+        ("<b>/x", "&lt;b&gt;/x"),
+        ("", ""),
+    ],
+)
+def test_where_names_break(name: str, shown: str) -> None:
+    assert str(html._breaks(name)) == shown.replace("|", "<wbr>")
+
+
 def _luminance(colour: Array) -> float:
     """Relative luminance of sRGB in [0, 1]; WCAG 2.2."""
     linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
@@ -261,9 +275,9 @@ def test_refusals(inspection: Inspection, tmp_path: Path) -> None:
 
     class Other:
         def to_json(self) -> dict[str, Any]:
-            return {"command": "verify"}
+            return {"command": "dance"}
 
-    with pytest.raises(UsageError, match="no page for verify"):
+    with pytest.raises(UsageError, match="no page for dance"):
         page(Other())
 
 
@@ -277,3 +291,15 @@ def test_observations_of_another_size_are_left_out(inspection: Inspection) -> No
 def test_inspect_has_the_arrays_of_the_charts(sample_models: Path) -> None:
     result = inspect(OnnxModel(sample_models / "residual.onnx"))
     assert result.batch_norms[0].norm.mean.shape == (16,)
+
+
+@pytest.mark.parametrize("other", ["residual.onnx", "residual_stale_statistics.onnx"])
+def test_a_comparison_has_a_page(other: str, sample_models: Path) -> None:
+    from bnfold.jobs import verify
+
+    result = verify(OnnxModel(sample_models / "residual.onnx"), OnnxModel(sample_models / other))
+    text = page(result)
+    elements = Elements(text)
+    assert not elements.open
+    assert other in text and "scores" in text
+    assert ("Both compute the same" in text) == result.ok == (other == "residual.onnx")

@@ -6,25 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from bnfold.audit import RULES
 from bnfold.cli.inspect import inspect
 from bnfold.cli.rule import rule
 from bnfold.errors import UsageError
+from situations.command import called
 
 from .conftest import troubled
 
-app = typer.Typer()
-app.command("rule")(rule)
-app.command("inspect")(inspect)
-runner = CliRunner()
 
-
-def run(*words: str, code: int = 0) -> str:
-    result = runner.invoke(app, list(words), catch_exceptions=False)
-    assert result.exit_code == code, result.output
+def run(verb: str, *words: str, code: int = 0) -> str:
+    result = called(rule if verb == "rule" else inspect, *words)
+    assert result.exit_code == code, result
     return result.stdout
 
 
@@ -46,8 +40,15 @@ def test_a_page_states_its_settings() -> None:
 
 
 def test_an_unknown_rule_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"no rule is called BN1O4 \(did you mean BN104"):
-        runner.invoke(app, ["rule", "BN1O4"], catch_exceptions=False)
+    error = called(rule, "BN1O4").exception
+    assert isinstance(error, UsageError)
+    assert "no rule is called BN1O4 (did you mean BN104" in str(error)
+
+
+def test_a_beginning_lists_what_begins_so() -> None:
+    found = run("rule", "bn4")
+    assert all((each.code in found) == each.code.startswith("BN4") for each in RULES)
+    assert "drift" in found and "BN2xx" not in found
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import ArrayLike
+from onnx import TensorProto, numpy_helper
 
-from situations.build import Net, Table, ahead, back, keep
+from situations.build import Net, Table, ahead, back, body, keep
 
 TABLE = Table()
 add = partial(TABLE.add, doubles=False)
@@ -249,6 +250,15 @@ def norm_of_an_input_before_quantised_activations() -> onnx.ModelProto:
     return net.model(net.relu(net.conv(y, 3, 4)))
 
 
+@add({"bn": keep("quantized_value", "QuantizeLinear 'x_quantize'")})
+def quantised_activations_beside_a_norm() -> onnx.ModelProto:
+    """A trunk that is quantised for an addition: no theorem, for every channel could have a scale."""
+    net = Net()
+    trunk = net.conv(net.input("N", 3, "H", "W"), 3, 4, (1, 1), "stem")
+    branch = net.conv(net.relu(net.bn(trunk, 4)), 4, 4, (1, 1), "branch")
+    return net.model(net.op("Add", rounded(net, trunk), branch, name="sum"))
+
+
 @add({"bn": back("conv")})
 def norm_between_a_layer_and_quantised_activations() -> onnx.ModelProto:
     net = _conv(_PER_TENSOR)
@@ -285,3 +295,46 @@ def quantised_bias_of_float_values() -> onnx.ModelProto:
     net.nodes[-2:] = net.nodes[:-3:-1]
     net.nodes[-1].input.append(bias)
     return net.model(net.relu(net.bn("conv_out", 4)))
+
+
+@add({"bn": back("conv")})
+def quantised_weight_of_constant_nodes() -> onnx.ModelProto:
+    """Integers that are turned first; scale and zero point in nodes, the latter through a Cast."""
+    net = Net()
+    integers = net.rng.integers(-127, 127, (3, 4, 3, 3), endpoint=True).astype(np.int8)
+    q = net.op("Constant", name="q", value=numpy_helper.from_array(integers))
+    q = net.op("Transpose", q, name="turn", perm=[1, 0, 2, 3])
+    zero = net.op("Cast", net.const(np.int32(-3)), name="zero", to=TensorProto.INT8)
+    weight = net.op(
+        "DequantizeLinear", q, net.constant_node(0.02, "scale"), zero, name="dequantize"
+    )
+    y = net.op("Conv", net.input("N", 3, "H", "W"), weight, name="conv")
+    return net.model(net.relu(net.bn(y, 4)))
+
+
+def _body(seed: int, *, inside: bool) -> Net:
+    net = Net(seed=seed)
+    name = f"weight_{seed}" if inside else "outer"
+    weight = dequantised(net, (4, 3, 1, 1), name=name) if inside else "outer_out"
+    net.bn(net.op("Conv", "x", weight, name=f"conv_{seed}"), 4, f"bn_{seed}")
+    return net
+
+
+def _in_bodies(*, inside: bool) -> onnx.ModelProto:
+    net = Net()
+    net.input("N", 3, "H", "W")
+    if not inside:
+        dequantised(net, (4, 3, 1, 1), name="outer")
+    flag = net.input(name="flag", dtype=TensorProto.BOOL)
+    bodies = [_body(seed, inside=inside) for seed in (1, 2)]
+    then, other = (body(b, b.last().output[0], name=f"body{i}") for i, b in enumerate(bodies))
+    y = net.op("If", flag, name="choice", then_branch=then, else_branch=other)
+    return net.model(net.relu(y, "end"))
+
+
+add({"bn_1": back("conv_1"), "bn_2": back("conv_2")}, name="quantised_weights_in_bodies")(
+    partial(_in_bodies, inside=True)
+)
+add({"bn_1": keep("quantized_weight", "Conv 'conv_1'"),
+     "bn_2": keep("quantized_weight", "Conv 'conv_2'")},
+    name="quantised_weight_that_bodies_capture")(partial(_in_bodies, inside=False))  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,13 +29,25 @@ class OnnxFormat:
     def generated_inputs(self, model: OnnxModel) -> Sequence[Arrays]:
         return generated_inputs(model)
 
-    def edit(self, model: OnnxModel, plan: Plan, *, keep_modules: bool = False) -> OnnxEdited:
+    def edit(
+        self,
+        model: OnnxModel,
+        plan: Plan,
+        *,
+        keep_modules: bool = False,
+        provenance: Mapping[str, str] | None = None,
+    ) -> OnnxEdited:
         if keep_modules:
             raise UsageError("--keep-modules writes a PyTorch state dict; this is an ONNX model")
-        return OnnxEdited(model, plan, Editor(model).apply(plan))
+        return OnnxEdited(model, plan, Editor(model).apply(plan), provenance or {})
 
-    def with_statistics(self, model: OnnxModel, edits: Sequence[NewStatistics]) -> OnnxEdited:
-        return with_statistics(model, edits)
+    def with_statistics(
+        self,
+        model: OnnxModel,
+        edits: Sequence[NewStatistics],
+        provenance: Mapping[str, str] | None = None,
+    ) -> OnnxEdited:
+        return with_statistics(model, edits, provenance)
 
     def reopened(self, edited: OnnxEdited, written: Path) -> OnnxModel:
         return OnnxModel(written)
@@ -43,12 +55,13 @@ class OnnxFormat:
     def observer(self, model: OnnxModel, scratch: Path, options: RuntimeOptions) -> Observer:
         return OnnxObserver(model, scratch, options)
 
-    def runs(self, model: OnnxModel) -> Reference:
-        return runs_of(model)
+    def runs(self, model: OnnxModel, options: RuntimeOptions | None = None) -> Reference:
+        return runs_of(model, options)
 
     def fold(self, edited: OnnxEdited, written: Path) -> OnnxFold:
         frozen = edited.model.freeze_initializers
-        return OnnxFold(edited.model, edited.plan, OnnxModel(written, freeze_initializers=frozen))
+        opened = OnnxModel(written, freeze_initializers=frozen)
+        return OnnxFold(edited.model, edited.plan, opened, edited.provenance)
 
 
 FORMAT = OnnxFormat()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,10 +35,22 @@ class TorchFormat:
     def generated_inputs(self, model: Opened) -> Sequence[Arrays]:
         return generated_inputs(_with_program(model, "run"))
 
-    def edit(self, model: Opened, plan: Plan, *, keep_modules: bool = False) -> TorchEdited:
+    def edit(
+        self,
+        model: Opened,
+        plan: Plan,
+        *,
+        keep_modules: bool = False,
+        provenance: Mapping[str, str] | None = None,
+    ) -> TorchEdited:
         return TorchEdited(_with_program(model, "folded"), plan, keep_modules=keep_modules)
 
-    def with_statistics(self, model: Opened, edits: Sequence[NewStatistics]) -> TorchRecalibrated:
+    def with_statistics(
+        self,
+        model: Opened,
+        edits: Sequence[NewStatistics],
+        provenance: Mapping[str, str] | None = None,
+    ) -> TorchRecalibrated:
         return TorchRecalibrated(_with_program(model, "recalibrated"), edits)
 
     def reopened(self, edited: TorchEdited, written: Path) -> TorchModel:
@@ -56,8 +68,8 @@ class TorchFormat:
     def observer(self, model: Opened, scratch: Path, options: RuntimeOptions) -> Observer:
         return TorchObserver(_with_program(model, "run"), options)
 
-    def runs(self, model: Opened) -> Reference:
-        return runs_of(_with_program(model, "compared"))
+    def runs(self, model: Opened, options: RuntimeOptions | None = None) -> Reference:
+        return runs_of(_with_program(model, "compared"), options)
 
     def fold(self, edited: TorchEdited, written: Path) -> TorchFold:
         return TorchFold(edited, written)

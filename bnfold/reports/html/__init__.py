@@ -16,10 +16,14 @@ from bnfold.showable import showable
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+# Behind a separator inside of a name, but not inside of a number.
+_BREAKS = re.compile(r"(?<=[^\W\d][/._:])(?=.)|(?<=\d[/._:])(?=\D)")
+
 _PAGES: Mapping[str, str] = {
     "inspect": "inspect.html.j2",
     "fold": "fold.html.j2",
     "recalibrate": "recalibrate.html.j2",
+    "verify": "verify.html.j2",
 }
 
 
@@ -50,6 +54,8 @@ def page(result: Any, origin: Origin | None = None) -> str:
         UsageError: where there is no page for such a result.
     """
     data = result.to_json()
+    # A comparison has two models, and no notes.
+    data = {"model": data.get("reference"), "notes": [], **data}
     template = _PAGES.get(data["command"])
     if template is None:
         raise UsageError(f"there is no page for {data['command']}; use --format json")
@@ -121,7 +127,7 @@ def _breaks(name: str) -> Any:
     """A name that may go over to the next line behind its separators."""
     from markupsafe import Markup, escape
 
-    parts = re.split(r"(?<=\w[/._:])(?=.)", showable(name))
+    parts = _BREAKS.split(showable(name))
     return Markup("<wbr>").join(escape(part) for part in parts)
 
 
@@ -182,8 +188,16 @@ def _recalibration(result: Any) -> dict[str, Any]:
     }
 
 
+def _verification(result: Any) -> dict[str, Any]:
+    from bnfold.reports.proof import proof_in_words
+
+    lines = (*result.warnings, *proof_in_words(result.verification))
+    return {"proof_lines": list(lines)}
+
+
 _CONTEXTS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "inspect": _inspection,
     "fold": _fold,
     "recalibrate": _recalibration,
+    "verify": _verification,
 }

@@ -55,8 +55,8 @@ def _fold_badge(result: FoldResult) -> str:
     proof = result.verification
     if proof and not proof.passed:
         return "Nothing written: the verification failed"
-    if result.refused_by_strict:
-        return "Nothing written: --strict, and a BatchNorm has to stay"
+    if result.refusal is not None:
+        return f"Nothing written: {result.refusal}"
     if result.output is None:
         return "Dry run: nothing written"
     return "Folded and verified" if proof else "Folded, not verified"

@@ -246,3 +246,22 @@ def test_random_layers(part: int, tmp_path: Path) -> None:
 
     law()
     assert sum(folded) > len(folded) / 3
+
+
+@pytest.mark.parametrize(("axis", "wrong"), [(0, False), (1, True)])
+def test_why_scales_never_lie_along_input_channels(axis: int, wrong: bool, tmp_path: Path) -> None:
+    """The runtime takes them for those of the outputs. Where it no longer does, the planner may."""
+    net = Net()
+    integers = net.const(net.rng.integers(-60, 60, (4, 4, 3, 3)), dtype=np.int8)
+    scales = net.const(np.array([0.01, 0.02, 0.03, 0.015], np.float32))
+    zeros = net.const(np.zeros(4), dtype=np.int8)
+    weight = net.op("DequantizeLinear", integers, scales, zeros, name="weight", axis=axis)
+    x = rounded(net, net.input("N", 4, 8, 8), INPUT)
+    y = rounded(net, net.op("Conv", x, weight, name="layer"), OUTPUT, "end")
+    source = save(net.model(y), tmp_path / "m.onnx")
+    feeds = {"x": np.random.default_rng(1).standard_normal((2, 4, 8, 8), np.float32)}
+    (plain,), (fast,) = (run(source, feeds, optimised=optimised) for optimised in (False, True))
+    error = np.abs(fast - plain).max()
+    if wrong and error <= OUTPUT:
+        pytest.skip("this onnxruntime reads the axis")
+    assert bool(error > 8 * OUTPUT) is wrong

@@ -18,6 +18,7 @@ from bnfold.errors import ModelError, OutputError, RuntimeUnavailableError
 from bnfold.formats.torch import TorchModel, open_module, open_torch
 from bnfold.formats.torch.format import FORMAT as TORCH
 from bnfold.jobs import fold
+from bnfold.jobs.fold_options import FoldOptions
 from bnfold.planning import Plan, make_plan
 from bnfold.proof.verification import verify
 from torch_cases import FOLDS, Lambda, bn, conv, proved, randomised
@@ -282,7 +283,11 @@ def test_keep_modules_does_not_carry_out_half_a_merge(tmp_path: Path) -> None:
     assert kept == {"an": "unchanged_class", "bn": "unchanged_class"}
     assert edited.plan.edits == ()
     assert edited.key_map["changed"] == []
-    result = fold(model, tmp_path / "kept.pth", reparameterize=True, keep_modules=True)
+    result = fold(
+        model,
+        tmp_path / "kept.pth",
+        options=FoldOptions(reparameterize=True, keep_modules=True),
+    )
     assert result.ok
 
 
@@ -370,3 +375,13 @@ def test_a_state_dict_holds_all_that_changed(tmp_path: Path) -> None:
     assert result.output is not None and result.output.key_map is not None
     assert result.output.key_map["added"] == ["token"]
     assert "token" in torch.load(tmp_path / "folded.pth")
+
+
+def test_the_suffixes_are_those_of_the_writers() -> None:
+    """They are known beforehand, without torch."""
+    from bnfold.formats import suffixes
+    from bnfold.formats.torch.edit import edited
+    from bnfold.formats.torch.file import saving
+
+    written = (edited.PROGRAM, edited.ONNX, *saving.STATE_DICTS)
+    assert written == suffixes.TORCH

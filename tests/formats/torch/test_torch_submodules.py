@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from typer.testing import CliRunner
 
 import bnfold
-from bnfold.cli import app
+from bnfold.cli.fold import fold as command
 from bnfold.errors import BnfoldError, ModelError, UsageError, VerificationError
 from bnfold.formats.torch.file.saving import write_tensors
 from bnfold.formats.torch.file.state import read_tensors
+from situations.command import Called, called
 from torch_cases import bn, conv, randomised
 
 SAMPLES = Path(__file__).parents[3] / "sample_models"
@@ -102,18 +102,17 @@ def make():
 """
 
 
-def run(tmp_path: Path, *options: str, reach: str = "") -> Any:
+def run(tmp_path: Path, *options: str, reach: str = "") -> Called:
     code = tmp_path / "net.py"
     code.write_text(FACTORY.format(reach=reach))
-    command = ["fold", f"{code}:make", "--input", "2x3x14x14", *options]
-    return CliRunner().invoke(app, command)
+    return called(command, f"{code}:make", "--input", "2x3x14x14", *options)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_named_submodules_on_the_command_line(tmp_path: Path, suffix: str) -> None:
     written = tmp_path / f"folded{suffix}"
     found = run(tmp_path, "--keep-modules", "--submodule", "head", "-o", str(written), "-f", "json")
-    assert found.exit_code == 0, found.output
+    assert found.exit_code == 0, found.stdout
     document = json.loads(found.stdout)
     assert [d["name"] for d in document["decisions"]] == ["head.1"]
     assert document["verification"]["passed"]
@@ -129,7 +128,7 @@ def test_named_submodules_on_the_command_line(tmp_path: Path, suffix: str) -> No
 def test_what_traces_is_found_on_the_command_line_too(tmp_path: Path) -> None:
     written = tmp_path / "folded.pth"
     found = run(tmp_path, "--keep-modules", "-o", str(written))
-    assert found.exit_code == 0 and "backbone, head" in found.output, found.output
+    assert found.exit_code == 0 and "backbone, head" in found.stdout, found.stdout
     net, other = randomised(Detector()), randomised(Detector())
     other.load_state_dict(read_tensors(written))
     same(net, other, images(2, 3, 14, 14))
@@ -156,8 +155,8 @@ def test_what_does_not_go_on_the_command_line(
 
 def test_submodules_of_a_file_are_refused(tmp_path: Path) -> None:
     sample = str(SAMPLES / "residual.onnx")
-    command = ["fold", sample, "--keep-modules", "--submodule", "a", "-o", str(tmp_path / "x.pth")]
-    error = CliRunner().invoke(app, command).exception
+    words = [sample, "--keep-modules", "--submodule", "a", "-o", str(tmp_path / "x.pth")]
+    error = called(command, *words).exception
     assert isinstance(error, UsageError) and "ONNX" in str(error)
 
 
@@ -165,7 +164,7 @@ def test_a_network_that_differs_as_a_whole_is_not_written(tmp_path: Path) -> Non
     written = tmp_path / "folded.pth"
     found = run(tmp_path, "--keep-modules", "-o", str(written), reach="a weight")
     assert found.exit_code == 1 and not written.exists()
-    assert "the whole network does not" in found.output
+    assert "the whole network does not" in found.stdout
 
 
 def test_a_file_that_does_not_hold_what_was_to_be_written(

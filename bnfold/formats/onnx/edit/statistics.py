@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from bnfold.formats.onnx.edit.edited import OnnxEdited
 from bnfold.formats.onnx.edit.working_copy import WorkingCopy
@@ -13,13 +13,17 @@ from bnfold.recalibration.new_statistics import NewStatistics
 _MEAN, _VARIANCE = 3, 4
 
 
-def with_statistics(model: OnnxModel, edits: Iterable[NewStatistics]) -> OnnxEdited:
+def with_statistics(
+    model: OnnxModel,
+    edits: Iterable[NewStatistics],
+    provenance: Mapping[str, str] | None = None,
+) -> OnnxEdited:
     """A copy of ``model`` with new statistics, in memory as structure only."""
     draft = WorkingCopy(model)
     for edit in edits:
         replace_statistics(draft, edit)
     draft.finish()
-    return OnnxEdited(model, Plan(()), draft)
+    return OnnxEdited(model, Plan(()), draft, provenance)
 
 
 def replace_statistics(draft: WorkingCopy, edit: NewStatistics) -> None:

@@ -19,7 +19,7 @@ from bnfold.formats.onnx.graph.scopes import Scope, scopes_of
 from bnfold.formats.onnx.run.cutting import Cut, piece_of
 from bnfold.formats.onnx.run.float64 import run_in_double
 from bnfold.formats.onnx.run.inference import OnnxRuns, taken_by
-from bnfold.formats.onnx.run.listing import listing_of, places_of, qualified
+from bnfold.formats.onnx.run.listing import listing_of, places_of, qualified, with_provenance
 from bnfold.formats.onnx.run.parameters import FedModel, fed_model
 from bnfold.formats.onnx.run.readers import unseen_readers
 from bnfold.formats.onnx.run.session import Session
@@ -35,8 +35,16 @@ _GROUP_BYTES = 1 << 27
 class OnnxFold:
     """See `bnfold.proof.subject.Fold`."""
 
-    def __init__(self, original: OnnxModel, plan: Plan, written: OnnxModel) -> None:
+    def __init__(
+        self,
+        original: OnnxModel,
+        plan: Plan,
+        written: OnnxModel,
+        provenance: Mapping[str, str] | None = None,
+    ) -> None:
+        """``provenance``: the entries of the metadata that the written file has to have besides."""
         self.original, self.plan, self.written = original, plan, written
+        self._provenance = provenance or {}
         self.reference = OnnxRuns(original, touched_nodes(plan), rounded_biases(plan))
         self.candidate = OnnxRuns(written)
 
@@ -49,8 +57,10 @@ class OnnxFold:
 
     def congruence(self) -> Congruence:
         frozen = self.original.freeze_initializers
-        listings = listing_of(self.original, frozen=frozen), listing_of(self.written, frozen=frozen)
-        found = compare_files(*listings, self.plan, places_of(self.original))
+        noted = self._provenance
+        ours = with_provenance(listing_of(self.original, frozen=frozen, apart=noted), noted)
+        theirs = listing_of(self.written, frozen=frozen, apart=noted)
+        found = compare_files(ours, theirs, self.plan, places_of(self.original))
         unseen = unseen_readers(self.original, self.plan)
         return replace(found, differences=(*found.differences, *unseen))
 

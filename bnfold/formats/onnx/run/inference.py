@@ -11,11 +11,12 @@ from onnx import helper
 from bnfold.errors import RuntimeUnavailableError
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.run.parameters import FedModel, fed_model
-from bnfold.formats.onnx.run.session import Session, runtime_name
+from bnfold.formats.onnx.run.session import Session, check_runtime, runtime_name
 from bnfold.formats.onnx.run.steps import stepped_model
 from bnfold.graph import Node
 from bnfold.proof.regions import layers
 from bnfold.proof.subject import Arrays
+from bnfold.recalibration.observer import RuntimeOptions
 
 
 class OnnxRuns:
@@ -23,22 +24,27 @@ class OnnxRuns:
     and, where they belong to ``nodes``, to be moved by rounding."""
 
     def __init__(
-        self, model: OnnxModel, nodes: Sequence[Node] = (), rounded: Sequence[Node] = ()
+        self,
+        model: OnnxModel,
+        nodes: Sequence[Node] = (),
+        rounded: Sequence[Node] = (),
+        options: RuntimeOptions | None = None,
     ) -> None:
         """
         Args:
             model: the file.
             nodes: the layers whose parameters can be moved.
             rounded: those of them whose quantised bias a plan rounds to whole steps.
+            options: how it runs.
         """
-        self.model = model
-        self.runtime = runtime_name()
+        self.model, self._options = model, options
+        self.runtime = runtime_name(options)
         self._session: Session | None = None
         self._nodes, self._rounded = nodes, rounded
 
     def outputs(self, feeds: Arrays) -> Arrays:
         if self._session is None:
-            self._session = Session(self.model.path)
+            self._session = Session(self.model.path, self._options)
         return self._session.run(taken_by(self._session, feeds))
 
     def release(self) -> None:
@@ -55,7 +61,7 @@ class OnnxRuns:
 
     @cached_property
     def _moving(self) -> Session:
-        return Session(self.fed.proto)
+        return Session(self.fed.proto, self._options)
 
     def stepped(self, feeds: Arrays, draw: int) -> Arrays | None:
         """See `bnfold.proof.steps.Stepped`."""
@@ -63,7 +69,7 @@ class OnnxRuns:
         if proto is None:
             return None
         try:
-            session = Session(proto)
+            session = Session(proto, self._options)
             return session.run({**taken_by(session, feeds), **self.fed.feeds(session.inputs)})
         except RuntimeUnavailableError:  # no noise of that type, say
             return None
@@ -81,7 +87,7 @@ class OnnxRuns:
         present = {o.name for o in proto.graph.output}
         wanted = [name for name in names if name not in present]
         proto.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in wanted)
-        session = Session(proto)
+        session = Session(proto, self._options)
         given = {i.name: feeds[i.name] for i in proto.graph.input if i.name in feeds}
         inner = [name for name in names if name not in given]
         fed = {**taken_by(session, feeds), **self.fed.feeds(session.inputs, draw)}
@@ -89,9 +95,15 @@ class OnnxRuns:
         return {**run, **{name: given[name] for name in names if name in given}}
 
 
-def runs_of(model: OnnxModel) -> OnnxRuns:
-    """A model whose layers may all move, for comparing it with any other."""
-    return OnnxRuns(model, layers(model.graph))
+def runs_of(model: OnnxModel, options: RuntimeOptions | None = None) -> OnnxRuns:
+    """A model whose layers may all move, for comparing it with any other.
+
+    Raises:
+        UsageError: where onnxruntime cannot run so.
+    """
+    if options is not None:
+        check_runtime(options)
+    return OnnxRuns(model, layers(model.graph), options=options)
 
 
 def taken_by(session: Session, feeds: Arrays) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,23 +23,33 @@ _ADJUSTABLE = {
     "QuantizeLinear": frozenset({"axis"}),
 }
 _SLIDING = frozenset({"kernel_shape", "dilations", "pads", "auto_pad"})
+_PROVENANCE = "the provenance in the metadata"
 
 
-def listing_of(model: OnnxModel, *, frozen: bool = False) -> Listing:
+def listing_of(model: OnnxModel, *, frozen: bool = False, apart: Container[str] = ()) -> Listing:
     """Everything that stands in the file of ``model``.
 
     Args:
         model: an opened file.
         frozen: initializers that are also graph inputs were taken for constants.
+        apart: keys of the metadata that are listed by themselves, as the provenance.
     """
     scopes = scopes_of(model.proto.graph)
     graph = model.proto.graph
     given = {tensor.name: tensor for tensor in graph.initializer}
-    facts = _facts(model.proto)
+    facts = _facts(model.proto, apart)
     if not frozen and model.proto.ir_version >= 4:
         facts["inputs with a default"] = tuple(i.name for i in graph.input if i.name in given)
+    # An input that holds a constant may come and go with what reads it, declared as the tensor is.
+    held: dict[str, Hashable] = {}
+    outputs = {output.name for output in graph.output}
     for value in (*graph.input, *graph.output):
-        facts[f"the declared type of '{value.name}'"] = _declared(value, given.get(value.name))
+        stored = given.get(value.name)
+        holds = stored is not None and value.name not in outputs
+        if stored is not None and holds and value == _as_stored(stored):
+            continue
+        where = held if holds else facts
+        where[f"the declared type of '{value.name}'"] = _declared(value, stored)
     return Listing(
         calls=tuple(call for scope in scopes for call in _calls_of(scope)),
         tensors={
@@ -49,12 +60,19 @@ def listing_of(model: OnnxModel, *, frozen: bool = False) -> Listing:
         inputs=tuple(i.name for i in graph.input if i.name not in given),
         outputs=tuple(o.name for o in graph.output),
         facts=facts,
-        remarks={
+        remarks=held
+        | {
             f"the type of '{qualified(scope, v.name)}'": v.SerializeToString()
             for scope in scopes
             for v in scope.graph.value_info
         },
     )
+
+
+def with_provenance(listing: Listing, entries: Mapping[str, str]) -> Listing:
+    """The listing of a file as it has to be with exactly these entries in its metadata."""
+    expected = (onnx.StringStringEntryProto(key=k, value=v) for k, v in entries.items())
+    return replace(listing, facts={**listing.facts, _PROVENANCE: _serialized(expected)})
 
 
 def places_of(model: OnnxModel) -> Places:
@@ -158,7 +176,7 @@ def _serialized(entries: Iterable[Any]) -> tuple[bytes, ...]:
     return tuple(entry.SerializeToString() for entry in entries)
 
 
-def _facts(model: onnx.ModelProto) -> dict[str, Hashable]:
+def _facts(model: onnx.ModelProto, apart: Container[str]) -> dict[str, Hashable]:
     rest = onnx.ModelProto()
     for field, value in model.ListFields():
         if field.name == "graph":
@@ -167,10 +185,15 @@ def _facts(model: onnx.ModelProto) -> dict[str, Hashable]:
             setattr(rest, field.name, value)
         else:
             getattr(rest, field.name).extend(value)
+    noted = [p for p in model.metadata_props if p.key in apart]
+    others = [p for p in model.metadata_props if p.key not in apart]
+    del rest.metadata_props[:]
+    rest.metadata_props.extend(others)
     for opset in rest.opset_import:
         opset.domain = "" if opset.domain == "ai.onnx" else opset.domain
     facts: dict[str, Hashable] = {
         "what stands beside the graph": rest.SerializeToString(deterministic=True),
+        _PROVENANCE: _serialized(noted),
         "the name of the graph": model.graph.name,
         "the documentation of the graph": model.graph.doc_string,
     }
@@ -178,6 +201,10 @@ def _facts(model: onnx.ModelProto) -> dict[str, Hashable]:
         entries = getattr(model.graph, field, ())
         facts[f"{field} of the graph"] = _serialized(entries)
     return facts
+
+
+def _as_stored(tensor: onnx.TensorProto) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
 
 
 def _declared(value: onnx.ValueInfoProto, stored: onnx.TensorProto | None) -> Hashable:

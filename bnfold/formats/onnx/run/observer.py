@@ -11,15 +11,15 @@ import numpy as np
 import onnx
 
 from bnfold.algebra.rounding import cast
-from bnfold.errors import RuntimeUnavailableError, UsageError
+from bnfold.errors import RuntimeUnavailableError
 from bnfold.formats.onnx.edit.name_index import NameIndex
 from bnfold.formats.onnx.file.save import save
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.quiet import quiet_options
 from bnfold.formats.onnx.run.cutting import cut
-from bnfold.formats.onnx.run.session import Session
+from bnfold.formats.onnx.run.session import Session, check_runtime
 from bnfold.graph import Graph, Node, Norm
-from bnfold.recalibration.observer import CPU_DEVICE, RuntimeOptions
+from bnfold.recalibration.observer import RuntimeOptions
 
 if TYPE_CHECKING:
     from bnfold.recalibration.observer import Arrays, Convention, Statistics
@@ -55,11 +55,7 @@ class OnnxObserver:
 
         self._model, self._scratch = model, scratch
         self._options = options or RuntimeOptions()
-        if self._options.device != CPU_DEVICE:
-            raise UsageError("--device is for PyTorch models; an ONNX model runs with --provider")
-        if self._options.provider not in ort.get_available_providers():
-            known = ", ".join(ort.get_available_providers())
-            raise UsageError(f"onnxruntime has no {self._options.provider} here, only {known}")
+        check_runtime(self._options)
         self.runtime = f"onnxruntime {ort.__version__}, graph optimisations off"
         self._pieces = 0
         self._index = NameIndex(model.proto.graph)

@@ -14,27 +14,46 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from bnfold.errors import ModelNotLoadedError, RuntimeUnavailableError
+from bnfold.errors import ModelNotLoadedError, RuntimeUnavailableError, UsageError
 from bnfold.formats.onnx.graph.quiet import frugal_options
+from bnfold.recalibration.observer import CPU_DEVICE, CPU_PROVIDER, RuntimeOptions
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
-class Session:
-    """One model in onnxruntime on the CPU."""
+def check_runtime(options: RuntimeOptions) -> None:
+    """Raises a `UsageError` where onnxruntime cannot run so here."""
+    import onnxruntime as ort
 
-    def __init__(self, model: Path | onnx.ModelProto) -> None:
+    if options.device != CPU_DEVICE:
+        raise UsageError("--device is for PyTorch models; an ONNX model runs with --provider")
+    known = ort.get_available_providers()
+    if options.provider not in known:
+        raise UsageError(f"onnxruntime has no {options.provider} here, only {', '.join(known)}")
+
+
+class Session:
+    """One model in onnxruntime, on the CPU if nothing else is asked for."""
+
+    def __init__(
+        self, model: Path | onnx.ModelProto, options: RuntimeOptions | None = None
+    ) -> None:
         """Loads a file, or a model held in memory.
+
+        Args:
+            model: what to load.
+            options: how it runs.
 
         Raises:
             ModelNotLoadedError: where onnxruntime does not accept the model.
         """
         import onnxruntime as ort
 
+        options = options or RuntimeOptions()
         source = str(model) if isinstance(model, Path) else model.SerializeToString()
         try:
             self._session = ort.InferenceSession(
-                source, frugal_options(), providers=["CPUExecutionProvider"]
+                source, _settings(options), providers=[options.provider]
             )
         except Exception as error:  # onnxruntime's exceptions share no public base class
             raise ModelNotLoadedError(_first_line(error)) from None
@@ -65,8 +84,17 @@ def _first_line(error: Exception) -> str:
     return text[0][:300] if text else type(error).__name__
 
 
-def runtime_name() -> str:
+def _settings(options: RuntimeOptions) -> Any:
+    settings = frugal_options()
+    if options.threads is not None:
+        settings.intra_op_num_threads = options.threads
+    return settings
+
+
+def runtime_name(options: RuntimeOptions | None = None) -> str:
     """What runs the models, for reports."""
     import onnxruntime as ort
 
-    return f"onnxruntime {ort.__version__}, graph optimisations off"
+    other = options is not None and options.provider != CPU_PROVIDER
+    where = f", {options.provider}" if options is not None and other else ""
+    return f"onnxruntime {ort.__version__}{where}, graph optimisations off"

@@ -14,20 +14,25 @@ from bnfold.formats.torch.graph.arguments import is_tensor, nodes_in
 from bnfold.formats.torch.graph.constants import Constants
 from bnfold.formats.torch.graph.model import TorchModel
 from bnfold.formats.torch.graph.outputs import output_names
-from bnfold.formats.torch.run.runner import Runner
+from bnfold.formats.torch.run.runner import Runner, usable_device
 from bnfold.graph import Node
 from bnfold.proof.comparison import is_float_type
 from bnfold.proof.perturbation import perturb
 from bnfold.proof.regions import layers
 from bnfold.proof.subject import Arrays
+from bnfold.recalibration.observer import CPU_DEVICE, RuntimeOptions
 
 
 class TorchRuns:
     """A program, run eagerly. ``tensors`` replace its parameters, by the name of their node."""
 
-    def __init__(self, program: ExportedProgram, tensors: Arrays | None = None) -> None:
+    def __init__(
+        self, program: ExportedProgram, tensors: Arrays | None = None, device: str = CPU_DEVICE
+    ) -> None:
         self.runtime = f"torch {torch.__version__} eager"
-        self.runner = Runner(program)
+        if device != CPU_DEVICE:
+            self.runtime += f" on {device}"
+        self.runner = Runner(program, device)
         self.tensors = tensors or {}
         self._names = output_names(program)
 
@@ -44,8 +49,8 @@ class TorchRuns:
 class TorchReference(TorchRuns):
     """The original program, whose parameters can be moved."""
 
-    def __init__(self, model: TorchModel, nodes: Iterable[Node]) -> None:
-        super().__init__(model.program)
+    def __init__(self, model: TorchModel, nodes: Iterable[Node], device: str = CPU_DEVICE) -> None:
+        super().__init__(model.program, device=device)
         self.parameters = parameters_of(nodes, model.constants)
 
     def perturbed(self, feeds: Arrays, draw: int) -> Arrays:
@@ -84,9 +89,16 @@ class _Moved(Mapping[str, NDArray[Any]]):
         return len(self._parameters)
 
 
-def runs_of(model: TorchModel) -> TorchReference:
-    """A model whose layers may all move, for comparing it with any other."""
-    return TorchReference(model, layers(model.graph))
+def runs_of(model: TorchModel, options: RuntimeOptions | None = None) -> TorchReference:
+    """A model whose layers may all move, for comparing it with any other.
+
+    Raises:
+        UsageError: where torch cannot run so.
+    """
+    options = options or RuntimeOptions()
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    return TorchReference(model, layers(model.graph), usable_device(options.device))
 
 
 def parameters_of(nodes: Iterable[Node], constants: Constants) -> dict[str, NDArray[Any]]:

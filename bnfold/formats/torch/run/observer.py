@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,8 @@ from numpy.typing import NDArray
 from bnfold.algebra.rounding import cast
 from bnfold.errors import UsageError
 from bnfold.formats.torch.edit.statistics import STATISTICS
-from bnfold.formats.torch.file.quiet import first_line
 from bnfold.formats.torch.graph.model import TorchModel
-from bnfold.formats.torch.run.runner import Runner
+from bnfold.formats.torch.run.runner import Runner, usable_device
 from bnfold.graph import Graph, Node, Norm
 from bnfold.recalibration.observer import CPU_PROVIDER, RuntimeOptions
 
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from bnfold.recalibration.observer import Arrays, Convention, Statistics
 
 _PARAMETERS = (*STATISTICS, "weight", "bias")
-_MANY = ("cuda", "xpu")
 
 
 class TorchObserver:
@@ -105,23 +102,6 @@ class TorchPiece:
         wanted = list(dict.fromkeys(name for _, name in self._outputs))
         found = self._runner.values(given, wanted, replaced)
         return {name: found[call] for name, call in self._outputs}
-
-
-def usable_device(name: str) -> str:
-    """``name`` with its index; under ``torchrun`` a plain ``cuda`` is this process's own.
-
-    Raises:
-        UsageError: where torch knows no such device, or has none here.
-    """
-    rank = os.environ.get("LOCAL_RANK", "0")
-    try:
-        device = torch.device(f"{name}:{rank}" if name in _MANY else name)
-        torch.empty(0, device=device)
-    except Exception as error:  # torch raises whatever its backends raise
-        raise UsageError(
-            f"torch cannot use the device {name} here ({first_line(error)}); use --device cpu"
-        ) from None
-    return str(device)
 
 
 def _name(argument: Any) -> str | None:

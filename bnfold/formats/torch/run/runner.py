@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -14,12 +15,30 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import Node as Call
 
-from bnfold.errors import RuntimeUnavailableError
+from bnfold.errors import RuntimeUnavailableError, UsageError
 from bnfold.formats.torch.file.quiet import first_line
 from bnfold.formats.torch.file.tensors import has_numpy_dtype, numpy_dtype, to_numpy, to_torch
 from bnfold.formats.torch.graph.arguments import mapped, nodes_in, operator_of
 
 Arrays = Mapping[str, NDArray[Any]]
+_MANY = ("cuda", "xpu")
+
+
+def usable_device(name: str) -> str:
+    """``name`` with its index; under ``torchrun`` a plain ``cuda`` is this process's own.
+
+    Raises:
+        UsageError: where torch knows no such device, or has none here.
+    """
+    rank = os.environ.get("LOCAL_RANK", "0")
+    try:
+        device = torch.device(f"{name}:{rank}" if name in _MANY else name)
+        torch.empty(0, device=device)
+    except Exception as error:  # torch raises whatever its backends raise
+        raise UsageError(
+            f"torch cannot use the device {name} here ({first_line(error)}); use --device cpu"
+        ) from None
+    return str(device)
 
 
 class Runner:
