@@ -234,8 +234,11 @@ class TorchPiece:
         folded = self._fold.folded
         there = {o.key: self._names.get(o.key, o.key) for o in self.outputs}
         given = {self._names.get(name, name): array for name, array in feeds.items()}
-        found = folded.runner.each(given, list(dict.fromkeys(there.values())), folded.tensors)
-        return {key: found[name] for key, name in there.items()}
+        # Where all that stood between them is gone, what enters is what leaves.
+        through = {n for key, n in there.items() if n in given and key not in feeds}
+        made = [name for name in dict.fromkeys(there.values()) if name not in through]
+        found = folded.runner.each(given, made, folded.tensors)
+        return {key: given[n] if n in through else found[n] for key, n in there.items()}
 
     def moved(self, leaving: Leaving, feeds: Arrays, draws: int) -> list[NDArray[Any]]:
         reference, key = self._fold.reference, leaving.key
