@@ -72,7 +72,8 @@ class FoldOptions:
     def refusal(self, plan: Plan) -> str | None:
         """Why ``plan`` is not carried out, None where it is."""
         if self.strict and plan.kept:
-            return "--strict, and a BatchNorm has to stay"
+            verb = "has" if plan.kept == 1 else "have"
+            return f"--strict, and {plan.kept} BatchNorm {verb} to stay"
         if self.minimum is not None and not self.minimum.allows(plan):
             counts = f"{plan.foldable} of {len(plan.batch_norms)} BatchNorm fold"
             return f"{counts}, and --min-folded asks for {self.minimum}"
