@@ -58,10 +58,18 @@ def make_inputs(inputs: Sequence[InputSpec], sizes: Sizes, which: int) -> dict[s
 def bearable(inputs: Sequence[InputSpec], among: Sequence[Sizes]) -> list[Sizes]:
     """The sizes to try in turn: those of which little becomes much (a fixed axis may be long) come
     last, and only the two smallest of them."""
-    count = {sizes: sum(math.prod(_shape(spec, sizes)) for spec in inputs) for sizes in among}
-    light = [sizes for sizes in among if count[sizes] <= _LIGHT]
-    heavy = sorted((sizes for sizes in among if count[sizes] > _LIGHT), key=lambda s: count[s])
+    light = [sizes for sizes in among if _elements(inputs, sizes) <= _LIGHT]
+    heavy = sorted(set(among) - set(light), key=lambda sizes: _elements(inputs, sizes))
     return light + heavy[:2]
+
+
+def is_heavy(inputs: Sequence[InputSpec], sizes: Sizes) -> bool:
+    """Whether one set of inputs of such sizes is enough."""
+    return _elements(inputs, sizes) > _LIGHT
+
+
+def _elements(inputs: Sequence[InputSpec], sizes: Sizes) -> int:
+    return sum(math.prod(_shape(spec, sizes)) for spec in inputs)
 
 
 def _shape(spec: InputSpec, sizes: Sizes) -> tuple[int, ...]:

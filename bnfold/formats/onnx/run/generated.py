@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bnfold.errors import RuntimeUnavailableError
-from bnfold.formats.onnx.graph.inputs import SETS, bearable, make_inputs
+from bnfold.formats.onnx.graph.inputs import SETS, bearable, is_heavy, make_inputs
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.shapes import is_static, only_first_axes_are_dynamic
 from bnfold.formats.onnx.graph.sizes import BATCH_SIZES, INPUT_SIZES
@@ -27,6 +27,8 @@ def generated_inputs(model: OnnxModel) -> Sequence[Arrays]:
     found: list[Arrays] = []
     problem: RuntimeUnavailableError | None = None
     for each in bearable(model.inputs, sizes):
+        if found and is_heavy(model.inputs, each):
+            break
         # Normally distributed values at one size, values like an image's at another.
         feed = make_inputs(model.inputs, each, len(found))
         try:
