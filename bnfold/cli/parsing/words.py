@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-from argparse import SUPPRESS, ArgumentError, ArgumentParser
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
@@ -76,6 +75,9 @@ def _prepared(words: Sequence[str], options: Mapping[str, Spec]) -> tuple[list[s
 
 def _read(words: Sequence[str], options: Mapping[str, Spec]) -> tuple[dict[str, Any], list[str]]:
     """What the options were given, as text, and the words that are none of them."""
+    # Imported here: --help needs no more than the declarations.
+    from argparse import SUPPRESS, ArgumentError, ArgumentParser
+
     parser = ArgumentParser(
         add_help=False, allow_abbrev=False, exit_on_error=False, argument_default=SUPPRESS
     )
@@ -85,7 +87,8 @@ def _read(words: Sequence[str], options: Mapping[str, Spec]) -> tuple[dict[str, 
             yes = "store_false" if name == spec.negative else "store_true"
             parser.add_argument(name, dest=spec.key, action=yes)
         else:
-            parser.add_argument(name, dest=spec.key, action="append", nargs=1)
+            # Not nargs=1: that of Python 3.14 takes an option for a value.
+            parser.add_argument(name, dest=spec.key, action="append", nargs="+")
     try:
         found, others = parser.parse_known_args(words)
     except ArgumentError as error:
