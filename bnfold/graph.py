@@ -1,4 +1,4 @@
-"""The neutral graph that the planner sees: values, nodes of ten kinds, and who uses what.
+"""The neutral graph that the planner sees: values, nodes of eleven kinds, and who uses what.
 
 A format's reader puts each native operator into one of the kinds below; whatever it does not know
 is `Opaque` and stops every fold. Nothing here knows a file format, and nothing is changed after
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -104,7 +105,8 @@ class Norm:
     The arrays have shape ``(channels,)``, float64; NaN where the file computes them. ``epsilon`` and
     ``momentum`` are None where the file does not tell them. ``momentum`` is the weight of the new
     batch, ``new = (1 - momentum) * old + momentum * batch``, as PyTorch counts it; ONNX gives the
-    weight of the old value, and its reader turns that round.
+    weight of the old value, and its reader turns that round. ``lowers`` tells, when asked, whether it is
+    one operator, on values of the type of its parameters, for which other operators could stand.
     """
 
     channels: int
@@ -117,11 +119,24 @@ class Norm:
     dtype: np.dtype[Any]
     axis: int = 1
     obstacle: Obstacle | None = None
+    lowers: Callable[[], bool] = lambda: True
 
     def vectors(self) -> tuple[Array, Array]:
         """``(s, t)`` with ``norm(x) = s * x + t`` along ``axis``."""
+        return self._vectors
+
+    @cached_property
+    def _vectors(self) -> tuple[Array, Array]:
         assert self.epsilon is not None
         return affine_of_statistics(self.mean, self.variance, self.scale, self.shift, self.epsilon)
+
+    @cached_property
+    def is_sound(self) -> bool:
+        """Whether it is a finite constant map, as far as its own numbers tell."""
+        arrays = self.mean, self.variance, self.scale, self.shift
+        if self.epsilon is None or not all(np.isfinite(a).all() for a in arrays):
+            return False
+        return bool((self.variance >= 0).all() and (self.variance + self.epsilon > 0).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,6 +258,19 @@ class Homogeneous:
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """Each element is a weighted sum of elements of the first input along one axis: attention, messages.
+
+    The other inputs (weights, indices) are computed too and say which. ``axis`` counts from the end; the
+    other axes are those of the first input, broadcast from the right. ``sums_to_one``: so do the weights of
+    every element, as behind a softmax, or where elements are picked.
+    """
+
+    axis: int
+    sums_to_one: bool
+
+
+@dataclass(frozen=True)
 class Product:
     """Multiplies two computed values, or (``divides``) divides the first by the second."""
 
@@ -269,7 +297,19 @@ class Opaque:
         return self.obstacle is not None and self.obstacle.code == "QUANTIZED_VALUE"
 
 
-Kind = Norm | Affine | Linear | Movement | Average | Monotone | Homogeneous | Product | Sum | Opaque
+Kind = (
+    Norm
+    | Affine
+    | Linear
+    | Movement
+    | Average
+    | Mixture
+    | Monotone
+    | Homogeneous
+    | Product
+    | Sum
+    | Opaque
+)
 
 
 @dataclass(eq=False)

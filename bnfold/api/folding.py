@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from bnfold.api.calls import AnyData, AnyPath, Progress, names_of, sampled, silent
 from bnfold.api.models import TORCH, Opening, Subject, data_of, is_module
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bnfold.formats import Model
     from bnfold.jobs import FoldResult
     from bnfold.jobs.fold_options import FoldOptions
+    from bnfold.planning import Rest
 
 M = TypeVar("M")
 """The kind of model that was given, see `calls.AnyModel`."""
@@ -43,6 +44,7 @@ def fold(
     skip: str | Sequence[str] = (),
     min_folded: int | str | None = None,
     provenance: bool = True,
+    rest: Literal["keep", "affine", "depthwise"] = "keep",
     submodule: str | Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Folded[M]:
@@ -76,6 +78,8 @@ def fold(
         min_folded: make nothing where fewer fold: a number, or a share such as ``"90%"``.
         provenance: note in an ONNX model the version of bnfold, the hash of ``model``, and whether
             it is verified.
+        rest: a BatchNorm that has to stay is left as it is, or written as a product and a sum
+            (``affine``) or as a ``depthwise`` 1x1 convolution.
         submodule: fold these submodules alone; for a module, with ``keep_modules``.
         progress: called with the stage, and how much of how much is done.
 
@@ -108,6 +112,7 @@ def fold(
         reparameterize=reparameterize,
         keep_modules=keep_modules,
         provenance=provenance,
+        rest=_rest(rest),
     )
     how = _How(source, chosen, options, tell)
     by_parts = in_memory and keep_modules and is_module(model)
@@ -126,6 +131,15 @@ def fold(
             found = _fold(subject, None if output is None else Path(output), how)
     tell("done", 1, 1)
     return cast("Folded[M]", told(found))
+
+
+def _rest(name: str) -> Rest:
+    from bnfold.planning import Rest
+
+    if name not in [each.value for each in Rest]:
+        known = ", ".join(each.value for each in Rest)
+        raise UsageError(f"rest={name!r} is none of {known}")
+    return Rest(name)
 
 
 class _How:
@@ -190,6 +204,7 @@ def _fold_network(subject: Subject, target: Path | None, how: _How) -> Folded[An
         keep_modules=how.options.keep_modules,
         only=how.options.only,
         skip=how.options.skip,
+        rest=how.options.rest,
     )
     return Folded(
         replace(report, output=None if written is None else written.output), lambda: network

@@ -150,7 +150,8 @@ class Folded(Result, Generic[M]):
     def _facts(self) -> str:
         plan, proved = self.plan, self.verification
         verdict = "not verified" if proved is None else "verified" if proved.passed else "DIFFERS"
-        return f"{self.report.model.label}: {plan.foldable} fold, {plan.kept} stay, {verdict}"
+        rest = f"{plan.lowered} lowered, {plan.kept} stay" if plan.lowered else f"{plan.kept} stay"
+        return f"{self.report.model.label}: {plan.foldable} fold, {rest}, {verdict}"
 
 
 class Verified(Result):

@@ -19,6 +19,8 @@ from bnfold.cli.options import (
     OutputFlags,
     ProvenanceOption,
     ReparameterizeOption,
+    RestForm,
+    RestOption,
     SampleFlags,
     SkipOption,
     SubmoduleOption,
@@ -64,6 +66,7 @@ class FoldFlags:
         ),
     ] = False
     submodule: SubmoduleOption = None
+    rest: RestOption = RestForm.KEEP
 
     def options(self, *, force: bool) -> FoldOptions:
         """What the job wants.
@@ -72,6 +75,7 @@ class FoldFlags:
             UsageError: where one of them makes no sense.
         """
         from bnfold.jobs.fold_options import FoldOptions, Minimum
+        from bnfold.planning import Rest
 
         return FoldOptions(
             verified=self.verify,
@@ -83,6 +87,7 @@ class FoldFlags:
             reparameterize=self.reparameterize,
             keep_modules=self.keep_modules,
             provenance=self.provenance,
+            rest=Rest(self.rest.value),
         )
 
 
@@ -171,8 +176,9 @@ def _fold_parts(
 ) -> FoldResult:
     from bnfold.jobs.parts import fold_parts
 
-    if options.only or options.skip or options.minimum is not None:
-        raise UsageError("--only, --skip and --min-folded are for what is traced whole")
+    whole = options.only or options.skip or options.minimum is not None
+    if whole or options.rest.value != "keep":
+        raise UsageError("--only, --skip, --min-folded and --rest are for what is traced whole")
     return fold_parts(
         parts,
         output,

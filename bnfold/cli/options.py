@@ -30,6 +30,14 @@ class Format(str, Enum):
     JSON = "json"
 
 
+class RestForm(str, Enum):
+    """What a BatchNorm is written as that has to stay: `bnfold.planning.Rest`, loaded early."""
+
+    KEEP = "keep"
+    AFFINE = "affine"
+    DEPTHWISE = "depthwise"
+
+
 ModelArgument = Annotated[
     str,
     Argument(
@@ -70,6 +78,14 @@ SubmoduleOption = Annotated[
         metavar="NAME",
         help="Only this submodule (backbone.body), where the whole cannot be traced, say.",
         panel=TORCH_PANEL,
+    ),
+]
+RestOption = Annotated[
+    RestForm,
+    Option(
+        "--rest",
+        help="Write a BatchNorm that has to stay as it is, as a product and a sum (affine), or as a "
+        "depthwise 1x1 convolution, for backends that refuse BatchNormalization.",
     ),
 ]
 ForceOption = Annotated[

@@ -129,10 +129,10 @@ class Sample:
 
     def _unscaled(self) -> Iterator[str]:
         """Pixels from 0 to 255 for a network that most likely wants 0 to 1: nobody else notices."""
-        if not any(spec.dtype is not None and spec.dtype.kind == "f" for spec in self.inputs):
+        if not any(spec.dtype is not None and spec.dtype.kind == "f" for spec in self._called):
             return
-        found = named(self.source.read(self.rows[:1]), row_specs(self.inputs), self.name)
-        for spec in row_specs(self.inputs):
+        found = named(self.source.read(self.rows[:1]), row_specs(self._called), self.name)
+        for spec in row_specs(self._called):
             array = found.get(spec.name)
             if array is not None and array.dtype == np.uint8 and spec.dtype != array.dtype:
                 yield (

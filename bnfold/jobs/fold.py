@@ -26,7 +26,7 @@ from bnfold.jobs.common import (
 from bnfold.jobs.fold_options import FoldOptions, none_folds
 from bnfold.jobs.network_change import NetworkChange
 from bnfold.jobs.provenance import provenance_of
-from bnfold.planning import Plan, make_plan
+from bnfold.planning import Plan, Rest, make_plan
 from bnfold.planning.left_standing import left_standing
 from bnfold.proof.verification import Verification, prove
 
@@ -180,11 +180,18 @@ def planned(graph: Graph, options: FoldOptions) -> Plan:
     """The plan for what was asked for.
 
     Raises:
-        UsageError: where ``only`` or ``skip`` names nothing.
+        UsageError: where ``only`` or ``skip`` names nothing, or the unchanged class would need other
+            operators.
     """
+    rest = options.rest
+    if options.keep_modules and rest is not Rest.KEEP:
+        raise UsageError(
+            f"--rest {rest.value} puts other operators where the class has a BatchNorm; "
+            "leave out --keep-modules"
+        )
     with left_standing(graph, options.only, options.skip):
         return make_plan(
-            graph, reparameterize=options.reparameterize, gauges=not options.keep_modules
+            graph, reparameterize=options.reparameterize, gauges=not options.keep_modules, rest=rest
         )
 
 

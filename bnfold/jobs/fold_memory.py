@@ -8,6 +8,7 @@ from bnfold.data import Data, SampleOptions
 from bnfold.jobs.common import ModelInfo, comparison_inputs
 from bnfold.jobs.fold import FoldResult, planned
 from bnfold.jobs.fold_options import FoldOptions
+from bnfold.planning import Rest
 
 
 def fold_in_memory(
@@ -22,6 +23,7 @@ def fold_in_memory(
     keep_modules: bool = False,
     only: tuple[str, ...] = (),
     skip: tuple[str, ...] = (),
+    rest: Rest = Rest.KEEP,
 ) -> tuple[FoldResult, Any]:
     """Folds every BatchNorm of ``network`` that can go exactly.
 
@@ -39,7 +41,17 @@ def fold_in_memory(
         RuntimeUnavailableError: where it does not run.
     """
     report, outcome = folded_network(
-        model, network, data, sampling, verified, strict, reparameterize, keep_modules, only, skip
+        model,
+        network,
+        data,
+        sampling,
+        verified,
+        strict,
+        reparameterize,
+        keep_modules,
+        only,
+        skip,
+        rest,
     )
     return report, None if outcome is None else outcome.result
 
@@ -55,13 +67,14 @@ def folded_network(
     keep_modules: bool,
     only: tuple[str, ...] = (),
     skip: tuple[str, ...] = (),
+    rest: Rest = Rest.KEEP,
 ) -> tuple[FoldResult, Any]:
     """`fold_in_memory` with the outcome itself beside what was done."""
     from bnfold.formats import format_of
     from bnfold.formats.torch import FoldInMemory
 
     options = FoldOptions(
-        reparameterize=reparameterize, keep_modules=keep_modules, only=only, skip=skip
+        reparameterize=reparameterize, keep_modules=keep_modules, only=only, skip=skip, rest=rest
     )
     plan = planned(model.graph, options)
     edited: Any = format_of(model).edit(model, plan, keep_modules=keep_modules)

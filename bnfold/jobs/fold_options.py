@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from bnfold.errors import UsageError
-from bnfold.planning import Plan, Reason
+from bnfold.planning import Plan, Reason, Rest
 
 # What would fold more of a network of which nothing folds, by the reason that most layers stay for.
 _FLAGS = {
@@ -54,7 +54,8 @@ class FoldOptions:
     BatchNorm has to stay; ``minimum``: where too few fold. ``only`` and ``skip``: globs on the
     names of BatchNorm. ``force``: the target may be the input. ``reparameterize``: merge parallel
     linear branches. ``keep_modules``: write a state dict for the unchanged class (PyTorch).
-    ``provenance``: say in the file where it comes from (ONNX).
+    ``provenance``: say in the file where it comes from (ONNX). ``rest``: in which form a BatchNorm is
+    written that has to stay.
     """
 
     verified: bool = True
@@ -66,11 +67,13 @@ class FoldOptions:
     reparameterize: bool = False
     keep_modules: bool = False
     provenance: bool = True
+    rest: Rest = Rest.KEEP
 
     def refusal(self, plan: Plan) -> str | None:
         """Why ``plan`` is not carried out, None where it is."""
         if self.strict and plan.kept:
-            return "--strict, and a BatchNorm has to stay"
+            verb = "has" if plan.kept == 1 else "have"
+            return f"--strict, and {plan.kept} BatchNorm {verb} to stay"
         if self.minimum is not None and not self.minimum.allows(plan):
             counts = f"{plan.foldable} of {len(plan.batch_norms)} BatchNorm fold"
             return f"{counts}, and --min-folded asks for {self.minimum}"

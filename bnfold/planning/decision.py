@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import cast
 from bnfold.graph import Constant, Geometry, Linear, Node, Quantised, Value
+from bnfold.planning.forms import Form, Lower
 from bnfold.planning.reasons import Reason
 
 
@@ -21,6 +22,7 @@ class Action(str, Enum):
     FOLD = "fold"
     MERGE = "merge"
     KEEP = "keep"
+    LOWER = "lower"  # it has to stay, and is written with other operators (`--rest`)
 
 
 class Direction(str, Enum):
@@ -49,7 +51,11 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of one normalisation: folded into or merged with the nodes ``into``, or kept."""
+    """What becomes of one normalisation: folded into or merged with the nodes ``into``, or kept.
+
+    ``form`` is what one that stays is written as, where that is no BatchNorm; ``reason`` says why it
+    has to stay.
+    """
 
     name: str
     source: Literal["batch_norm", "affine"]
@@ -57,15 +63,17 @@ class Decision:
     direction: Direction | None = None
     into: tuple[str, ...] = ()
     reason: Refusal | None = None
+    form: Form | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The decision as inspect and fold print it (the name stands beside it there)."""
-        return {
+        found: dict[str, Any] = {
             "action": self.action.value,
             "direction": self.direction.value if self.direction else None,
             "into": list(self.into),
             "reason": self.reason.to_json() if self.reason else None,
         }
+        return found if self.form is None else {**found, "form": self.form}
 
     @classmethod
     def from_json(
@@ -78,6 +86,7 @@ class Decision:
             Direction(data["direction"]) if data["direction"] else None,
             tuple(data["into"]),
             Refusal.from_json(data["reason"]) if data["reason"] else None,
+            data.get("form"),
         )
 
 
@@ -210,7 +219,17 @@ class DropAddends:
     values: tuple[Value, ...]
 
 
-Edit = Reweight | Requantise | Reconstant | Renorm | Revalue | Bypass | MergeBranches | DropAddends
+Edit = (
+    Reweight
+    | Requantise
+    | Reconstant
+    | Renorm
+    | Lower
+    | Revalue
+    | Bypass
+    | MergeBranches
+    | DropAddends
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,8 +256,14 @@ class Plan:
     @property
     def foldable(self) -> int:
         """How many BatchNorm leave the graph."""
-        return sum(d.action is not Action.KEEP for d in self.batch_norms)
+        return sum(d.action in (Action.FOLD, Action.MERGE) for d in self.batch_norms)
 
     @property
     def kept(self) -> int:
+        """How many are BatchNorm after the fold as well."""
         return sum(d.action is Action.KEEP for d in self.batch_norms)
+
+    @property
+    def lowered(self) -> int:
+        """How many stay, and are written with other operators."""
+        return sum(d.action is Action.LOWER for d in self.batch_norms)

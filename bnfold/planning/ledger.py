@@ -44,6 +44,9 @@ class ConstantState:
     array: Array
 
 
+_Ways = dict[Node, tuple[Value, Node]]
+
+
 class Ledger:
     """States by node (or by constant value), forked for every attempt."""
 
@@ -56,6 +59,9 @@ class Ledger:
         self._gone: set[Node] = parent._gone if parent else set()
         self._dropped: dict[Node, list[Value]] = parent._dropped if parent else {}
         self._peaks: dict[Linear, Array] = parent._peaks if parent else {}
+        self._ways: tuple[_Ways, _Ways] = parent._ways if parent else ({}, {})
+        self._changed: set[Value] = parent._changed if parent else set()
+        self._root: Ledger = parent._root if parent else self
 
     def fork(self) -> Ledger:
         return Ledger(self)
@@ -92,6 +98,38 @@ class Ledger:
                 return ledger._bypassed[node]
             ledger = ledger._parent
         return None
+
+    def change(self, values: Iterable[Value]) -> None:
+        """Notes down values whose meaning the plan has changed."""
+        self._changed.update(values)
+
+    def way_back(self, node: Node) -> tuple[Value, Node]:
+        """What ``node`` reads by now, and who reads that: ``node`` is bypassed, and so are all in between.
+
+        It leads only along values that nobody else reads and that are known to change: whoever walks
+        there need not look at each of them.
+        """
+        return self._way(node, 0)
+
+    def way_ahead(self, node: Node) -> Value:
+        """What the output of the bypassed ``node`` ends as; it leads as `way_back` does."""
+        return self._way(node, 1)[0]
+
+    def _way(self, node: Node, direction: int) -> tuple[Value, Node]:
+        known, bypassed, passed = self._ways[direction], self._root._bypassed, list[Node]()
+        while True:
+            passed.append(node)
+            value = node.outputs[0] if direction else bypassed[node]
+            if node in known:
+                value, node = known[node]
+            if len(value.readers) != 1 or value.is_output or value not in self._changed:
+                break
+            following = value.readers[0] if direction else value.producer
+            if following not in bypassed or following.scope != node.scope:
+                break
+            node = following
+        known |= dict.fromkeys(passed, (value, node))
+        return value, node
 
     def path(self, value: Value) -> list[Value]:
         """``value`` and what it is by now, where the nodes that made it are bypassed."""

@@ -7,12 +7,12 @@ last, and all of them again until nothing moves. `gauges` takes what is left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from bnfold.algebra.affine import AffineMap
-from bnfold.graph import Affine, Graph, Node, Norm, Value
+from bnfold.graph import Affine, Graph, Node, Norm, Sum, Value
 from bnfold.planning import kinds
 from bnfold.planning.decision import (
     Action,
@@ -23,28 +23,53 @@ from bnfold.planning.decision import (
     Refusal,
 )
 from bnfold.planning.edits import edits_of
+from bnfold.planning.explanations import explained
+from bnfold.planning.forms import Lower
 from bnfold.planning.gauges import GaugeFold, fold_with_gauges
 from bnfold.planning.kinds import norm
 from bnfold.planning.ledger import Ledger
+from bnfold.planning.lowering import Rest, lowered
 from bnfold.planning.reasons import Reason, Refused
 from bnfold.planning.reparameterize import merge_branches
 from bnfold.planning.walk import Walk
 
 
-def make_plan(graph: Graph, *, reparameterize: bool = False, gauges: bool = True) -> Plan:
+def make_plan(
+    graph: Graph, *, reparameterize: bool = False, gauges: bool = True, rest: Rest = Rest.KEEP
+) -> Plan:
     """One decision for every BatchNorm of ``graph``, one for every affine that can go, and the edits.
 
     Args:
         graph: what a format's reader made of a model.
         reparameterize: also merge parallel linear branches into one.
         gauges: also fold by maps on many values at once, which may give biases to layers far off.
+        rest: in which form a BatchNorm is written that has to stay.
+    """
+    planner = _planned(graph, reparameterize, gauges)
+    if not reparameterize and planner.kept:
+        planner.with_branches = _freed_by_merges(graph, planner.kept, gauges)
+    found = (lowered(node, graph, planner.ledger, rest) for node in planner.kept)
+    forms = {lower.node: lower for lower in found if lower is not None}
+    own = (edit for edit in edits_of(planner.ledger, graph) if edit.node not in forms)
+    edits = (*planner.merges.values(), *own, *forms.values())
+    decisions = planner.decisions(forms)
+    return Plan(decisions, edits, tuple(planner.regions), tuple(graph.notes))
+
+
+def _planned(graph: Graph, reparameterize: bool, gauges: bool) -> _Planner:
+    """The planner that leaves fewest.
+
+    A sum with a constant that a norm has taken over is a bias that gauges cannot use: so they come
+    first where that happened and norms are left.
     """
     planner = _Planner(graph)
     planner.run(reparameterize, gauges)
-    if not reparameterize and planner.kept:
-        planner.with_branches = _freed_by_merges(graph, planner.kept, gauges)
-    edits = (*planner.merges.values(), *edits_of(planner.ledger, graph))
-    return Plan(planner.decisions(), edits, tuple(planner.regions), tuple(graph.notes))
+    if gauges and planner.kept and planner.has_merged_affines:
+        other = _Planner(graph)
+        other.run(reparameterize, gauges, gauges_first=True)
+        if other.left < planner.left:
+            return other
+    return planner
 
 
 class _Planner:
@@ -63,21 +88,52 @@ class _Planner:
     def kept(self) -> list[Node]:
         return [n for n in self.sources if isinstance(n.kind, Norm) and n not in self.made]
 
-    def run(self, reparameterize: bool, gauges: bool) -> None:
-        self._fold()
-        while reparameterize and self._merge_branches():
+    @property
+    def left(self) -> tuple[int, int]:
+        """How many operations are left, and how many of them are norms."""
+        return len(self.sources) - len(self.made), len(self.kept)
+
+    @property
+    def has_merged_affines(self) -> bool:
+        return any(
+            d.action is Action.MERGE and isinstance(n.kind, Affine) for n, d in self.made.items()
+        )
+
+    def run(self, reparameterize: bool, gauges: bool, *, gauges_first: bool = False) -> None:
+        if reparameterize:
+            self.fold_and_merge()
+        else:
             self._fold()
-        while self._phase(Direction.BACKWARD, merging=True) | self._phase(
-            Direction.FORWARD, merging=True
-        ):
-            pass
-        self._fold()  # what stands in the way of a fold, now that merges are done, is the reason
+        if gauges_first:
+            self._choose_gauges()
+        self.take_the_rest(gauges)
+
+    def fold_and_merge(self) -> bool:
+        """Folds what goes alone, and merges branches; whether there were any."""
+        self._fold()
+        while self._merge_branches():
+            self._fold()
+        return bool(self.merges)
+
+    def take_the_rest(self, gauges: bool) -> None:
+        """Merges norms and affine operations with one another; then what only gauges fold."""
+        before = self.refusals.copy()
+        if self._until_nothing_moves(merging=True):
+            self._fold()  # what stands in the way of a fold, now that merges are done, is the reason
+        else:
+            self.refusals = before
         if gauges:
             self._choose_gauges()
 
     def _fold(self) -> None:
-        while self._phase(Direction.BACKWARD) | self._phase(Direction.FORWARD):
-            pass
+        self._until_nothing_moves(merging=False)
+
+    def _until_nothing_moves(self, *, merging: bool) -> bool:
+        """Pulls and pushes all that is left, again and again; whether anything moved."""
+        moved = False
+        while self._phase(Direction.BACKWARD, merging) | self._phase(Direction.FORWARD, merging):
+            moved = True
+        return moved
 
     def _choose_gauges(self) -> None:
         """Folds what no single map can, by maps on many values at once."""
@@ -111,7 +167,7 @@ class _Planner:
             gone += [*(taken.gone if taken else ()), node]
         self.merges[edit.node] = replace(edit, gone=tuple(gone))
 
-    def _phase(self, direction: Direction, *, merging: bool = False) -> bool:
+    def _phase(self, direction: Direction, merging: bool) -> bool:
         moved = False
         order: Iterable[Node] = [n for n in self.sources if n not in self.made]
         for node in order if direction is Direction.BACKWARD else reversed(list(order)):
@@ -128,6 +184,7 @@ class _Planner:
             return False
         walk.ledger.bypass(node)
         walk.ledger.commit()
+        walk.ledger.change(walk.visited)
         self.regions.append(frozenset(walk.visited))
         merge = bool(walk.into) and all(isinstance(n.kind, Norm | Affine) for n in walk.into)
         self.made[node] = Decision(
@@ -139,70 +196,39 @@ class _Planner:
         )
         return True
 
-    def decisions(self) -> tuple[Decision, ...]:
+    def decisions(self, forms: Mapping[Node, Lower]) -> tuple[Decision, ...]:
         """In the order of the graph; affines that stay are not decisions, they are the network."""
         result = []
         for node in self.sources:
             decision = self.made.get(node)
             if decision is None and isinstance(node.kind, Norm):
-                decision = Decision(
-                    node.name, "batch_norm", Action.KEEP, reason=self._refusal(node)
-                )
+                action = Action.LOWER if node in forms else Action.KEEP
+                form = forms[node].form if node in forms else None
+                reason = self._refusal(node)
+                decision = Decision(node.name, "batch_norm", action, reason=reason, form=form)
             if decision is not None:
                 result.append(decision)
         return tuple(result)
 
     def _refusal(self, node: Node) -> Refusal:
-        back = self.refusals[node, Direction.BACKWARD]
-        ahead = self.refusals[node, Direction.FORWARD]
-        if back.reason is ahead.reason and back.culprit == ahead.culprit:
-            return Refusal(back.reason, back.culprit, str(back))
-        first = ahead if back.reason in _SAYS_LITTLE else back
-        message = f"{back}; and {ahead}"
-        if not {back.reason, ahead.reason} <= _STRUCTURAL:
-            return Refusal(first.reason, first.culprit, message)
-        if node in self.with_branches:
-            return Refusal(first.reason, first.culprit, f"{message}; it goes with --reparameterize")
-        wider = self.gauges.refusals.get(node)
-        impossible = node in self.gauges.impossible
-        if impossible:
-            message = f"no exact fold exists: {message}"
-        named = wider is None or wider.culprit in (back.culprit, ahead.culprit)
-        if wider is not None and (wider.reason in _SAYS_MORE or not named):
-            message = f"{message}; changed together with what is around it: {wider}"
-            first = wider if wider.reason in _SAYS_MORE else first
-        return Refusal(first.reason, first.culprit, message)
+        return explained(
+            self.refusals[node, Direction.BACKWARD],
+            self.refusals[node, Direction.FORWARD],
+            self.gauges.refusals.get(node),
+            goes_with_branches=node in self.with_branches,
+            is_impossible=node in self.gauges.impossible,
+        )
 
 
 def _freed_by_merges(graph: Graph, kept: Sequence[Node], gauges: bool) -> frozenset[Node]:
     """Which norms stay only because parallel branches are not merged: found by merging them."""
+    if not any(isinstance(node.kind, Sum) for node in graph.nodes):
+        return frozenset()
     other = _Planner(graph)
-    other.run(True, gauges)
-    return frozenset(kept) - frozenset(other.kept) if other.merges else frozenset()
-
-
-_SAYS_LITTLE = {Reason.NONLINEAR_PRODUCER, Reason.GRAPH_INPUT}
-_SAYS_MORE = {
-    Reason.NEGATIVE_SCALE,
-    Reason.FAR_OFFSET,
-    Reason.CONSTANT_CHANNELS,
-    Reason.SCALE_RANGE,
-    Reason.OVERFLOW,
-    Reason.UNDERFLOW,
-}
-_STRUCTURAL = {
-    Reason.NONLINEAR_PRODUCER,
-    Reason.OPAQUE_PRODUCER,
-    Reason.SHARED_VALUE,
-    Reason.GRAPH_INPUT,
-    Reason.GRAPH_OUTPUT,
-    Reason.NONLINEAR_READER,
-    Reason.OPAQUE_READER,
-    Reason.READER_IS_OUTPUT,
-    Reason.UNEQUAL_BRANCHES,
-    Reason.PADDED_READER,
-    Reason.SHIFT_AT_BORDERS,
-}
+    if not other.fold_and_merge():
+        return frozenset()
+    other.take_the_rest(gauges)
+    return frozenset(kept) - frozenset(other.kept)
 
 
 def _is_source(node: Node) -> bool:

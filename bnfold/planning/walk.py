@@ -96,9 +96,9 @@ class Walk:
             raise Refused(Reason.CAPTURED_VALUE, value.name)
         self._check_other_readers(value, amap, reader)
         self.visited.append(value)
-        source = self.ledger.source(node)
-        if source is not None:
-            self.pull(source, amap, node)
+        if self.ledger.is_bypassed(node):
+            source, last = self.ledger.way_back(node)
+            self.pull(source, amap, last)
         else:
             kinds.of(node).pull(node, value, amap, self)
 
@@ -120,7 +120,7 @@ class Walk:
             if reader.scope != value.scope:
                 raise Refused(Reason.CAPTURED_VALUE, value.name)
             if self.ledger.is_bypassed(reader):
-                self.push(reader.outputs[0], amap)
+                self.push(self.ledger.way_ahead(reader), amap)
             else:
                 kinds.of(reader).push(reader, value, amap, self)
 

@@ -130,12 +130,13 @@ class _Comparison:
         what it computes (many files leave operators without a name)."""
         ours, edited = self.original.calls[index], index in self.changes.expected
         becomes = edited and self.places.becomes(ours.op, theirs.op)
+        if index in self.changes.lowered:
+            becomes = theirs.op == self._lowers_to(index)[0]
         if theirs.name != ours.name or (theirs.op != ours.op and not becomes):
             return False
         pairs = zip(ours.outputs, theirs.outputs, strict=False)
-        return len(ours.outputs) == len(theirs.outputs) and all(
-            a == b or self._may_be_named(a, b, edited) for a, b in pairs
-        )
+        as_many = len(ours.outputs) == len(theirs.outputs) or index in self.changes.lowered
+        return as_many and all(a == b or self._may_be_named(a, b, edited) for a, b in pairs)
 
     def _skip_inserted(self, position: int, index: int | None) -> int:
         """Walks over operators that carrying out an edit may need."""
@@ -182,6 +183,9 @@ class _Comparison:
     def _match(self, index: int, theirs: Call) -> None:
         ours = self.original.calls[index]
         self.calls += not ours.op.startswith("(")  # borders of bodies are no operators
+        if index in self.changes.lowered:
+            self._match_lowered(index, theirs)
+            return
         edited = index in self.changes.expected
         free: frozenset[str] = (
             self.places.adjustable(ours.op, index in self.changes.merged) if edited else frozenset()
@@ -192,6 +196,26 @@ class _Comparison:
         self._inputs(index, ours, theirs)
         for a, b in zip(ours.outputs, theirs.outputs, strict=True):
             self._stand(a, b)
+
+    def _lowers_to(self, index: int) -> tuple[str, Mapping[str, Any]]:
+        """The operator that stands for a lowered norm, and its settings."""
+        found = self.changes.lowered[index]
+        call = self.original.calls[index]
+        return self.places.lowers_to(call, found.role, found.channels, found.rank)
+
+    def _match_lowered(self, index: int, theirs: Call) -> None:
+        """One operator in place of a norm: everything about it is known."""
+        ours, lowered = self.original.calls[index], self.changes.lowered[index]
+        source, *tensors = theirs.inputs
+        if not self._input_agrees(-1, ours.inputs[0], source):
+            self._differs(f"{theirs.op} '{theirs.name}' reads '{source}'")
+        if dict(theirs.settings) != dict(self._lowers_to(index)[1]):
+            self._differs(f"the settings of {theirs.op} '{theirs.name}' differ")
+        pairs = zip(tensors, lowered.reads, strict=False)
+        taken = [name is not None and self._take(name, [expected]) for name, expected in pairs]
+        if len(tensors) != len(lowered.reads) or not all(taken):
+            self._differs(f"the inputs of {theirs.op} '{theirs.name}' differ")
+        self._stand(ours.outputs[0], theirs.outputs[0])
 
     def _may_be_named(self, ours: str, theirs: str, edited: bool) -> bool:
         """A value may take the name of one that came down to it, or, before an added bias, any new

@@ -25,6 +25,7 @@ from bnfold.planning.decision import (
     Revalue,
     Reweight,
 )
+from bnfold.planning.forms import Lower
 from bnfold.proof.listing import Places, Tensor, same_bits
 
 
@@ -36,11 +37,28 @@ class Expected:
     size: int
     load: Callable[[], NDArray[Any]]
     found: bool = False
+    shape: tuple[int, ...] | None = None  # where that matters
 
     def is_in(self, tensor: Tensor) -> bool:
+        if self.shape is not None and self.shape != tensor.shape:
+            return False
         if (self.dtype, self.size) != (tensor.dtype, prod(tensor.shape)):
             return False
         return same_bits(self.load(), tensor.load())
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """A norm that other operators stand for: the first of them, and the tensors that this one reads.
+
+    ``role`` is ``product``, ``sum`` or ``depthwise``. A sum behind a product is told from an added
+    bias by nothing.
+    """
+
+    role: str
+    channels: int
+    rank: int
+    reads: tuple[Expected, ...]
 
 
 @dataclass(eq=False)
@@ -53,6 +71,7 @@ class Changes:
     merged: set[int] = field(default_factory=set)
     dropped: dict[int, set[str]] = field(default_factory=dict)
     revalued: dict[str, Expected] = field(default_factory=dict)  # constants that flow like values
+    lowered: dict[int, Lowered] = field(default_factory=dict)
 
 
 def changes_of(plan: Plan, places: Places) -> Changes:
@@ -71,6 +90,10 @@ def changes_of(plan: Plan, places: Places) -> Changes:
         elif isinstance(edit, DropAddends):
             changes.dropped[calls[0]] = {places.name_of(v) for v in edit.values}
             changes.expected.setdefault(calls[0], [])
+        elif isinstance(edit, Lower):
+            arrays = [_shaped(a) for a in (edit.factor, edit.summand) if a is not None]
+            changes.expected.setdefault(calls[0], []).extend(arrays)
+            changes.lowered[calls[0]] = _lowered(edit, arrays)
         elif isinstance(edit, Requantise):
             stored = list(_stored(edit))
             for call in places.stored_at(edit.constant):
@@ -98,6 +121,18 @@ def _arrays_of(edit: Reweight | Reconstant | Renorm | Revalue) -> Iterator[Expec
         yield _known(cast(edit.shift, edit.node.kind.dtype))
     else:
         yield _known(_constant_of(edit).fitted(edit.constant))
+
+
+def _shaped(array: NDArray[Any]) -> Expected:
+    return Expected(str(array.dtype), array.size, lambda: array, shape=array.shape)
+
+
+def _lowered(edit: Lower, arrays: list[Expected]) -> Lowered:
+    role = "sum" if edit.factor is None else "product"
+    role = "depthwise" if edit.form == "depthwise" else role
+    reads = arrays if edit.form == "depthwise" else arrays[:1]
+    assert isinstance(edit.node.kind, Norm)
+    return Lowered(role, edit.node.kind.channels, edit.rank, tuple(reads))
 
 
 def _stored(edit: Requantise) -> Iterator[Expected]:

@@ -76,6 +76,9 @@ class Places:
     adjustable: Callable[[str, bool], frozenset[str]]
     # Whether an operator may become another one by an edit.
     becomes: Callable[[str, str], bool]
+    # The operator that takes a role (product, sum, depthwise) for a norm, of so many channels and of
+    # that rank, and its settings.
+    lowers_to: Callable[[Call, str, int, int], tuple[str, Mapping[str, Hashable]]]
     # Whether the writer leaves out operators that nothing reads.
     drops_unread: bool = False
     # The calls that make a quantised constant of what is stored.

@@ -5,8 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bnfold.graph import Graph, Homogeneous, Linear, Monotone, Node, Norm, Opaque, Product, Value
+from bnfold.graph import (
+    Graph,
+    Homogeneous,
+    Linear,
+    Mixture,
+    Monotone,
+    Movement,
+    Node,
+    Norm,
+    Opaque,
+    Product,
+    Value,
+)
 from bnfold.planning.decision import MergeBranches, Plan, Requantise
+from bnfold.planning.groups import Groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,10 +27,18 @@ class Region:
     """Values whose meaning a plan changes together, and all nodes that compute or read them.
 
     What enters it and what leaves it means the same in both models. ``nodes`` are in graph order.
+    ``inner`` are values that do not change and are computed inside all the same, as a layer in there
+    relies on what they are: on weights that sum to one.
     """
 
     nodes: tuple[Node, ...]
     changed: frozenset[Value]
+    inner: frozenset[Value] = frozenset()
+
+    @property
+    def hidden(self) -> frozenset[Value]:
+        """The values that neither enter nor leave it by themselves."""
+        return self.changed | self.inner
 
     @property
     def scope(self) -> int:
@@ -28,7 +49,8 @@ class Region:
     def outputs(self) -> tuple[Value, ...]:
         """The values that leave it, each read by somebody. What the network returns leaves it, and
         what an unknown operator reads or makes, whatever a plan says of them."""
-        made = ((value, node) for node in self.nodes for value in node.outputs)
+        own = (node for node in self.nodes if not self.inner.intersection(node.outputs))
+        made = ((value, node) for node in own for value in node.outputs)
         return tuple(v for v, node in made if v.is_output or (v.readers and self._leaves(v, node)))
 
     def _leaves(self, value: Value, maker: Node) -> bool:
@@ -73,7 +95,7 @@ def regions_of(graph: Graph, plan: Plan) -> list[Region]:
     """
     changed = {value for region in plan.regions for value in region}
     touching = {node: values for node in graph.nodes if (values := _touched(node, changed))}
-    groups = _Groups()
+    groups = Groups()
     for values in touching.values():
         groups.join(values)
     members: dict[Value, list[Node]] = {}
@@ -82,10 +104,31 @@ def regions_of(graph: Graph, plan: Plan) -> list[Region]:
     inside: dict[Value, set[Value]] = {}
     for value in changed:
         inside.setdefault(groups.head(value), set()).add(value)
-    found = [Region(tuple(nodes), frozenset(inside[head])) for head, nodes in members.items()]
+    found = [_region(graph, nodes, inside[head]) for head, nodes in members.items()]
     alone = set(touched_nodes(plan)) - set(touching)
     found += [Region((node,), frozenset()) for node in graph.nodes if node in alone]
     return found
+
+
+def _region(graph: Graph, nodes: list[Node], changed: set[Value]) -> Region:
+    makers = {maker for node in nodes for maker in _makers_of_weights(node)} - set(nodes)
+    if not makers:
+        return Region(tuple(nodes), frozenset(changed))
+    inner = frozenset(value for maker in makers for value in maker.outputs)
+    every = makers.union(nodes)
+    return Region(tuple(n for n in graph.nodes if n in every), frozenset(changed), inner)
+
+
+def _makers_of_weights(node: Node) -> Iterator[Node]:
+    """What makes the weights of a mixture: back to the softmax, or to the zeros that are added to."""
+    if not isinstance(node.kind, Mixture):
+        return
+    for value in node.inputs[1:]:
+        maker = value.producer
+        while maker is not None and maker.scope == node.scope:
+            yield maker
+            moves = isinstance(maker.kind, Movement) and maker.inputs
+            maker = maker.inputs[0].producer if moves else None
 
 
 def _touched(node: Node, changed: set[Value]) -> list[Value]:
@@ -100,28 +143,6 @@ def _touched(node: Node, changed: set[Value]) -> list[Value]:
                 yield value
 
     return list(seen())
-
-
-class _Groups:
-    """Disjoint sets of values."""
-
-    def __init__(self) -> None:
-        self._parent: dict[Value, Value] = {}
-
-    def head(self, value: Value) -> Value:
-        """The value that stands for the set of ``value``."""
-        path = []
-        while self._parent.get(value, value) is not value:
-            path.append(value)
-            value = self._parent[value]
-        for each in path:
-            self._parent[each] = value
-        return value
-
-    def join(self, values: list[Value]) -> None:
-        first = self.head(values[0])
-        for value in values[1:]:
-            self._parent[self.head(value)] = first
 
 
 def channel_axis(value: Value) -> int:

@@ -75,7 +75,7 @@ def plan_levels(
     """
     numbering = _Numbering(graph, populations)
     ends = [v for node in numbering.nodes for v in node.outputs if v.name in outputs]
-    needed = _needed(numbering.nodes, [*numbering.targets, *ends])
+    needed = _needed(numbering, [*numbering.targets, *ends])
     last_use = _last_uses(numbering, needed)
     count = 1 + max(numbering.level_of.values()) + bool(ends)
     last_use |= dict.fromkeys(ends, count - 1)
@@ -98,6 +98,7 @@ class _Numbering:
     def __init__(self, graph: Graph, populations: Sequence[Population]) -> None:
         # Nodes in bodies run as part of the node that holds the body.
         self.nodes = [node for node in graph.nodes if not node.scope]
+        self.reads = _reads(self.nodes)
         self.populations = list(populations)
         self.split: list[str] = []
         self._number()
@@ -124,7 +125,7 @@ class _Numbering:
         self.node_level: dict[Node, int] = {}
         self.value_level: dict[Value, int] = {}
         for node in self.nodes:
-            level = max((self.value_level.get(v, 0) for v in _read(node)), default=0)
+            level = max((self.value_level.get(v, 0) for v in self.reads[node]), default=0)
             population = owner.get(node)
             if population is not None:
                 found[population] = max(found[population], level)
@@ -155,19 +156,29 @@ def _with_targets(level: Level, ends: Sequence[Value], before: Sequence[Value]) 
     return replace(level, targets=tuple(v.name for v in ends), inputs=inputs)
 
 
-def _read(node: Node) -> list[Value]:
-    """What must exist before ``node`` runs; constants always do."""
-    return [value for value in node.inputs if value.constant is None]
+def _reads(nodes: Sequence[Node]) -> dict[Node, list[Value]]:
+    """What must exist before each node runs; constants always do.
+
+    A value that steers a node (a computed size) is none of its inputs: it has a reader of that name.
+    """
+    found = {node: [v for v in node.inputs if v.constant is None] for node in nodes}
+    by_name = {node.name: node for node in nodes}
+    for value in dict.fromkeys(v for node in nodes for v in (*node.inputs, *node.outputs)):
+        for reader in value.readers:
+            steered = by_name.get(reader.name)
+            if reader not in found and steered is not None and value.constant is None:
+                found[steered].append(value)
+    return found
 
 
-def _needed(nodes: Sequence[Node], targets: Sequence[Value]) -> set[Node]:
+def _needed(numbering: _Numbering, targets: Sequence[Value]) -> set[Node]:
     """The nodes that some target depends on."""
     wanted = set(targets)
     needed = set()
-    for node in reversed(nodes):
+    for node in reversed(numbering.nodes):
         if any(value in wanted for value in node.outputs):
             needed.add(node)
-            wanted.update(_read(node))
+            wanted.update(numbering.reads[node])
     return needed
 
 
@@ -176,7 +187,7 @@ def _last_uses(numbering: _Numbering, needed: set[Node]) -> dict[Value, int]:
     last: dict[Value, int] = {}
     for node in numbering.nodes:
         if node in needed:
-            for value in _read(node):
+            for value in numbering.reads[node]:
                 last[value] = max(last.get(value, 0), numbering.node_level[node])
     for population, level in numbering.level_of.items():
         for node in population.nodes:
@@ -203,7 +214,7 @@ def _level(
     targets = dict.fromkeys(name for p in populations for name in p.values)
     fed = {v.name for v in before}
     run = [n for n in numbering.nodes if n in needed and numbering.node_level[n] == number]
-    reads = [v for node in run for v in _read(node)]
+    reads = [v for node in run for v in numbering.reads[node]]
     if not number:  # the model's inputs: what no node makes
         fed |= {v.name for v in (*reads, *numbering.targets, *kept) if v.producer is None}
     wanted = dict.fromkeys([*(v.name for v in reads), *targets, *(v.name for v in kept)])

@@ -11,8 +11,9 @@ from typing import Any
 from bnfold.audit import Finding, Group, Severity, find_rule, grouped, in_words
 from bnfold.errors import UsageError
 from bnfold.jobs import FoldResult, Inspection
-from bnfold.planning import Action, Plan
+from bnfold.planning import Action, Decision, Plan
 from bnfold.proof.verification import Verification
+from bnfold.reports.fates import lowered_to
 from bnfold.reports.proof import proof_in_words, verdict_on
 from bnfold.showable import showable
 
@@ -62,10 +63,16 @@ def _(result: FoldResult) -> str:
     if kept:
         lines += ["| stays | why |", "|---|---|"]
         lines += [
-            f"| {_code(d.name)} | {_cell(d.reason.message)} |" for d in kept[:_ROWS] if d.reason
+            f"| {_code(d.name)}{_form(d)} | {_cell(d.reason.message)} |"
+            for d in kept[:_ROWS]
+            if d.reason
         ]
         lines += [_more(len(kept) - _ROWS)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _form(decision: Decision) -> str:
+    return f" (as {lowered_to(decision.form)})" if decision.form else ""
 
 
 def plan_in_words(plan: Plan, undecided: int = 0) -> str:
@@ -80,6 +87,7 @@ def plan_in_words(plan: Plan, undecided: int = 0) -> str:
     counts = {a: sum(d.action is a for d in plan.batch_norms) for a in Action}
     parts = [f"{counts[Action.FOLD]} fold"]
     parts += [f"{counts[Action.MERGE]} merge"] if counts[Action.MERGE] else []
+    parts += [f"{plan.lowered} lowered (no fold)"] if plan.lowered else []
     parts.append(f"{counts[Action.KEEP]} stay")
     return f"{total} BatchNorm: {', '.join(parts)}."
 

@@ -13,7 +13,7 @@ from bnfold.planning import Action, Decision, Plan
 from bnfold.proof.comparison import OutputComparison
 from bnfold.proof.verification import Verification
 from bnfold.reports.against import print_against
-from bnfold.reports.fates import ARROWS, WAYS
+from bnfold.reports.fates import ARROWS, WAYS, lowered_to
 from bnfold.reports.findings import findings_summary, layer_table, print_findings, print_suppressed
 from bnfold.reports.proof import proof_in_words, verdict_on
 from bnfold.reports.recalibration import print_left, print_recalibration
@@ -124,7 +124,7 @@ def _decision(decision: Decision) -> str:
 
 
 def _print_folded(plan: Plan, console: ReportConsole, verbose: bool) -> None:
-    gone = [d for d in plan.decisions if d.action is not Action.KEEP]
+    gone = [d for d in plan.decisions if d.action in (Action.FOLD, Action.MERGE)]
     for decision in gone if verbose or len(gone) <= _MANY else ():
         console.print(f"  {escape(decision.name)} {_decision(decision)}")
     if len(gone) > _MANY and not verbose:
@@ -134,14 +134,17 @@ def _print_folded(plan: Plan, console: ReportConsole, verbose: bool) -> None:
 
 
 def _print_kept(plan: Plan, console: ReportConsole, verbose: bool) -> None:
-    """What stays, grouped by the reason; the sentence of the first stands for its group."""
-    groups: dict[str, list[Decision]] = {}
+    """What stays, in whatever form, grouped by the reason; the sentence of the first stands for its
+    group."""
+    groups: dict[tuple[str, str], list[Decision]] = {}
     for decision in plan.batch_norms:
         if decision.reason is not None:
-            groups.setdefault(decision.reason.reason.code, []).append(decision)
-    for code, decisions in groups.items():
+            key = decision.reason.reason.code, lowered_to(decision.form)
+            groups.setdefault(key, []).append(decision)
+    for (code, form), decisions in groups.items():
         shown = decisions if verbose else decisions[:3]
-        console.print(f"[yellow]{len(decisions)} stay[/] ({code}):")
+        becomes = f"{len(decisions)} lowered to {form}" if form else f"{len(decisions)} stay"
+        console.print(f"[yellow]{becomes}[/] ({code}):")
         for decision in shown:
             assert decision.reason is not None
             console.print(f"  {escape(decision.name)}: {escape(decision.reason.message)}")
@@ -203,5 +206,7 @@ def _summary(plan: Plan) -> str:
     parts = [f"{plan.foldable - merged} fold"]
     if merged:
         parts.append(f"{merged} merge")
+    if plan.lowered:
+        parts.append(f"{plan.lowered} lowered (no fold)")
     parts.append(f"{plan.kept} stay")
     return f"{total} BatchNorm: {', '.join(parts)}{also}"

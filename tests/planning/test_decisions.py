@@ -83,6 +83,7 @@ NOT_SHOWN = {
     "narrow_type",
     "no_graph",
     "nonlinear_producer",
+    "not_asked",
     "other_scale",
     "other_shift",
     "scale_range",

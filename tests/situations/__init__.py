@@ -12,6 +12,7 @@ from situations import (
     gauges,
     keep,
     linear,
+    mixtures,
     movement,
     nested,
     quantised,
@@ -35,6 +36,7 @@ SITUATIONS: tuple[Situation, ...] = (
     *affine.TABLE,
     *nested.TABLE,
     *gauges.TABLE,
+    *mixtures.TABLE,
 )
 BY_NAME = {situation.name: situation for situation in SITUATIONS}
 assert len(BY_NAME) == len(SITUATIONS), "two situations of one name"

@@ -297,7 +297,7 @@ def quantised_bias_of_float_values() -> onnx.ModelProto:
     return net.model(net.relu(net.bn("conv_out", 4)))
 
 
-@add({"bn": back("conv")})
+@add({"bn": back("conv")}, after="DequantizeLinear Conv Relu")
 def quantised_weight_of_constant_nodes() -> onnx.ModelProto:
     """Integers that are turned first; scale and zero point in nodes, the latter through a Cast."""
     net = Net()

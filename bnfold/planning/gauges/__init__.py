@@ -1,7 +1,7 @@
 """Folding many BatchNorm at once: gauges are per-channel scales and shifts in which values are stored.
 
 Every value may be stored as ``true = σ * stored + δ``, per channel. Each kind of node says which
-gauges it allows (`network`); a BatchNorm computes nothing where the gauges on its two sides make it
+gauges it allows (`demands`); a BatchNorm computes nothing where the gauges on its two sides make it
 the identity, ``σ_out = s σ_in`` and ``δ_out = s δ_in + t``. Scales are found by union-find with ratios
 (`scales`), shifts by elimination (`shifts`), both on blocks of channels (`blocks`); norms are
 accepted one after the other while a solution is left (`solution`), and layers absorb it (`carry_out`).

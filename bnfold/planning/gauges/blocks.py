@@ -100,13 +100,13 @@ class Blocks:
 def _segments(law: Law) -> tuple[NDArray[np.int64] | None, list[_Segment]]:
     """The runs in which all cells of a law count up together, and the order that makes them longest."""
     arrays, order = law.cells, None
-    if arrays[0].size and (np.diff(arrays[0]) < 0).any():
+    if (arrays[0][1:] < arrays[0][:-1]).any():
         order = np.argsort(arrays[0], kind="stable")
         arrays = tuple(a[order] for a in arrays)
     size = arrays[0].size
     breaks = np.zeros(max(size - 1, 0), bool)
     for array in arrays:
-        breaks |= np.diff(array) != 1
+        breaks |= array[1:] - array[:-1] != 1
     places = [0, *(np.flatnonzero(breaks) + 1).tolist(), size]
     runs = [
         (tuple(int(a[begin]) for a in arrays), end - begin, begin)

@@ -185,7 +185,14 @@ def _flat(
     cells: Sequence[Cells], numbers: Sequence[Array | float]
 ) -> tuple[list[Cells], list[Array]]:
     shape = cells[0].shape
-    vectors = [np.broadcast_to(np.asarray(n, np.float64), shape).reshape(-1) for n in numbers]
+    vectors = [
+        n.reshape(-1)
+        if isinstance(n, np.ndarray) and n.shape == shape
+        else np.broadcast_to(np.asarray(n, np.float64), shape).reshape(-1)
+        if isinstance(n, np.ndarray)
+        else np.full(cells[0].size, n, np.float64)
+        for n in numbers
+    ]
     return [c.reshape(-1) for c in cells], vectors
 
 

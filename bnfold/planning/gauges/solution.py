@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,8 +68,14 @@ class Solver:
                 for block in piece.blocks:
                     self._weights[block] += 1
 
+        self._begin()
+        self._start = self.mark()
+
     def reset(self) -> None:
         """Forgets all norms: the identity solves what is left."""
+        self.back_to(self._start)
+
+    def _begin(self) -> None:
         self._scales = Scales(self._lengths, self._weights, self._span)
         self._shifts = Shifts(self._lengths, self._weights)
         identity = int(self.blocks.of(np.array([IDENTITY]))[0])
@@ -181,16 +187,21 @@ def choose(
     return accepted, conflicts
 
 
-def alone(solver: Solver, nodes: Iterable[Node]) -> dict[Node, Conflict]:
-    """Which of some norms could not go even if no other one did, and why."""
-    wanted = set(nodes)
+def alone(
+    solver: Solver, accepted: Sequence[Candidate], conflicts: Mapping[Node, Conflict]
+) -> dict[Node, Conflict]:
+    """Which of the norms that `choose` has left could not go even if no other one did, and why."""
     found: dict[Node, Conflict] = {}
-    if not wanted:
-        return found
     solver.reset()
     nothing = solver.mark()
+    is_first = True
     for candidate in solver.laws.candidates:
-        if candidate.node in wanted:
+        is_first &= candidate not in accepted[:1]
+        if candidate.node not in conflicts:
+            continue
+        if is_first:  # it was asked when nothing was accepted yet
+            found[candidate.node] = conflicts[candidate.node]
+        else:
             try:
                 solver.accept(candidate)
             except Conflict as conflict:

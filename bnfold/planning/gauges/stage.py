@@ -10,6 +10,8 @@ import numpy as np
 from bnfold.algebra.rounding import float_info, is_half
 from bnfold.graph import Graph, Node, Norm, Value
 from bnfold.planning.gauges.carry_out import Impossible, carry_out, changed
+from bnfold.planning.gauges.conflicts import Clash
+from bnfold.planning.gauges.demands import network_of
 from bnfold.planning.gauges.laws import Candidate
 from bnfold.planning.gauges.network import Network
 from bnfold.planning.gauges.refusals import check_soundness, refusal_of
@@ -19,6 +21,8 @@ from bnfold.planning.reasons import Refused
 from bnfold.planning.walk import Walk
 
 _FAR = 16
+# Contradictions of the laws themselves; a number type has other bounds in another file.
+_THEOREMS = {Clash.SCALE, Clash.SHIFT, Clash.SIGN}
 _ATTEMPTS = 8
 _SPAN, _HALF_SPAN = 40.0, 6.0
 
@@ -27,7 +31,7 @@ _SPAN, _HALF_SPAN = 40.0, 6.0
 class GaugeFold:
     """What the stage did: the norms that go, who absorbs each, and the values in another gauge.
 
-    ``impossible`` are those that could not go even if all others stayed.
+    ``impossible`` are those that could not go even if all others stayed, whatever gauges were chosen.
     """
 
     gone: dict[Node, tuple[Node, ...]] = field(default_factory=dict)
@@ -45,7 +49,7 @@ def fold_with_gauges(graph: Graph, ledger: Ledger, norms: list[Node]) -> GaugeFo
         norms: those that still stand.
     """
     result = GaugeFold()
-    network = Network(graph, ledger, norms) if norms else None
+    network = network_of(graph, ledger, norms) if norms else None
     if network is None or not network.laws.candidates:
         return result
     solver = Solver(network.laws, _span(norms))
@@ -69,7 +73,9 @@ def fold_with_gauges(graph: Graph, ledger: Ledger, norms: list[Node]) -> GaugeFo
         walk.ledger.commit()
         result.gone = {c.node: _takers(c.node, network, walk.into) for c in accepted}
         result.region = changed(network, gauges)
-        result.impossible = frozenset(alone(solver, conflicts))
+        found = alone(solver, accepted, conflicts)
+        sure = set(found) - network.near_unsure()
+        result.impossible = frozenset(n for n in sure if found[n].clash in _THEOREMS)
         refused |= {n: refusal_of(n, c, ledger) for n, c in conflicts.items()}
         break
     return result

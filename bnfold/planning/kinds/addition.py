@@ -14,7 +14,7 @@ def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     addends = walk.ledger.addends(node)
     if len({branch for branch, _ in addends}) < len(addends):
         raise Refused(Reason.ACROSS_REGIONS, node.label)
-    maps = [_restricted(node, branch, amap, walk) for branch, _ in addends]
+    maps = [restricted(node, branch, amap, walk) for branch, _ in addends]
     refusal: Refused | None = None
     for taker in range(1 if amap.has_no_shift else len(addends)):
         attempt = walk.fork(node)
@@ -45,7 +45,7 @@ def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     walk.push(node.outputs[0], AffineMap(total.scale, total.shift * sum(signs)))
 
 
-def _restricted(node: Node, branch: Value, amap: AffineMap, walk: Walk) -> AffineMap:
+def restricted(node: Node, branch: Value, amap: AffineMap, walk: Walk) -> AffineMap:
     """The map as one on a branch, which may have fewer axes or broadcast along some."""
     if branch.constant is not None:
         return amap  # a constant may grow

@@ -10,7 +10,7 @@ from typing import Any
 from bnfold.audit import Drift, Finding, Severity, find_rule, grouped
 from bnfold.jobs import Inspection, NormReport
 from bnfold.planning import Action, Decision
-from bnfold.reports.fates import WAYS
+from bnfold.reports.fates import WAYS, lowered_to
 from bnfold.reports.html.channels import Channels
 
 WORDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
@@ -134,6 +134,9 @@ def fate_of(decision: Decision | None) -> tuple[str, str]:
         return UNKNOWN, "without the code of the network"
     if decision.action is Action.KEEP:
         return "stays", decision.reason.message if decision.reason else ""
+    if decision.action is Action.LOWER:
+        reason = decision.reason.message if decision.reason else ""
+        return "lowered", f"to {lowered_to(decision.form)}, as it has to stay: {reason}"
     word = "folds" if decision.action is Action.FOLD else "merges"
     where = WAYS[decision.direction]
     into = ", ".join(decision.into) or "nothing (it is the identity)"

@@ -389,3 +389,20 @@ def test_axes_are_free_as_asked(net: Any) -> None:
         folded(images(3, 3, 18, 16))
     with pytest.raises(ModelError, match="free fewer"):
         bnfold.fold(net, (x,), dynamic_shapes={"x": {1: Dim("channels")}})
+
+
+def test_a_product_with_one_goes() -> None:
+    """What enters its piece is then what leaves it, as in graph networks with (1 + eps) * x."""
+
+    class Product(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.c, self.d, self.b = nn.Linear(3, 4), nn.Linear(4, 4), nn.BatchNorm1d(4)
+            self.register_buffer("eps", torch.zeros(1))
+
+        def forward(self, x: Any) -> Any:
+            y = torch.relu(self.c(x))
+            return self.b(self.d((1 + self.get_buffer("eps")) * y + torch.tanh(y)))
+
+    result = bnfold.fold(Product().eval(), (torch.randn(4, 3),))
+    assert result.ok and result.plan.kept == 0

@@ -15,7 +15,7 @@ from bnfold.formats.onnx.edit.quantised import requantise
 from bnfold.formats.onnx.edit.working_copy import WorkingCopy, set_attribute
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.scopes import Scope
-from bnfold.graph import Affine, Linear, Node, Value
+from bnfold.graph import Affine, Linear, Node, Norm, Value
 from bnfold.planning.decision import (
     Bypass,
     DropAddends,
@@ -28,6 +28,7 @@ from bnfold.planning.decision import (
     Revalue,
     Reweight,
 )
+from bnfold.planning.forms import Lower
 
 
 class Editor:
@@ -79,6 +80,36 @@ class Editor:
             self.draft.replace_array(proto, position, array, like)
 
     @edit.register
+    def _lower(self, edit: Lower) -> None:
+        """The operator is exchanged, and its parameters with it."""
+        proto, kind = self._copy(edit.node), edit.node.kind
+        assert isinstance(kind, Norm)
+        for position in range(3, len(proto.input)):
+            self.draft.forget_input(proto, position)
+        for name in proto.output[1:]:  # statistics, which nothing reads
+            self.index.home(proto).producers.pop(name, None)
+        del proto.input[3:], proto.output[1:]
+        factor, summand = edit.factor, edit.summand
+        depthwise = edit.form == "depthwise"
+        if not depthwise:
+            self.draft.forget_input(proto, 2)
+            del proto.input[2:]
+        _becomes(proto, "Conv" if depthwise else "Add" if factor is None else "Mul")
+        if depthwise:
+            set_attribute(proto, "group", kind.channels)
+            set_attribute(proto, "kernel_shape", (1,) * (edit.rank - 2))
+        first = summand if factor is None else factor
+        assert first is not None
+        self._give(proto, 1, first)
+        if depthwise and summand is not None:
+            self._give(proto, 2, summand)
+        elif factor is not None and summand is not None:
+            self._add_behind(proto, lambda to, position: self._give(to, position, summand))
+
+    def _give(self, proto: onnx.NodeProto, position: int, array: NDArray[Any]) -> None:
+        self.draft.replace(proto, position, lambda: iter([array]), array.shape, array.dtype)
+
+    @edit.register
     def _revalue(self, edit: Revalue) -> None:
         assert edit.value.constant is not None
         proto = self._copy(edit.node)
@@ -103,7 +134,6 @@ class Editor:
                 assert read.node is not None
                 self.index.set_input(read.node, read.position, target)
             return
-        self.draft.renamed[target] = self.draft.renamed.get(source, source)
         for read in list(self.index.readers(scope, target)):
             if read.node is not None:
                 self.index.set_input(read.node, read.position, source)
@@ -150,7 +180,7 @@ class Editor:
         assert isinstance(kind, Linear)
 
         def give(to: onnx.NodeProto, position: int) -> None:
-            self.draft.replace(to, position, lambda: iter([bias]), bias.shape, bias.dtype)
+            self._give(to, position, bias)
 
         if proto.op_type != "MatMul":
             give(proto, 2)
@@ -192,3 +222,9 @@ class Editor:
 def _position_of(node: Node, value: Value) -> int:
     """At which input of the native node ``value`` flows in."""
     return list(node.native.proto.input).index(value.name)
+
+
+def _becomes(proto: onnx.NodeProto, op: str) -> None:
+    """Another operator of the same name, with no attributes yet."""
+    proto.op_type = op
+    del proto.attribute[:]

@@ -28,8 +28,7 @@ Compute = Callable[[], Iterator[NDArray[Any]]]
 class WorkingCopy:
     """A copy of a model's structure, on which nodes and tensors are exchanged.
 
-    ``computed`` are the new tensors of the main graph, ``renamed`` the values of the original that
-    go by another name in the copy.
+    ``computed`` are the new tensors of the main graph.
     """
 
     def __init__(self, model: OnnxModel) -> None:
@@ -38,7 +37,6 @@ class WorkingCopy:
         self.proto.CopyFrom(model.proto)
         self.index = NameIndex(self.proto.graph)
         self.computed: dict[str, Compute] = {}
-        self.renamed: dict[str, str] = {}
         self._copies = {
             id(old): new
             for before, after in zip(model.scopes, self.index.scopes, strict=True)
@@ -56,6 +54,11 @@ class WorkingCopy:
         """Takes a node of the copy out, and in the end what nobody else reads of its inputs."""
         self._suspect(self.index.home(proto), proto.input)
         self.index.remove(proto)
+
+    def forget_input(self, proto: onnx.NodeProto, position: int) -> None:
+        """``proto`` no longer reads what it read there."""
+        self._suspect(self.index.home(proto), [proto.input[position]])
+        self.index.set_input(proto, position, "")
 
     def replace_array(
         self, proto: onnx.NodeProto, position: int, array: Array, like: Constant
@@ -139,8 +142,6 @@ class WorkingCopy:
     def rename(self, producer: onnx.NodeProto, source: str, target: str) -> None:
         """Gives the output ``source`` of a node another name; its readers are the caller's business."""
         self.index.set_output(producer, list(producer.output).index(source), target)
-        self.renamed = {a: target if b == source else b for a, b in self.renamed.items()}
-        self.renamed[source] = target
 
     def finish(self) -> None:
         """Drops what nothing reads any more, and writes the node lists back."""

@@ -115,6 +115,9 @@ class OnnxOracle:
     ) -> NDArray[Any]:
         """A resize to absolute sizes, on an input of which axes that stay were shrunk."""
         real = shapes.shape(self._scopes[node.scope], node.inputs[0].name)
+        chosen = {a.name: list(a.ints) for a in node.native.proto.attribute}.get("axes")
+        if chosen and real is not None:
+            tried, real = (tuple(shape[axis] for axis in chosen) for shape in (tried, real))
         if real is None or len(sizes) != len(real):
             raise NotImplementedError
         stays = [a if s == r else s for a, r, s in zip(tried, real, sizes.tolist(), strict=True)]

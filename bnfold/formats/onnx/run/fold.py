@@ -214,7 +214,7 @@ def _cut_out(fed: FedModel, cuts: Sequence[Cut], feeds: Arrays) -> Any:
 
 def _entering(region: Region, model: OnnxModel) -> list[str]:
     """The names that enter a region: what its nodes read, computed and unchanged."""
-    changed = {value.name for value in region.changed}
+    changed = {value.name for value in region.hidden}
     found: dict[str, None] = {}
     for node in region.nodes:
         native = node.native

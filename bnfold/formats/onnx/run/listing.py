@@ -106,6 +106,7 @@ def places_of(model: OnnxModel) -> Places:
         pads=frozenset(),
         adjustable=lambda op, merged: _adjustable(op) | (_SLIDING if merged else frozenset()),
         becomes=lambda op, other: (op, other) == ("MatMul", "Gemm"),
+        lowers_to=_lowers_to,
         stored_at=stored_at,
     )
 
@@ -114,6 +115,20 @@ def _adjustable(op: str) -> frozenset[str]:
     """A new bias is given whole, without the factor that the old one had; scales may become one for
     each channel."""
     return _ADJUSTABLE.get(op, frozenset())
+
+
+_LOWERED = {"product": "Mul", "sum": "Add", "depthwise": "Conv"}
+
+
+def _lowers_to(call: Call, role: str, channels: int, rank: int) -> tuple[str, dict[str, Hashable]]:
+    """What stands for a norm in a role; notes at the norm stay at it."""
+    kept = ("the documentation", "the metadata", "the overload")
+    settings = {key: call.settings[key] for key in kept}
+    settings["which outputs are there"] = (True,)
+    if role == "depthwise":
+        for name, value in (("group", channels), ("kernel_shape", [1] * (rank - 2))):
+            settings[name] = helper.make_attribute(name, value).SerializeToString()
+    return _LOWERED[role], settings
 
 
 def qualified(scope: Scope, name: str) -> str:

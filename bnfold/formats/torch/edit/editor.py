@@ -40,6 +40,7 @@ from bnfold.planning.decision import (
     Revalue,
     Reweight,
 )
+from bnfold.planning.forms import Lower
 
 _WEIGHTS = {"addmm": "mat2", "mm": "mat2", "bmm": "mat2", "matmul": "other"}
 
@@ -128,6 +129,31 @@ class Editor:
             hint = f"{node.name}.{name}"
             for reader in readers:
                 reader.replace_input_with(old, self.draft.parameter(tensor, hint, reader))
+
+    @edit.register
+    def _lower(self, edit: Lower) -> None:
+        """The call is exchanged, and its parameters with it."""
+        call, factor, summand = self._call(edit.node), edit.factor, edit.summand
+        hints = [self._hint(call, name, name) for name in ("weight", "bias")]
+        source = arguments_of(call)["input"]
+        call.target, call.args, call.kwargs = torch.ops.aten.add.Tensor, (source,), {}
+
+        def given(array: NDArray[Any] | None, hint: str) -> Call | None:
+            return None if array is None else self.draft.parameter(to_torch(array), hint, call)
+
+        weight, bias = (given(a, hint) for a, hint in zip((factor, summand), hints, strict=True))
+        if edit.form == "depthwise":
+            assert isinstance(edit.node.kind, Norm)
+            space, ones = edit.rank - 2, [1] * (edit.rank - 2)
+            call.target = getattr(torch.ops.aten, f"conv{space}d").default
+            slides = (ones, [0] * space, ones, edit.node.kind.channels)
+            call.args = (source, weight, bias, *slides)
+        elif weight is None:
+            call.args = (source, bias)
+        else:
+            call.target, call.args = torch.ops.aten.mul.Tensor, (source, weight)
+            if bias is not None:
+                self.draft.insert_behind(call, torch.ops.aten.add.Tensor, bias)
 
     @edit.register
     def _revalue(self, edit: Revalue) -> None:

@@ -100,6 +100,7 @@ def _norm(node: Node, shift: Node, constants: Constants) -> Norm | None:
         scale=arrays["weight"],
         shift=arrays["bias"],
         dtype=mean.dtype,
+        lowers=lambda: False,  # it is a product and a sum already
     )
     return kind if _computes(kind, node, shift) else None
 

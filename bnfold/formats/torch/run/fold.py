@@ -23,7 +23,7 @@ from bnfold.formats.torch.file.tensors import (
     same_elements,
     to_numpy,
 )
-from bnfold.formats.torch.graph.arguments import is_tensor, nodes_in
+from bnfold.formats.torch.graph.arguments import base_name, is_tensor, nodes_in
 from bnfold.formats.torch.graph.in_place import functional
 from bnfold.formats.torch.graph.outputs import output_names
 from bnfold.formats.torch.run.ahead import Ahead
@@ -212,12 +212,12 @@ class TorchPiece:
         """What the region's calls read, computed and unchanged; and the program's inputs, whose
         sizes they may ask for."""
         model = self._fold.model
-        changed = {self._calls[value] for value in region.changed}
+        changed = {self._calls[value] for value in region.hidden}
         found: dict[Fx, None] = {}
         for node in region.nodes:
             for call in node.native.calls:
                 for read in nodes_in((call.args, call.kwargs)):
-                    own = read in node.native.calls or read in changed
+                    own = read in node.native.calls or read in changed or _follows_from_sizes(read)
                     if not own and is_tensor(read) and model.constants.find(read) is None:
                         found[read] = None
         inputs = {spec.name for spec in model.inputs}
@@ -234,8 +234,11 @@ class TorchPiece:
         folded = self._fold.folded
         there = {o.key: self._names.get(o.key, o.key) for o in self.outputs}
         given = {self._names.get(name, name): array for name, array in feeds.items()}
-        found = folded.runner.each(given, list(dict.fromkeys(there.values())), folded.tensors)
-        return {key: found[name] for key, name in there.items()}
+        # Where all that stood between them is gone, what enters is what leaves.
+        through = {n for key, n in there.items() if n in given and key not in feeds}
+        made = [name for name in dict.fromkeys(there.values()) if name not in through]
+        found = folded.runner.each(given, made, folded.tensors)
+        return {key: given[n] if n in through else found[n] for key, n in there.items()}
 
     def moved(self, leaving: Leaving, feeds: Arrays, draws: int) -> list[NDArray[Any]]:
         reference, key = self._fold.reference, leaving.key
@@ -285,3 +288,12 @@ def _by_node(program: ExportedProgram, tensors: Mapping[str, torch.Tensor]) -> A
         for spec in program.graph_signature.input_specs
         if spec.target in tensors and has_numpy_dtype(tensors[spec.target].dtype)
     }
+
+
+_MADE_OF_SIZES = frozenset("zeros ones full arange eye".split())
+
+
+def _follows_from_sizes(call: Fx) -> bool:
+    """Whether a call makes a tensor of sizes alone, always the same."""
+    reads = nodes_in((call.args, call.kwargs))
+    return base_name(call) in _MADE_OF_SIZES and not any(map(is_tensor, reads))

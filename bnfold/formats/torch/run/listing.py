@@ -151,8 +151,23 @@ def places_of(model: TorchModel) -> Places:
         pads=frozenset({"aten.constant_pad_nd.default", "aten.pad.default"}),
         adjustable=lambda op, merged: _GIVEN | (_SLIDING if merged else frozenset()),
         becomes=lambda op, other: op.rpartition(".")[0] == other.rpartition(".")[0],
+        lowers_to=_lowers_to,
         drops_unread=True,
     )
+
+
+def _lowers_to(call: Call, role: str, channels: int, rank: int) -> tuple[str, dict[str, Hashable]]:
+    """What stands for a norm in a role."""
+    if role == "product":
+        return "aten.mul.Tensor", {"self": "'(value)'", "other": "'(value)'"}
+    if role == "sum":
+        return "aten.add.Tensor", {"self": "'(value)'", "other": "'(value)'", "alpha": "1"}
+    ones, zeros = repr([1] * (rank - 2)), repr([0] * (rank - 2))
+    settings = {
+        **dict.fromkeys(("input", "weight", "bias"), "'(value)'"),
+        **{"stride": ones, "padding": zeros, "dilation": ones, "groups": repr(channels)},
+    }
+    return f"aten.conv{rank - 2}d.default", dict(settings)
 
 
 def _entries(graph: Graph, names: _Names) -> Iterator[tuple[Fx | None, Call]]:

@@ -45,4 +45,5 @@ READERS = {
     "AveragePool": read_pool,
     "GlobalAveragePool": read_global_pool,
     "ReduceMean": read_reduce_mean,
+    "ReduceSum": read_reduce_mean,  # of ones there come more than one: a scale passes
 }

@@ -6,8 +6,12 @@ Opset 1-6 mark inference with ``is_test``; 7-13 by having one output; 14 and lat
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
+import numpy as np
+from onnx import helper
+
+from bnfold.formats.onnx.graph.element_types import element_type
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading
 from bnfold.graph import Constant, Norm, Obstacle
 
@@ -40,8 +44,17 @@ def read(view: NodeView) -> Reading:
         scale=arrays["scale"],
         shift=arrays["shift"],
         obstacle=_obstacle(view, found),
+        lowers=lambda: _lowers(view, known[0].dtype if known else None),
     )
     return Reading(kind, (view.name(0),))
+
+
+def _lowers(view: NodeView, parameters: np.dtype[Any] | None) -> bool:
+    """Products with a constant per channel need broadcasting (operator set 7) and one number type."""
+    if view.opset < 7 or parameters is None:
+        return False
+    code = helper.np_dtype_to_tensor_dtype(parameters)
+    return view.opset < 14 or element_type(view.scope, view.name(0), view.opset) == code
 
 
 def _obstacle(view: NodeView, found: dict[str, Constant | None]) -> Obstacle | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading, is_float
 from bnfold.graph import Affine, Movement, Product, Sum
 
@@ -42,6 +44,17 @@ def read_sum(view: NodeView) -> Reading:
     return Reading(Sum((1,) * len(view.proto.input)), tuple(view.proto.input))
 
 
+def read_where(view: NodeView) -> Reading | None:
+    """A choice between a value and zeros is a product with zeros and ones."""
+    zeros = [view.constant(i) for i in (1, 2)]
+    known = [c for c in zeros if c is not None]
+    if len(known) != 1 or known[0].obstacle or not is_float(known[0].dtype):
+        return None
+    if known[0].float64().any() or view.constant(0) is not None or prod(known[0].shape) != 1:
+        return None
+    return Reading(Product(), (view.name(1 if zeros[0] is None else 2), view.name(0)))
+
+
 def _old_broadcast(view: NodeView) -> bool:
     """Before opset 7 an attribute decided where the smaller operand lies."""
     return view.opset < 7 and bool(view.attribute("broadcast", 0))
@@ -54,4 +67,5 @@ READERS = {
     "Sub": read_binary,
     "Neg": read_neg,
     "Sum": read_sum,
+    "Where": read_where,
 }

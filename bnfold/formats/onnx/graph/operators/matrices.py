@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bnfold.algebra.weights import WeightLayout
 from bnfold.formats.onnx.graph.operators.quantisation import in_steps
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading, is_float
-from bnfold.graph import Linear, Obstacle, Opaque
+from bnfold.graph import Linear, Mixture, Obstacle, Opaque
 
 
 def read_gemm(view: NodeView) -> Reading:
@@ -45,8 +47,30 @@ def read_matmul(view: NodeView) -> Reading | None:
         kind = Linear(layout, left, None, -2, -2, None, every_tap_everywhere=True, bias_axis=-2)
         return Reading(kind, (view.name(1),))
     if left is None and right is None:
+        if softmax_behind(view, 0, -1):
+            return Reading(Mixture(-2, sums_to_one=True), (view.name(1), view.name(0)))
+        if softmax_behind(view, 1, -2):
+            return Reading(Mixture(-1, sums_to_one=True), (view.name(0), view.name(1)))
         return Reading(Opaque(obstacle=Obstacle("COMPUTED_WEIGHT")), tuple(view.proto.input))
     return None
+
+
+def softmax_behind(view: NodeView, position: int, axis: int) -> bool:
+    """Whether what flows in at ``position`` sums to one along ``axis``: it comes out of a softmax."""
+    name = view.name(position)
+    owner = view.scope.owner(name)
+    proto = None if owner is None else owner.producers.get(name)
+    if proto is None or proto.op_type != "Softmax" or proto.domain not in ("", "ai.onnx"):
+        return False
+    if owner is not view.scope:
+        return False
+    softmax = replace(view, proto=proto)
+    along, rank = int(softmax.attribute("axis", -1 if view.opset >= 13 else 1)), softmax.rank()
+    if rank is None or rank < 2:
+        return False
+    if view.opset < 13:  # all axes from there on are one
+        return along % rank == rank - 1 and axis == -1
+    return along % rank == rank + axis
 
 
 READERS = {"Gemm": read_gemm, "MatMul": read_matmul}

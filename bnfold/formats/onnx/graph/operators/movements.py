@@ -7,7 +7,7 @@ import onnx
 
 from bnfold.formats.onnx.graph.element_types import element_type
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading
-from bnfold.graph import Movement
+from bnfold.graph import Mixture, Movement
 
 _FLOATS = {
     onnx.TensorProto.FLOAT,
@@ -74,10 +74,23 @@ def read_slice(view: NodeView) -> Reading:
 def read_gather(view: NodeView) -> Reading | None:
     indices = view.constant(1)
     if indices is None:
-        return None
+        return _gathered(view)
     one_to_one = len(indices.shape) == 1
     touched = (int(view.attribute("axis", 0)),) if one_to_one else None
     return Reading(Movement(touched), (view.name(0),))
+
+
+def _gathered(view: NodeView) -> Reading | None:
+    """Entries along one axis, by a list of indices that is computed."""
+    rank, axis = view.rank(), int(view.attribute("axis", 0))
+    if rank is None or view.rank(1) != 1 or view.constant(0) is not None:
+        return None
+    return Reading(Mixture(axis % rank - rank, sums_to_one=True), (view.name(0), view.name(1)))
+
+
+def read_picked(view: NodeView) -> Reading | None:
+    """GatherElements and GatherND, by indices that are known."""
+    return None if view.constant(1) is None else read_whole(view)
 
 
 def read_depth(view: NodeView) -> Reading:
@@ -118,6 +131,8 @@ READERS = {
     "Split": read_split,
     "Slice": read_slice,
     "Gather": read_gather,
+    "GatherElements": read_picked,
+    "GatherND": read_picked,
     "DepthToSpace": read_depth,
     "SpaceToDepth": read_depth,
     "Pad": read_pad,

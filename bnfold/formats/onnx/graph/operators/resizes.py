@@ -30,6 +30,9 @@ def _resized_axes(view: NodeView) -> tuple[bool, ...] | None:
     crops = view.attribute("coordinate_transformation_mode", "") == "tf_crop_and_resize"
     position = 1 if view.proto.op_type == "Upsample" or view.opset < 11 else 2
     scales = view.numbers(position, "scales") or [1.0] * len(before)
+    chosen = [axis % len(before) for axis in view.ints("axes")]
+    if chosen and len(scales) == len(chosen):  # operator set 18: the others stay
+        scales = [dict(zip(chosen, scales, strict=True)).get(i, 1.0) for i in range(len(before))]
     if len(scales) != len(before):
         return None
     return tuple(crops or a != b or s != 1 for a, b, s in zip(before, after, scales, strict=True))

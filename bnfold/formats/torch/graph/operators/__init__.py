@@ -16,6 +16,7 @@ from bnfold.formats.torch.graph.operators import (
     homogeneous,
     matrices,
     maxima,
+    mixtures,
     movements,
     resizes,
 )
@@ -29,6 +30,7 @@ READERS: dict[str, Callable[[CallView], Reading | None]] = {
     **homogeneous.READERS,
     **matrices.READERS,
     **maxima.READERS,
+    **mixtures.READERS,
     **movements.READERS,
     **resizes.READERS,
 }
@@ -45,6 +47,7 @@ SHAPE_READS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("reshape_as", "view_as", "expand_as", "type_as"), ("other",)),
     **dict.fromkeys(
         (
+            *("dim", "size", "numel", "is_floating_point", "is_complex", "get_device"),
             *("sym_size", "sym_stride", "sym_numel", "sym_storage_offset", "sym_is_contiguous"),
             *("new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided"),
             *("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like"),

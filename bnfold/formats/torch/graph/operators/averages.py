@@ -55,4 +55,5 @@ READERS = {
     **{f"adaptive_avg_pool{n}d": pool(n) for n in (1, 2, 3)},
     **{f"_adaptive_avg_pool{n}d": pool(n) for n in (2, 3)},
     "mean": read_mean,
+    "sum": read_mean,  # of ones there come more than one: a scale passes
 }

@@ -35,8 +35,14 @@ def read(view: CallView) -> Reading | None:
         momentum=None if momentum is None else float(momentum),
         dtype=numpy_dtype(source.dtype) if known is None else known.dtype,
         obstacle=obstacle,
+        lowers=lambda: _lowers(view, known is None or known.dtype == numpy_dtype(source.dtype)),
     )
     return Reading(kind, (view.flow("input"),))
+
+
+def _lowers(view: CallView, of_one_type: bool) -> bool:
+    """Calls that return the statistics too are left as they are."""
+    return of_one_type and not view.returns_several
 
 
 def _array(view: CallView, name: str, channels: int) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bnfold.algebra.weights import WeightLayout
 from bnfold.formats.torch.graph.operators.convolutions import computed_weight
+from bnfold.formats.torch.graph.operators.mixtures import attention
 from bnfold.formats.torch.graph.operators.view import CallView, Reading, is_float
 from bnfold.graph import Linear
 
@@ -54,7 +55,10 @@ def read_product(view: CallView) -> Reading | None:
     left_name, right_name = ("self", "other") if view.op == "matmul" else ("self", "mat2")
     left, right = view.constant(left_name), view.constant(right_name)
     if (left is None) == (right is None):
-        return computed_weight(view, left_name, right_name) if left is None else None
+        if left is not None:
+            return None
+        mixed = attention(view, left_name, right_name)
+        return mixed or computed_weight(view, left_name, right_name)
     weight = left if right is None else right
     assert weight is not None
     flow = view.flow(right_name if right is None else left_name)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from bnfold.formats.torch.file.tensors import has_numpy_dtype, numpy_dtype
 from bnfold.formats.torch.graph.arguments import nodes_in
+from bnfold.formats.torch.graph.operators.mixtures import read_picked
 from bnfold.formats.torch.graph.operators.view import CallView, Reading
 from bnfold.graph import Movement
 
@@ -84,6 +85,8 @@ def last(count: int) -> Reader:
 def read_index(view: CallView) -> Reading | None:
     """Picks entries by indices, which have to be known."""
     indices = list(nodes_in((view.get("indices"), view.get("index"))))
+    if view.op == "index_select" and view.constants.find(view.flow("index")) is None:
+        return read_picked(view)
     if not indices or any(view.constants.find(node) is None for node in indices):
         return None
     if view.op == "index_select":
