@@ -65,6 +65,7 @@ def run(*words: str) -> dict[str, Any]:
         ["a", "b", "c", "--size", "5", "-n", "x", "--name=y", "-c", "blue", "--dull", "-q"],
         ["-qs5", "--colour=blue", "a", "--dull", "b", "-nx", "c", "-n=y"],
         ["-q", "-s", "5", "-n", "x", "-n", "y", "-cblue", "--dull", "--", "a", "b", "c"],
+        ["a", "-qn=x", "b", "--name", "y", "-qc=blue", "c", "-qs", "5", "--dull"],
     ],
 )
 def test_all_forms_of_one_line(words: list[str]) -> None:
@@ -86,6 +87,9 @@ def test_values_that_look_like_options() -> None:
         "--size",
     ]
     assert run("-", "-", "--", "--size")["others"] == [Path("-"), Path("--size")]
+    assert run("a", "b", "-n--", "--name=--", "-n=--", "-qn", "-1,2", "-n=", "--name==y", "-n-x y")[
+        "flags"
+    ].names == ["--", "--", "--", "-1,2", "", "=y", "-x y"]
 
 
 _WRONG = {
@@ -96,6 +100,11 @@ _WRONG = {
     "a b -z": "bnfold paint has no option -z; bnfold paint --help lists all",
     "a b --size": "--size needs a value: --size NUMBER",
     "a b -n --quick": "-n needs a value: -n TEXT",
+    "a b -qs": "-s needs a value: -s NUMBER",
+    "a b -qx": "bnfold paint has no option -x; bnfold paint --help lists all",
+    "a b -q-x": "-q takes no value; write -q alone, or leave it out",
+    "a b --dull=1": "--dull takes no value; write --dull alone, or leave it out",
+    "a b --si 3": "bnfold paint has no option --si; did you mean --size?",
     "a b --size x": "--size is a whole number from 1 upwards, not x",
     "a b --size 0": "--size is a whole number from 1 upwards, not 0",
     "a b --size 1.5": "--size is a whole number from 1 upwards, not 1.5",
@@ -113,10 +122,16 @@ def test_a_mistake_is_one_sentence(line: str) -> None:
     assert str(caught.value) == _WRONG[line]
 
 
-@pytest.mark.parametrize("words", [["--help"], ["a", "--zzz=1", "-h"][2:], ["a", "b", "-qh"]])
-def test_help_is_asked_for(words: list[str]) -> None:
+@pytest.mark.parametrize(
+    "line", ["--help", "a b -qh", "a --zzz=1 -h", "--size x --help", "--size --help", "-q=1 -h"]
+)
+def test_help_counts_before_everything_else(line: str) -> None:
     with pytest.raises(HelpWanted):
-        COMMAND.run(words)
+        COMMAND.run(line.split())
+
+
+def test_help_as_a_value() -> None:
+    assert run("a", "--name=--help", "-n-h", "--", "-h")["flags"].names == ["--help", "-h"]
 
 
 def test_a_page() -> None:

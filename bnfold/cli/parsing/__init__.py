@@ -1,7 +1,8 @@
 """From words to a call: what a command takes is declared in its signature, and read off it here.
 
-A library for this (typer) took as long to import as all else that `--help` needs, and every release of it
-worded errors and help anew. What bnfold needs of it is little.
+`argparse` reads the words: it is quick to import and always there. Declarations, sentences and the help page
+are bnfold's own, because argparse words errors and lays out help otherwise in each release of Python, and
+its help breaks lines inside the names of options.
 """
 
 from bnfold.cli.parsing.command import Command

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 
 from bnfold.cli.parsing.command import Command
-from bnfold.cli.parsing.declare import Spec
+from bnfold.cli.parsing.declare import HELP, Spec
 
 Commands = Mapping[str, Command]
 Sentences = Mapping[str, str]
@@ -53,7 +53,7 @@ def _names(command: Command) -> Iterator[str]:
         yield from spec.names
         if spec.negative:
             yield spec.negative
-    yield "--help"
+    yield HELP.called
 
 
 def zsh(commands: Commands, sentences: Sentences) -> str:

@@ -95,6 +95,10 @@ class Spec:
         return self.names[0] if self.names else self.metavar
 
 
+HELP = Spec("help", Option("--help", "-h", help="Show this page."), FLAG, False, False, False)
+"""What every command takes besides."""
+
+
 def spec_of(key: str, annotation: Any, default: Any, missing: object) -> Spec:
     """The spec of a parameter.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 
 from bnfold.cli.parsing.command import Command
-from bnfold.cli.parsing.declare import Option, Spec
+from bnfold.cli.parsing.declare import HELP, Option, Spec
 
 _INDENT, _LEFT, _WIDEST = 2, 26, 100
 _GENERAL = "Options"
@@ -24,7 +24,7 @@ def page_of(command: Command) -> str:
     for spec in command.specs:
         if isinstance(spec.declared, Option):
             panels.setdefault(spec.declared.panel, []).append((_left(spec), _right(spec)))
-    panels[_GENERAL].append(("-h, --help", "Show this page."))
+    panels[_GENERAL].append((_left(HELP), _right(HELP)))
     lines = [
         *_wrapped(command.summary),
         "",
@@ -38,7 +38,7 @@ def page_of(command: Command) -> str:
 
 def overview(sentence: str, commands: Mapping[str, str]) -> str:
     """All commands."""
-    options = [("--version", "Print the version."), ("-h, --help", "Show this page.")]
+    options = [("--version", "Print the version."), (_left(HELP), _right(HELP))]
     return "\n".join(
         [
             *_wrapped(sentence),

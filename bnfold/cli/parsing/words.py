@@ -1,14 +1,15 @@
-"""Reading the words of a command line; a mistake is one sentence with what to do."""
+"""Reading a command line with argparse; a mistake is one sentence with what to do."""
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from bnfold.cli.parsing.declare import Argument, Option, Spec
+from bnfold.cli.parsing.declare import HELP, Option, Spec
 from bnfold.errors import UsageError
 
 
@@ -28,7 +29,17 @@ def parse(words: Sequence[str], specs: Sequence[Spec], command: str) -> dict[str
         UsageError: where they are not understood.
         HelpWanted: where help is asked for.
     """
-    return _Reader(specs, command).read(list(words))
+    arguments = [s for s in specs if s.is_argument]
+    options = {name: s for s in (*specs, HELP) for name in (*s.names, s.negative) if name}
+    prepared, behind = _prepared(words, options)
+    if any(options.get(word) is HELP for word in prepared):
+        raise HelpWanted
+    found, others = _read(prepared, options)
+    for word in others:
+        if word.startswith("-") and word != "-":
+            raise _unknown(word, options, command)
+    given = {s.key: _values(s, found, command) for s in specs if not s.is_argument}
+    return given | _placed(arguments, [*others, *behind], command)
 
 
 def close_to(word: str, known: Iterable[str]) -> str | None:
@@ -43,100 +54,89 @@ def in_words(choices: Sequence[str], last: str = "or") -> str:
     return f"{', '.join(head)} {last} {tail}" if head else tail
 
 
-class _Reader:
-    def __init__(self, specs: Sequence[Spec], command: str) -> None:
-        self.command = command
-        self.arguments = [s for s in specs if s.is_argument]
-        self.options = [s for s in specs if not s.is_argument]
-        self.by_name = {name: s for s in self.options for name in s.names}
-        self.negative = {s.negative: s for s in self.options if s.negative}
-        self.found: dict[str, Any] = {}
-        self.loose: list[str] = []
+def _prepared(words: Sequence[str], options: Mapping[str, Spec]) -> tuple[list[str], list[str]]:
+    """What argparse reads, and what stands behind ``--``.
 
-    def read(self, words: list[str]) -> dict[str, Any]:
-        while words:
-            word = words.pop(0)
-            if word == "--":
-                self.loose += words
-                break
-            if word.startswith("--"):
-                self._long(word, words)
-            elif word.startswith("-") and word != "-":
-                self._short(word[1:], words)
-            else:
-                self.loose.append(word)
-        self._place_arguments()
-        for spec in self.options:
-            if spec.required and spec.key not in self.found:
-                raise UsageError(f"bnfold {self.command} needs {spec.called} {spec.metavar}")
-        every = (*self.arguments, *self.options)
-        return {s.key: self.found.get(s.key, s.default) for s in every}
+    argparse takes ``-1,2`` behind ``--mean`` for an option, and its releases differ over several
+    short options in one word (``-qx``, ``-qo=FILE``): so a value is tied to its option by ``=``, and
+    each flag becomes a word of its own.
+    """
+    queue, prepared = deque(words), list[str]()
+    while queue and (word := queue.popleft()) != "--":
+        spec, short = options.get(word), options.get(word[:2])
+        if short and short.is_flag and word[2:3] not in ("", "-", "="):
+            queue.appendleft(f"-{word[2:]}")
+            word = word[:2]
+        elif spec and not spec.is_flag and queue and queue[0] not in options:
+            word = f"{word}={queue.popleft()}"
+        prepared.append(word)
+    return prepared, list(queue)
 
-    def _long(self, word: str, words: list[str]) -> None:
-        name, equals, value = word.partition("=")
-        if name == "--help":
-            raise HelpWanted
-        spec = self.by_name.get(name) or self.negative.get(name)
-        if spec is None:
-            raise self._unknown(name)
+
+def _read(words: Sequence[str], options: Mapping[str, Spec]) -> tuple[dict[str, Any], list[str]]:
+    """What the options were given, as text, and the words that are none of them."""
+    # Imported here: --help needs no more than the declarations.
+    from argparse import SUPPRESS, ArgumentError, ArgumentParser
+
+    parser = ArgumentParser(
+        add_help=False, allow_abbrev=False, exit_on_error=False, argument_default=SUPPRESS
+    )
+    # Each name is added by itself: so an error says which of them was typed.
+    for name, spec in options.items():
         if spec.is_flag:
-            if equals:
-                raise UsageError(f"{name} takes no value; write {name} alone, or leave it out")
-            self.found[spec.key] = name in self.by_name
-            return
-        self._take(spec, value if equals else self._next(spec, name, words))
-
-    def _short(self, letters: str, words: list[str]) -> None:
-        """``-v``, ``-o FILE``, ``-oFILE``, ``-vo FILE``."""
-        while letters:
-            name, letters = f"-{letters[0]}", letters[1:]
-            if name == "-h":
-                raise HelpWanted
-            spec = self.by_name.get(name)
-            if spec is None:
-                raise self._unknown(name)
-            if spec.is_flag:
-                self.found[spec.key] = True
-                continue
-            self._take(spec, letters.removeprefix("=") or self._next(spec, name, words))
-            return
-
-    def _next(self, spec: Spec, name: str, words: list[str]) -> str:
-        """The word behind an option, which is no other option."""
-        if not words or words[0] in self.by_name or words[0] in self.negative:
-            raise UsageError(f"{name} needs a value: {name} {spec.metavar}")
-        return words.pop(0)
-
-    def _take(self, spec: Spec, text: str) -> None:
-        value = _converted(spec, text)
-        if spec.many:
-            self.found.setdefault(spec.key, []).append(value)
+            yes = "store_false" if name == spec.negative else "store_true"
+            parser.add_argument(name, dest=spec.key, action=yes)
         else:
-            self.found[spec.key] = value
+            # Not nargs=1: that of Python 3.14 takes an option for a value.
+            parser.add_argument(name, dest=spec.key, action="append", nargs="+")
+    try:
+        found, others = parser.parse_known_args(words)
+    except ArgumentError as error:
+        name = str(error.argument_name)
+        raise _wrong_use(name, options[name]) from None
+    return vars(found), others
 
-    def _place_arguments(self) -> None:
-        loose = list(self.loose)
-        for spec in self.arguments:
-            if not loose:
-                if spec.required:
-                    raise self._missing(spec)
-                continue
-            taken, loose = (loose, []) if spec.many else (loose[:1], loose[1:])
-            values = [_converted(spec, word) for word in taken]
-            self.found[spec.key] = values if spec.many else values[0]
-        if loose:
-            wanted = in_words([s.metavar for s in self.arguments], "and") or "no arguments"
-            raise UsageError(f"bnfold {self.command} takes {wanted}; {loose[0]} is one too many")
 
-    def _missing(self, spec: Spec) -> UsageError:
-        usage = " ".join(s.metavar for s in self.arguments)
-        return UsageError(f"{spec.metavar} is missing: bnfold {self.command} {usage}")
+def _wrong_use(name: str, spec: Spec) -> UsageError:
+    if spec.is_flag:
+        return UsageError(f"{name} takes no value; write {name} alone, or leave it out")
+    return UsageError(f"{name} needs a value: {name} {spec.metavar}")
 
-    def _unknown(self, name: str) -> UsageError:
-        known = [*self.by_name, *self.negative]
-        close = close_to(name, [n for n in known if n.startswith("--")]) if len(name) > 2 else None
-        hint = f"did you mean {close}?" if close else f"bnfold {self.command} --help lists all"
-        return UsageError(f"bnfold {self.command} has no option {name}; {hint}")
+
+def _values(spec: Spec, found: Mapping[str, Any], command: str) -> Any:
+    """What an option is worth: the last that it was given, or all."""
+    if spec.key not in found:
+        if spec.required:
+            raise UsageError(f"bnfold {command} needs {spec.called} {spec.metavar}")
+        return spec.default
+    if spec.is_flag:
+        return found[spec.key]
+    # Up to Python 3.12 argparse drops "--" where it is a value.
+    values = [_converted(spec, text) for (text,) in (given or ["--"] for given in found[spec.key])]
+    return values if spec.many else values[-1]
+
+
+def _placed(arguments: Sequence[Spec], loose: list[str], command: str) -> dict[str, Any]:
+    """The value of each argument: argparse places none behind an option once the first are placed."""
+    placed: dict[str, Any] = {}
+    for spec in arguments:
+        if not loose and spec.required:
+            usage = " ".join(s.metavar for s in arguments)
+            raise UsageError(f"{spec.metavar} is missing: bnfold {command} {usage}")
+        taken, loose = (loose, []) if spec.many else (loose[:1], loose[1:])
+        values = [_converted(spec, word) for word in taken]
+        placed[spec.key] = (values if spec.many else values[0]) if values else spec.default
+    if loose:
+        wanted = in_words([s.metavar for s in arguments], "and") or "no arguments"
+        raise UsageError(f"bnfold {command} takes {wanted}; {loose[0]} is one too many")
+    return placed
+
+
+def _unknown(word: str, options: Iterable[str], command: str) -> UsageError:
+    name = word.partition("=")[0] if word.startswith("--") else word[:2]
+    close = close_to(name, [n for n in options if n.startswith("--")]) if len(name) > 2 else None
+    hint = f"did you mean {close}?" if close else f"bnfold {command} --help lists all"
+    return UsageError(f"bnfold {command} has no option {name}; {hint}")
 
 
 def _converted(spec: Spec, text: str) -> Any:
@@ -168,6 +168,3 @@ def _number(spec: Spec, text: str, kind: Callable[[str], float]) -> float:
         least_words = "" if least is None else f" from {least:g} upwards"
         raise UsageError(f"{spec.called} is {what}{least_words}, not {text}")
     return value
-
-
-__all__ = ["Argument", "HelpWanted", "close_to", "in_words", "parse"]
