@@ -29,6 +29,9 @@ SUBJECTS: dict[str, tuple[str, int | None]] = {
     "coverage-torch": ("coverage_torch", None),
     "detection": ("detection", None),
     "detection-torch": ("detection_torch", None),
+    "quantisation": ("quantisation", None),
+    "trained": ("trained", None),
+    "ecosystem": ("ecosystem", None),
     "adaptation": ("adaptation", None),
 }
 
