@@ -193,6 +193,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
         lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 99),
         "value 'x' has the unknown data type 99",
     ),
+    "sizes of an input": (
+        lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[0], "dim_value", 1 << 50),
+        "value 'x' has more elements than there can be",
+    ),
     "strides": (
         lambda m: m.graph.node[0].attribute.append(helper.make_attribute("strides", [1])),
         "has 1 strides where 2 are due",
@@ -321,4 +325,16 @@ def test_a_constant_that_does_not_line_up_with_what_it_is_joined_to(tmp_path: Pa
     joined = net.op("Concat", net.weight(4, name="vector"), y, name="joined", axis=0)
     proto = net.model(net.relu(net.bn(joined, 4)), unknown=(TensorProto.FLOAT, 4))
     (decision,) = bnfold.inspect(opened(proto, tmp_path)).plan.decisions
+    assert decision.action is Action.KEEP
+
+
+def test_a_size_that_no_machine_holds(tmp_path: Path) -> None:
+    """Repeats of a constant: legal, and nothing can be asked of such a value."""
+    net = Net()
+    y = net.op(
+        "Tile", net.conv(net.input("N", 3, 4, 4), 3, 4), net.ints(1, 1 << 45, 1, 1 << 10), name="t"
+    )
+    y = net.op("Slice", y, net.ints(0), net.ints(4), net.ints(1), name="slice")
+    proto = net.model(net.relu(net.bn(y, 4)), unknown=(TensorProto.FLOAT, 4))
+    (decision,) = bnfold.inspect(opened(proto, tmp_path)).plan.batch_norms
     assert decision.action is Action.KEEP

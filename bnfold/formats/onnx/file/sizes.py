@@ -16,7 +16,7 @@ PACKED = {  # bits of one element, where several share a byte
     if name in onnx.TensorProto.DataType.keys()  # noqa: SIM118
 }
 _COMPLEX = (onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128)
-_MOST_ELEMENTS = 1 << 60
+MOST_ELEMENTS = 1 << 50  # a petabyte
 
 
 def check_dimensions(tensor: onnx.TensorProto) -> None:
@@ -30,7 +30,7 @@ def check_dimensions(tensor: onnx.TensorProto) -> None:
         raise ModelError(f"tensor {name!r} has the unknown data type {tensor.data_type}")
     if any(n < 0 for n in dims):
         raise ModelError(f"tensor {name!r} has negative dimensions, {dims}")
-    if math.prod(n or 1 for n in dims) > _MOST_ELEMENTS:
+    if math.prod(n or 1 for n in dims) > MOST_ELEMENTS:
         raise ModelError(f"tensor {name!r} has more elements than there can be, {dims}")
 
 

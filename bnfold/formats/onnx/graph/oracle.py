@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from bnfold.formats.onnx.file.sizes import MOST_ELEMENTS
 from bnfold.formats.onnx.graph.constants import Constants
 from bnfold.formats.onnx.graph.evaluation import Piece, piece_of
 from bnfold.formats.onnx.graph.scopes import Scope
@@ -47,7 +49,9 @@ class OnnxOracle:
         return Shapes(self._scopes, self.constants, self._pieces).propagate(*sizes)
 
     def shape(self, value: Value, round: int) -> Shape | None:
-        return self._assignments[round].shape(self._scopes[value.scope], value.name)
+        found = self._assignments[round].shape(self._scopes[value.scope], value.name)
+        # What repeats of a constant come to, say: no machine holds it, nor any array of such a size.
+        return None if found is not None and math.prod(found) > MOST_ELEMENTS else found
 
     def shape_of(self, scope: Scope, name: str) -> Shape | None:
         """The shape in the first assignment, by name."""

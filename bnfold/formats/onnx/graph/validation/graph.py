@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import onnx
 
 from bnfold.errors import ModelError
-from bnfold.formats.onnx.file.sizes import DATA_TYPES
+from bnfold.formats.onnx.file.sizes import DATA_TYPES, MOST_ELEMENTS
 from bnfold.formats.onnx.graph.scopes import bodies_of
 from bnfold.formats.onnx.graph.validation.names import validate_names
 from bnfold.formats.onnx.graph.validation.nodes import validate_node
@@ -22,6 +23,7 @@ def validate_graph(model: onnx.ModelProto) -> None:
     """
     validate_names(model.graph)
     _check_types(model.graph)
+    _check_sizes(model.graph)
     put_in_order(model.graph)
     version = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
     for node in _nodes(model.graph):
@@ -35,6 +37,13 @@ def _check_types(graph: onnx.GraphProto) -> None:
         for code in _codes(value.type):
             if code not in DATA_TYPES and code != onnx.TensorProto.UNDEFINED:
                 raise ModelError(f"value {value.name!r} has the unknown data type {code}")
+
+
+def _check_sizes(graph: onnx.GraphProto) -> None:
+    for value in (*graph.input, *graph.output):
+        dims = [d.dim_value for d in value.type.tensor_type.shape.dim]
+        if math.prod(n for n in dims if n > 0) > MOST_ELEMENTS:
+            raise ModelError(f"value {value.name!r} has more elements than there can be, {dims}")
 
 
 def _codes(declared: onnx.TypeProto) -> Iterator[int]:
