@@ -104,6 +104,9 @@ def _no_mask(shape: Sequence[int], layer: str, masks: Sequence[Flags], fitting: 
     )
 
 
+_MOST_PADDING = 1 << 29
+
+
 class Batches:
     """Random access to the batches of a sample."""
 
@@ -134,11 +137,20 @@ class Batches:
         flags = self._sample.flags(start, start + valid)
         return Batch(index, {}, valid, self.fixed or valid, flags)
 
+    def _check_padding(self, size: int) -> None:
+        """Raises `DataError` where filling up a batch would take more memory than all else."""
+        if size > _MOST_PADDING:
+            raise DataError(
+                f"each run of the model takes {self.fixed:,} samples, and a batch of the data has far "
+                "fewer; give more samples, or export the model with a batch axis of any size"
+            )
+
     def __getitem__(self, index: int) -> Batch:
         shell = self.shell(index)
         start, valid = self._starts[index], shell.valid
         feeds = self._sample.read(start, start + valid)
         missing = self.size - valid if self.fixed else 0
         if missing:  # real rows, as made-up ones might divide by zero
+            self._check_padding(missing * sum(a[:1].nbytes for a in feeds.values()))
             feeds = {k: np.concatenate([a, a[-1:].repeat(missing, 0)]) for k, a in feeds.items()}
         return Batch(index, feeds, valid, valid + missing, shell.masks)

@@ -215,3 +215,14 @@ def test_other_channels_than_the_layer_has(method: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="bn has 5 channels, and 16 reach it"):
         run(tmp_path / "d.npz", tmp_path / "o.onnx", source, method=method)
     assert not (tmp_path / "o.onnx").exists()
+
+
+def test_a_fixed_batch_that_no_data_fills(tmp_path: Path) -> None:
+    """A million rows to a run: filled up with copies they would take all memory."""
+    net = Net()
+    y = net.bn(net.conv(net.input(1 << 20, 3, 32, 32), 3, 4), 4)
+    source = tmp_path / "m.onnx"
+    onnx.save(net.model(net.relu(y)), source)
+    np.savez(tmp_path / "d.npz", x=np.ones((8, 3, 32, 32), np.float32))
+    with pytest.raises(DataError, match="takes 1,048,576 samples"):
+        run(tmp_path / "d.npz", tmp_path / "o.onnx", source)

@@ -338,3 +338,12 @@ def test_a_size_that_no_machine_holds(tmp_path: Path) -> None:
     proto = net.model(net.relu(net.bn(y, 4)), unknown=(TensorProto.FLOAT, 4))
     (decision,) = bnfold.inspect(opened(proto, tmp_path)).plan.batch_norms
     assert decision.action is Action.KEEP
+
+
+def test_a_kernel_larger_than_its_image(tmp_path: Path) -> None:
+    """Inference of shapes makes sizes below zero of it."""
+    net = Net()
+    y = net.conv(net.input("N", 3, 8, 8), 3, 4, name="wide", dilations=[1 << 20, 1])
+    y = net.op("GlobalAveragePool", net.relu(y), name="pool")
+    proto = net.model(net.conv(net.bn(y, 4), 4, 4, (1, 1), "last"), unknown=(TensorProto.FLOAT, 4))
+    bnfold.inspect(opened(proto, tmp_path), reparameterize=True)

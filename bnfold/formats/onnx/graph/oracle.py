@@ -50,8 +50,9 @@ class OnnxOracle:
 
     def shape(self, value: Value, round: int) -> Shape | None:
         found = self._assignments[round].shape(self._scopes[value.scope], value.name)
-        # What repeats of a constant come to, say: no machine holds it, nor any array of such a size.
-        return None if found is not None and math.prod(found) > MOST_ELEMENTS else found
+        # What repeats of a constant come to, say, or a kernel larger than its image: no size at all.
+        odd = found is not None and (min(found, default=0) < 0 or math.prod(found) > MOST_ELEMENTS)
+        return None if odd else found
 
     def shape_of(self, scope: Scope, name: str) -> Shape | None:
         """The shape in the first assignment, by name."""
