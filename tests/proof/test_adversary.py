@@ -424,3 +424,11 @@ def test_an_exported_file_computes_what_the_program_does(
     found: Any = bnfold.fold(source, tmp_path / "wrong.onnx")
     assert not found.ok and found.verification.congruence.passed
     assert next(p.name for p in found.verification.pieces if not p.passed) == "relu"
+
+
+def test_wide_values_that_cancel_are_rounded_as_they_came_in(tmp_path: Path) -> None:
+    """A norm on each side of sums and a product with zeros, in float64: found by random graphs."""
+    source = Path(__file__).parent / "files" / "wide_values_cancel.onnx"
+    result: Any = bnfold.fold(source, tmp_path / "f.onnx")
+    assert result.ok and result.plan.foldable == 2
+    assert "wide" in {piece.excitation for piece in result.verification.pieces}
