@@ -139,6 +139,8 @@ def _can_join(keep: _Leaf, leaf: _Leaf, ledger: Ledger) -> bool:
     """Whether ``leaf`` works on the same input as ``keep`` in the same way."""
     if leaf.source is not keep.source or not leaf.may_leave(ledger) or keep.node is None:
         return False
+    if any(each.total.inputs.count(each.value) != 1 for each in (keep, leaf)):
+        return False  # added twice, it would leave twice
     kind = ledger.kind(keep.node)
     if leaf.node is None or not isinstance(leaf.node.kind, Linear):
         return joining.takes_single_channels(kind)

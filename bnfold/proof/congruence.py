@@ -264,7 +264,8 @@ class _Comparison:
     def _take(self, name: str, computed: list[Expected]) -> bool:
         """Whether a tensor of the written file holds something that the plan computed."""
         tensor = self.written.tensors.get(name)
-        for expected in computed if tensor is not None else ():
+        # Two may hold the same elements; each has to be there.
+        for expected in sorted(computed, key=lambda e: e.found) if tensor is not None else ():
             if tensor is not None and expected.is_in(tensor):
                 expected.found = True
                 self.compared.add(name)

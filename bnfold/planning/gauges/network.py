@@ -159,7 +159,9 @@ class Network:
     def is_ragged(self, node: Node) -> bool:
         """Whether the inputs may have different ranks. Unknown ranks must not matter."""
         ranks = {self.graph.rank(v) for v in node.inputs if v.constant is None}
-        return len(ranks) > 1 or None in ranks
+        known = [rank for rank in ranks if rank is not None]
+        grown = [len(v.constant.shape) for v in node.inputs if v.constant is not None]
+        return len(ranks) > 1 or len(known) < len(ranks) or max(grown, default=0) > max(known)
 
     def lifted(self, value: Value, rank: int | None) -> Field:
         """A field in a value of higher rank, as broadcasting puts it there."""

@@ -9,6 +9,7 @@ from bnfold.planning.gauges.laws import Cells, Field
 from bnfold.planning.gauges.movements import moved, touched, writes_constants
 from bnfold.planning.gauges.network import Network, is_changeable, union
 from bnfold.planning.kinds import average as averages
+from bnfold.planning.kinds.mixture import check_mixed
 from bnfold.planning.reasons import Reason, Refused
 
 
@@ -106,6 +107,7 @@ def mixture(network: Network, node: Node) -> None:
     assert isinstance(kind, Mixture)
     if mixed in others:
         raise Refused(Reason.ACROSS_REGIONS, node.label)
+    check_mixed(node, network.graph)
     rank = network.rank(node.outputs[0])
     found = network.lifted(mixed, rank)
     axis = rank + kind.axis

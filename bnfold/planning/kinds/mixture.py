@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bnfold.algebra.affine import AffineMap
-from bnfold.graph import Mixture, Node, Value
+from bnfold.graph import Graph, Mixture, Node, Value
 from bnfold.planning.kinds import addition
 from bnfold.planning.kinds.walking import Walk
 from bnfold.planning.reasons import Reason, Refused
@@ -11,6 +11,7 @@ from bnfold.planning.reasons import Reason, Refused
 
 def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     _check(node, amap)
+    check_mixed(node, walk.graph)
     mixed = node.inputs[0]
     if mixed in node.inputs[1:]:
         raise Refused(Reason.ACROSS_REGIONS, node.label)
@@ -21,6 +22,7 @@ def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     if value is not node.inputs[0] or value in node.inputs[1:]:
         raise Refused(Reason.OPAQUE_READER, node.label)
     _check(node, amap)
+    check_mixed(node, walk.graph)
     rank = walk.graph.rank(node.outputs[0])
     if rank is None:
         raise Refused(Reason.UNKNOWN_SHAPE, node.outputs[0].name)
@@ -29,6 +31,22 @@ def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
         node.outputs[0],
         amap.with_axes(tuple(None if i < grown else i - grown for i in range(rank))),
     )
+
+
+def check_mixed(node: Node, graph: Graph) -> None:
+    """That what is mixed has the axis along which it is: a matrix product takes a vector as well, whose
+    only axis is summed over.
+
+    Raises:
+        Refused: where it has not, or where nobody knows.
+    """
+    kind, mixed = node.kind, node.inputs[0]
+    assert isinstance(kind, Mixture)
+    rank = graph.rank(mixed)
+    if rank is None:
+        raise Refused(Reason.UNKNOWN_SHAPE, mixed.name)
+    if rank < max(2, -kind.axis):
+        raise Refused(Reason.MIXED_CHANNELS, node.label)
 
 
 def _check(node: Node, amap: AffineMap) -> None:

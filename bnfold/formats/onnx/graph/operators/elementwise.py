@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading, is_float
 from bnfold.graph import Affine, Movement, Product, Sum
 
@@ -50,7 +48,9 @@ def read_where(view: NodeView) -> Reading | None:
     known = [c for c in zeros if c is not None]
     if len(known) != 1 or known[0].obstacle or not is_float(known[0].dtype):
         return None
-    if known[0].float64().any() or view.constant(0) is not None or prod(known[0].shape) != 1:
+    if known[0].float64().any() or view.constant(0) is not None:
+        return None
+    if known[0].shape not in ((), (1,)):  # of a higher rank it could raise that of the value
         return None
     return Reading(Product(), (view.name(1 if zeros[0] is None else 2), view.name(0)))
 

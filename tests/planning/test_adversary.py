@@ -1,0 +1,113 @@
+"""What random graphs found: folds that were wrong, though the proof refused them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto
+
+import bnfold
+from situations.build import Net
+
+SIZE = 4
+UP = np.array([0.7, 1.3, 0.9, 1.1])
+
+
+def _net() -> Net:
+    return Net(opset=18, dtype=TensorProto.DOUBLE)
+
+
+def attention_over_a_vector() -> onnx.ModelProto:
+    """A matrix product sums over the only axis of a vector, whatever the softmax is."""
+    net = _net()
+    y = net.bn(net.input(1, SIZE), SIZE, scale=UP)
+    v = net.op("Reshape", y, net.ints(SIZE), name="flat")
+    q = net.op("Softmax", net.input(SIZE, SIZE, name="q"), name="weights", axis=-1)
+    w = net.op("Reshape", net.op("MatMul", q, v, name="mix"), net.ints(1, SIZE), name="back")
+    return net.model(net.op("MatMul", w, net.weight(SIZE, 3), name="head"))
+
+
+def attention_over_a_vector_in_front_of_a_norm() -> onnx.ModelProto:
+    net = _net()
+    y = net.op("Gemm", net.input(1, SIZE), net.weight(SIZE, SIZE), net.weight(SIZE), name="gemm")
+    v = net.op("Reshape", y, net.ints(SIZE), name="flat")
+    q = net.op("Softmax", net.input(2, SIZE, SIZE, name="q"), name="weights", axis=-1)
+    return net.model(net.bn(net.op("MatMul", q, v, name="mix"), SIZE))
+
+
+def _turned(net: Net, value: str) -> onnx.ModelProto:
+    """A layer behind a value that has become one of rank 4."""
+    y = net.op("Transpose", value, name="turn", perm=[0, 2, 1, 3])
+    y = net.op("Squeeze", y, net.ints(0), name="squeeze")
+    return net.model(net.op("MatMul", net.weight(3, SIZE), y, name="head"))
+
+
+def zeros_of_a_higher_rank() -> onnx.ModelProto:
+    net = _net()
+    shift = UP * 0.3 / np.sqrt(1.1)
+    y = net.input(SIZE, SIZE, 3)
+    y = net.bn(y, SIZE, scale=UP, shift=shift, mean=0.3, variance=1.1, epsilon=0.0)
+    mask = net.op("Greater", net.input(SIZE, SIZE, 3, name="m"), net.const(0.0), name="mask")
+    return _turned(net, net.op("Where", mask, y, net.const(np.zeros((1, 1, 1, 1))), name="choice"))
+
+
+def an_addend_of_a_higher_rank() -> onnx.ModelProto:
+    net = _net()
+    y = net.bn(net.input(SIZE, SIZE, 3), SIZE, scale=UP)
+    other = net.op(
+        "MatMul", net.weight(SIZE, SIZE), net.input(SIZE, SIZE, 3, name="m"), name="branch"
+    )
+    return _turned(net, net.op("Sum", y, other, net.const(np.ones((1, 1, 1, 1))), name="sum"))
+
+
+def an_input_that_is_added_twice() -> onnx.ModelProto:
+    net = Net(opset=18)
+    x = net.input(2, SIZE, 5)
+    y = net.bn(net.op("Conv", x, net.weight(SIZE, SIZE, 1), name="conv"), SIZE)
+    return net.model(net.op("Sum", x, y, x, name="sum"))
+
+
+def a_bias_that_equals_the_weight() -> onnx.ModelProto:
+    """Of two new tensors with the same elements both have to be in the file."""
+    net = _net()
+    y = net.op("Add", net.input(1, 5), net.const(1.0), name="one")
+    return net.model(net.op("MatMul", net.weight(3, 1), y, name="head"))
+
+
+NETWORKS: list[Callable[[], onnx.ModelProto]] = [
+    attention_over_a_vector,
+    attention_over_a_vector_in_front_of_a_norm,
+    zeros_of_a_higher_rank,
+    an_addend_of_a_higher_rank,
+    an_input_that_is_added_twice,
+    a_bias_that_equals_the_weight,
+]
+
+
+@pytest.mark.parametrize("reparameterize", [False, True])
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda build: build.__name__)
+def test_what_is_written_computes_the_same(
+    network: Callable[[], onnx.ModelProto], reparameterize: bool
+) -> None:
+    model = network()
+    unproved = bnfold.fold(model, verify=False, reparameterize=reparameterize)
+    rng = np.random.default_rng(0)
+    double = model.graph.input[0].type.tensor_type.elem_type == TensorProto.DOUBLE
+    dtype = np.float64 if double else np.float32
+    feeds = {
+        i.name: rng.normal(size=[d.dim_value for d in i.type.tensor_type.shape.dim]).astype(dtype)
+        for i in model.graph.input
+    }
+    before, after = (
+        ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            None, feeds
+        )[0]
+        for m in (model, unproved.model)
+    )
+    tolerance = 1e-12 if double else 1e-5
+    np.testing.assert_allclose(after, before, rtol=tolerance, atol=tolerance)
+    assert bnfold.fold(model, reparameterize=reparameterize).ok
