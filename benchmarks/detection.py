@@ -27,11 +27,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.faults import FAULTS, Outcome, is_kind, parameters, scratch, spoilt, table
+from bnfold.constants import Constant
 from bnfold.errors import BnfoldError
 from bnfold.formats.onnx.format import FORMAT
 from bnfold.formats.onnx.graph.constants import Constants
 from bnfold.formats.onnx.graph.model import OnnxModel
-from bnfold.graph import Constant, Norm
+from bnfold.graph import Norm
 from bnfold.planning import Plan, make_plan
 from bnfold.planning.decision import Reweight
 from bnfold.proof.regions import touched_nodes
@@ -110,6 +111,22 @@ def in_planner(path: Path, fault: str, rng: np.random.Generator, folder: Path) -
     """One tensor that the plan computes is wrong, each time that it is computed."""
     model = OnnxModel(path)
     plan = make_plan(model.graph)
+    wrong = wrong_tensor(fault, rng, lambda: folded(model, plan, folder))
+    if wrong is None:
+        return None
+    wrongly, moved = wrong
+    with computed_as(wrongly):
+        edited = FORMAT.edit(model, plan)
+        written = edited.write(folder / "folded.onnx")[-1]
+        found = judged(model, plan, written, edited)
+    return Outcome(found is None or not found.passed, moved)
+
+
+def wrong_tensor(
+    fault: str, rng: np.random.Generator, edit: Callable[[], object]
+) -> tuple[Callable[[Array], Array], float] | None:
+    """What spoils one of the tensors that ``edit`` computes, and how far it moves it; for
+    `computed_as`. None where there is nothing to spoil."""
     seen: list[Array] = []
 
     def note(right: Array) -> Array:
@@ -118,7 +135,7 @@ def in_planner(path: Path, fault: str, rng: np.random.Generator, folder: Path) -
         return right
 
     with computed_as(note):
-        folded(model, plan, folder)
+        edit()
     if not seen:
         return None
     right = seen[int(rng.integers(len(seen)))]
@@ -130,11 +147,7 @@ def in_planner(path: Path, fault: str, rng: np.random.Generator, folder: Path) -
         same = found.shape == right.shape and np.array_equal(found, right)
         return wrong.copy() if same else found
 
-    with computed_as(wrongly):
-        edited = FORMAT.edit(model, plan)
-        written = edited.write(folder / "folded.onnx")[-1]
-        found = judged(model, plan, written, edited)
-    return Outcome(found is None or not found.passed, moved)
+    return wrongly, moved
 
 
 @contextmanager

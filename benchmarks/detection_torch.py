@@ -22,14 +22,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from benchmarks.detection import computed_as
+from benchmarks.detection import computed_as, wrong_tensor
 from benchmarks.faults import FAULTS, Array, Outcome, is_kind, parameters, scratch, spoilt, table
+from bnfold.constants import Constant
 from bnfold.errors import BnfoldError
 from bnfold.formats.torch.format import FORMAT
 from bnfold.formats.torch.graph.constants import Constants
 from bnfold.formats.torch.graph.model import TorchModel
 from bnfold.formats.torch.graph.open import open_torch
-from bnfold.graph import Constant, Norm
+from bnfold.graph import Norm
 from bnfold.planning import Plan, make_plan
 from bnfold.proof.regions import touched_nodes
 from bnfold.proof.verification import Verification, prove
@@ -134,26 +135,10 @@ def _in_planner(path: Path, fault: str, rng: np.random.Generator, target: Path) 
     """One tensor that the plan computes is wrong, each time that it is computed."""
     model = opened(path)
     plan = make_plan(model.graph)
-    seen: list[Array] = []
-
-    def note(values: Array) -> Array:
-        if is_kind(values, FAULTS[fault][1]):
-            seen.append(values)
-        return values
-
-    with computed_as(note):
-        FORMAT.edit(model, plan)
-    if not seen:
+    wrong = wrong_tensor(fault, rng, lambda: FORMAT.edit(model, plan))
+    if wrong is None:
         return None
-    right = seen[int(rng.integers(len(seen)))]
-    wrong, moved = spoilt(right, fault, rng)
-    if not moved:
-        return None
-
-    def wrongly(values: Array) -> Array:
-        same = values.shape == right.shape and np.array_equal(values, right)
-        return wrong.copy() if same else values
-
+    wrongly, moved = wrong
     with computed_as(wrongly):
         found = judged(model, plan, target, written(model, plan, target))
     return outcome(found, moved)

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bnfold.graph import Affine, Constant, Linear, Node
+from bnfold.constants import Constant
+from bnfold.graph import Affine, Linear, Node
 from bnfold.proof.verification import Verification
 
 Array = NDArray[Any]

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bnfold.graph import Affine, Constant, Linear, Node, Opaque, Product, Value
+from bnfold.constants import Constant
+from bnfold.graph import Affine, Linear, Node, Opaque, Product, Value
 
 
 def join_biases(

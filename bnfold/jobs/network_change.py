@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-from bnfold.graph import Affine, Graph, Linear, Node, Norm, Shape, Value
+from bnfold.constants import Shape
+from bnfold.graph import Affine, Graph, Linear, Node, Norm, Value
 from bnfold.planning import Plan
 from bnfold.planning.decision import Bypass, MergeBranches, Reweight
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import cast
-from bnfold.graph import Constant, Geometry, Linear, Node, Quantised, Value
+from bnfold.constants import Constant, Quantised
+from bnfold.graph import Geometry, Linear, Node, Value
 from bnfold.planning.forms import Form, Lower
 from bnfold.planning.reasons import Reason
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from bnfold.algebra.affine import Array
 from bnfold.algebra.kernels import Slide, common_steps, overlaid
 from bnfold.algebra.weights import WeightLayout
-from bnfold.graph import Constant, Geometry, Linear
+from bnfold.constants import Constant
+from bnfold.graph import Geometry, Linear
 from bnfold.planning.ledger import LinearState
 
 

@@ -14,7 +14,8 @@ from numpy.typing import DTypeLike
 
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import Loss, cast_loss, overflows
-from bnfold.graph import Linear, Node, Obstacle, Sum, Value
+from bnfold.constants import Obstacle
+from bnfold.graph import Linear, Node, Sum, Value
 from bnfold.planning.quantised import rescaled
 from bnfold.planning.reasons import Reason, Refused
 

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from bnfold.constants import Obstacle
 from bnfold.errors import UsageError
-from bnfold.graph import Graph, Node, Norm, Obstacle
+from bnfold.graph import Graph, Node, Norm
 from bnfold.planning.reasons import Reason
 
 

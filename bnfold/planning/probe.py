@@ -16,7 +16,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from bnfold.graph import Graph, Movement, Node, Oracle, Shape, Value
+from bnfold.constants import Shape
+from bnfold.graph import Graph, Movement, Node, Oracle, Value
 from bnfold.planning.reasons import Reason, Refused
 
 Indices = NDArray[np.integer[Any]]

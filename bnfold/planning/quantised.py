@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from bnfold.algebra.affine import Array
 from bnfold.algebra.quantisation import Clash, Grid, Misfit, latent, limits, multiplied
-from bnfold.graph import Constant, Linear, Node, Quantised
+from bnfold.constants import Constant, Quantised
+from bnfold.graph import Linear, Node
 from bnfold.planning.decision import Requantise, Reweight
 from bnfold.planning.reasons import Reason, Refused, channels
 

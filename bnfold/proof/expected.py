@@ -13,7 +13,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bnfold.algebra.rounding import cast
-from bnfold.graph import Affine, Constant, Norm
+from bnfold.constants import Constant
+from bnfold.graph import Affine, Norm
 from bnfold.planning.decision import (
     Bypass,
     DropAddends,

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnfold.graph import Constant, Node, Value
+from bnfold.constants import Constant
+from bnfold.graph import Node, Value
 
 
 @dataclass(frozen=True, eq=False)

@@ -84,8 +84,10 @@ def _(result: FoldResult, console: ReportConsole, verbose: bool) -> None:
     console.print(f"[bold]{escape(result.model.label)}[/]: {_summary(result.plan)}")
     nodes = f"{result.nodes_before} nodes before, {result.nodes_after} after"
     if result.output is not None:
-        unproven = "" if result.verification else " [yellow](not verified)[/]"
-        console.print(f"wrote [bold]{escape(result.output.path)}[/]{unproven}, {nodes}")
+        doubt = "" if result.plan.edits else " (a copy)"
+        if result.plan.edits and not result.verification:
+            doubt = " [yellow](not verified)[/]"
+        console.print(f"wrote [bold]{escape(result.output.path)}[/]{doubt}, {nodes}")
         print_left(result.output, console)
     elif result.refusal is not None:
         console.print(f"[red]nothing written[/]: {escape(result.refusal)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -15,8 +15,9 @@ from onnx import TensorProto
 
 import bnfold
 from bnfold.formats import format_of
-from bnfold.graph import Node, Opaque
+from bnfold.graph import Kind, Node, Opaque
 from bnfold.planning import make_plan
+from bnfold.planning.gauges import demands
 from bnfold.planning.gauges.conflicts import Conflict
 from bnfold.planning.gauges.scales import Scales
 from bnfold.planning.gauges.shifts import Shifts
@@ -123,3 +124,8 @@ def test_shifts_are_eliminated_and_taken_back() -> None:
     shifts.back_to(mark)
     shifts.add({2: one}, 5 * one, node)
     assert [float(v[0]) for v in shifts.values()[:3]] == [-2.0, 3.0, 5.0]
+
+
+def test_every_kind_says_which_gauges_it_allows() -> None:
+    """One that says nothing would be taken for opaque, and nobody would notice."""
+    assert set(get_args(Kind)) - {Opaque} == demands._STATES.keys() - {Opaque}

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from numpy.typing import NDArray
 
-from bnfold.graph import Graph, Movement, Node, Shape, Value
+from bnfold.constants import Shape
+from bnfold.graph import Graph, Movement, Node, Value
 from bnfold.planning.probe import LARGEST, blocks, index_probe, trial_shapes
 from bnfold.planning.reasons import Refused
 

@@ -15,10 +15,10 @@ from onnx import TensorProto, numpy_helper
 
 import bnfold
 from bnfold.algebra.rounding import cast
+from bnfold.constants import Constant
 from bnfold.errors import DataError
 from bnfold.formats.onnx.edit.edited import OnnxEdited
 from bnfold.formats.onnx.graph.constants import Constants
-from bnfold.graph import Constant
 from bnfold.planning import decision
 from situations.build import Net
 from situations.fold import ROOT, save

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bnfold.graph import Graph, Movement, Node, Shape
+from bnfold.constants import Shape
+from bnfold.graph import Graph, Movement, Node
 from bnfold.planning.gauges.laws import IDENTITY, Cells, Field
 from bnfold.planning.probe import index_probe, trial_shapes
 from bnfold.planning.reasons import Reason, Refused

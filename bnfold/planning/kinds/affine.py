@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bnfold.algebra.affine import AffineMap, Array
-from bnfold.graph import Affine, Constant, Graph, Node, Shape, Value
+from bnfold.constants import Constant, Shape
+from bnfold.graph import Affine, Graph, Node, Value
 from bnfold.planning.kinds.walking import Walk
 from bnfold.planning.ledger import ConstantState, Ledger, check_vector
 from bnfold.planning.reasons import Reason, Refused

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bnfold.algebra.affine import AffineMap
-from bnfold.graph import Average, Graph, Node, Shape, Value
+from bnfold.constants import Shape
+from bnfold.graph import Average, Graph, Node, Value
 from bnfold.planning.kinds.walking import Walk
 from bnfold.planning.probe import carries_shift
 from bnfold.planning.reasons import Reason, Refused

@@ -9,7 +9,8 @@ import numpy as np
 
 from bnfold.algebra.affine import AffineMap, Array
 from bnfold.algebra.rounding import float_info
-from bnfold.graph import Movement, Node, Shape, Value
+from bnfold.constants import Shape
+from bnfold.graph import Movement, Node, Value
 from bnfold.planning.kinds.walking import Walk
 from bnfold.planning.probe import index_probe, trial_shapes
 from bnfold.planning.reasons import Reason, Refused

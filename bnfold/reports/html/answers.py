@@ -59,6 +59,8 @@ def _fold_badge(result: FoldResult) -> str:
         return f"Nothing written: {result.refusal}"
     if result.output is None:
         return "Dry run: nothing written"
+    if not result.plan.edits:
+        return "Nothing to fold: a copy"
     return "Folded and verified" if proof else "Folded, not verified"
 
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from bnfold.algebra.affine import Array
+from bnfold.constants import Constant
 from bnfold.formats.onnx.edit.name_index import NameIndex
 from bnfold.formats.onnx.file.tensors import raw_bytes
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.scopes import Scope
-from bnfold.graph import Constant
 
 # New elements in row-major order, in blocks of which each holds only until the next is asked for.
 Compute = Callable[[], Iterator[NDArray[Any]]]

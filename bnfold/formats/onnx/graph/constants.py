@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from bnfold.constants import Constant, Obstacle
 from bnfold.formats.onnx.file.tensors import TensorStore
 from bnfold.formats.onnx.graph.element_types import element_type
 from bnfold.formats.onnx.graph.evaluation import STANDARD, Runtime, inputs_of
@@ -22,7 +23,6 @@ from bnfold.formats.onnx.graph.inference import Inference, dtype_in, shape_in
 from bnfold.formats.onnx.graph.precomputed import Precomputed
 from bnfold.formats.onnx.graph.quantised import stored_form
 from bnfold.formats.onnx.graph.scopes import Scope, bodies_of
-from bnfold.graph import Constant, Obstacle
 
 _NEVER = {
     "RandomNormal",

@@ -11,8 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TypeProto, checker, defs, helper, shape_inference
 
+from bnfold.constants import Shape
 from bnfold.formats.onnx.file.tensors import tensor_of
-from bnfold.graph import Shape
 
 Types = Mapping[str, TypeProto]
 _STEERING = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.FLOAT)

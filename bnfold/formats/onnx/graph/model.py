@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 from onnx import inliner
 
+from bnfold.constants import Constant
 from bnfold.data import InputSpec
 from bnfold.errors import ModelError
 from bnfold.files import SourceFile
@@ -23,7 +24,7 @@ from bnfold.formats.onnx.graph.validation import (
     validate_graph,
     validate_opsets,
 )
-from bnfold.graph import Constant, Graph
+from bnfold.graph import Graph
 
 _FIRST_IR_WITH_OVERRIDES = 4
 

@@ -11,13 +11,14 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from bnfold.constants import Shape
 from bnfold.formats.onnx.file.sizes import MOST_ELEMENTS
 from bnfold.formats.onnx.graph.constants import Constants
 from bnfold.formats.onnx.graph.evaluation import Piece, piece_of
 from bnfold.formats.onnx.graph.scopes import Scope
 from bnfold.formats.onnx.graph.shapes import Shapes, is_static
 from bnfold.formats.onnx.graph.sizes import Sizes, choose
-from bnfold.graph import Node, Shape, Value
+from bnfold.graph import Node, Value
 
 _IDENTITIES = {"Cast", "Dropout"}  # of floating-point values, in inference: see their readers
 _EXACT_IN_FLOAT32 = 1 << 24

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from bnfold.constants import Constant, Quantised
 from bnfold.formats.onnx.graph.scopes import Scope
-from bnfold.graph import Constant, Quantised
 
 Find = Callable[[Scope, str], Constant | None]
 _FIRST_OPSET_WITH_AXIS = 13

@@ -16,6 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TypeProto
 
+from bnfold.constants import Shape
 from bnfold.formats.onnx.graph.constants import Constants, is_deterministic, key_of
 from bnfold.formats.onnx.graph.evaluation import STANDARD, Calculation, Piece, inputs_of, piece_of
 from bnfold.formats.onnx.graph.inference import (
@@ -26,7 +27,6 @@ from bnfold.formats.onnx.graph.inference import (
     tensor_type,
 )
 from bnfold.formats.onnx.graph.scopes import Scope
-from bnfold.graph import Shape
 
 _SMALL = 1 << 14
 _SHAPE_ARITHMETIC_TYPES = (np.integer, np.bool_, np.floating)

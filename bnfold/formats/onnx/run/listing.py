@@ -10,11 +10,12 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from bnfold.constants import Constant
 from bnfold.formats.onnx.file.tensors import TensorStore
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.quantised import StoredAt
 from bnfold.formats.onnx.graph.scopes import Scope, scopes_of
-from bnfold.graph import Constant, Node, Value
+from bnfold.graph import Node, Value
 from bnfold.proof.listing import Call, Listing, Places, Tensor
 
 _ADJUSTABLE = {

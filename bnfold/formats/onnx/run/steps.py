@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from bnfold.constants import Constant
 from bnfold.formats.onnx.edit.name_index import NameIndex
 from bnfold.formats.onnx.graph.model import OnnxModel
-from bnfold.graph import Constant
 
 _HALF = 0.5
 # Noise that hangs on the value: a wave so fast that it is as good as random. onnxruntime 1.32 has no

@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from bnfold.algebra.affine import Array
+from bnfold.constants import Obstacle, Shape
 from bnfold.data import InputSpec
 from bnfold.files import SourceFile
 from bnfold.formats.torch.file.state import without_prefixes
 from bnfold.formats.torch.file.tensors import has_numpy_dtype, numpy_dtype, to_numpy
-from bnfold.graph import Graph, Node, Norm, Obstacle, Shape, Value
+from bnfold.graph import Graph, Node, Norm, Value
 
 _MEAN = "running_mean"
 

@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
+from bnfold.constants import Constant, Obstacle
 from bnfold.formats.torch.file.tensors import has_numpy_dtype, numpy_dtype, to_numpy
 from bnfold.formats.torch.graph.arguments import (
     base_name,
@@ -26,7 +27,6 @@ from bnfold.formats.torch.graph.arguments import (
     value_of,
 )
 from bnfold.formats.torch.graph.bodies import Bodies
-from bnfold.graph import Constant, Obstacle
 
 _SMALL = 1 << 16
 _DATA = {InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR}

@@ -15,11 +15,12 @@ from torch.fx import Node as Call
 
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import unit_roundoff
+from bnfold.constants import Constant
 from bnfold.formats.patterns import unused
 from bnfold.formats.torch.graph.arguments import base_name, nodes_in
 from bnfold.formats.torch.graph.constants import Constants
 from bnfold.formats.torch.graph.names import module_path
-from bnfold.graph import Affine, Constant, Node, Norm
+from bnfold.graph import Affine, Node, Norm
 
 _LEAVES = ("weight", "bias", "running_mean", "running_var")
 _ROUNDINGS = 16

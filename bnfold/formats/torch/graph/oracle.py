@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.fx import Node as Call
 
+from bnfold.constants import Shape
 from bnfold.formats.torch.graph.arguments import (
     is_aten_call,
     is_tensor,
@@ -21,7 +22,7 @@ from bnfold.formats.torch.graph.arguments import (
 from bnfold.formats.torch.graph.constants import Constants
 from bnfold.formats.torch.graph.operators import SHAPE_READS
 from bnfold.formats.torch.graph.symbols import Symbols
-from bnfold.graph import Movement, Node, Shape, Value
+from bnfold.graph import Movement, Node, Value
 
 # The arguments of these hold a type or a layout that a probe in float64 must not follow.
 _TYPED = ("dtype", "device", "layout", "pin_memory", "memory_format")

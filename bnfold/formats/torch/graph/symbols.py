@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from bnfold.constants import Shape
 from bnfold.formats.torch.graph.arguments import value_of
-from bnfold.graph import Shape
 
 _BATCHES = (2, 3)
 

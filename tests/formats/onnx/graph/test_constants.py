@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 import bnfold
+from bnfold.constants import Constant
 from bnfold.formats.onnx import OnnxModel
 from bnfold.formats.onnx.file.tensors import TensorStore
 from bnfold.formats.onnx.graph import constants as constants_module
 from bnfold.formats.onnx.graph.evaluation import Runtime
-from bnfold.graph import Constant
 from situations.build import Net, body
 from situations.expressions import OPSETS, TABLE, Expression, unary
 from situations.fold import save

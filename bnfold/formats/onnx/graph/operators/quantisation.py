@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from bnfold.constants import Constant, Obstacle
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading
-from bnfold.graph import Constant, Obstacle, Opaque
+from bnfold.graph import Opaque
 
 _CLOSE = 1e-5  # float32 products of two scales, whoever rounded them
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import onnx
 
+from bnfold.constants import Constant
 from bnfold.errors import ModelError
 from bnfold.formats.onnx.graph.constants import Constants
 from bnfold.formats.onnx.graph.oracle import OnnxOracle
 from bnfold.formats.onnx.graph.scopes import Scope, label
-from bnfold.graph import Constant, Kind
+from bnfold.graph import Kind
 
 
 @dataclass(frozen=True)

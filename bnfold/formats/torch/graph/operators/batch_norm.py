@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from bnfold.algebra.affine import Array
+from bnfold.constants import Obstacle
 from bnfold.formats.torch.file.tensors import numpy_dtype
 from bnfold.formats.torch.graph.operators.view import CallView, Reading
-from bnfold.graph import Norm, Obstacle
+from bnfold.graph import Norm
 
 _INFERENCE = {"_native_batch_norm_legit_no_training", "_batch_norm_no_update"}
 _ARRAYS = ("running_mean", "running_var", "weight", "bias")

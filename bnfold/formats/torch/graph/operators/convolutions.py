@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bnfold.algebra.weights import WeightLayout
+from bnfold.constants import Obstacle
 from bnfold.formats.torch.graph.operators.view import CallView, Reading, is_float
-from bnfold.graph import Geometry, Linear, Obstacle, Opaque
+from bnfold.graph import Geometry, Linear, Opaque
 
 
 def read(view: CallView) -> Reading:

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch.fx import Node
 
+from bnfold.constants import Constant
 from bnfold.formats.torch.graph.arguments import arguments_of, base_name, value_of
 from bnfold.formats.torch.graph.constants import Constants
-from bnfold.graph import Constant, Kind
+from bnfold.graph import Kind
 
 
 @dataclass(frozen=True)
