@@ -82,11 +82,11 @@ class _Watch:
 
     def batches(self) -> Iterator[Batch]:
         """The sample in batches whose activations stay within bounds."""
-        first = Batches(self._sample, 1)
+        first = Batches(self._sample, 1, self._observer.measure)
         values = self._run(first[0])
         each = sum(values[node.inputs[0].name].nbytes for node in self._nodes) / first[0].size
         size = max(1, min(_BATCH, int(_ACTIVATION_BYTES / max(each, 1.0))))
-        batches = Batches(self._sample, size)
+        batches = Batches(self._sample, size, self._observer.measure)
         self._per_batch = -(-self._keep // len(batches))
         return (batches[index] for index in range(len(batches)))
 

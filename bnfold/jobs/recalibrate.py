@@ -119,7 +119,7 @@ class _Job:
         self.run = Run(
             self.observer,
             self.plan,
-            Batches(self.sample, self.options.batch_size),
+            Batches(self.sample, self.options.batch_size, self.observer.measure),
             self.processes,
             ActivationCache(self.folder, self.options.cache_memory),
             self.variance == "unbiased",
@@ -197,7 +197,7 @@ class _Job:
             self.observer,
             after,
             self.populations,
-            Batches(self.sample, size),
+            Batches(self.sample, size, self.observer.measure),
             self.processes,
             self.progress,
             options.prior,

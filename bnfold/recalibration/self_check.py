@@ -10,7 +10,7 @@ far its statistics lie from those of the deployed network.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -199,7 +199,9 @@ class SubsetCheck:
         starts = range(0, batch.size, self.rows)
         cuts = [{n: a[i : i + self.rows] for n, a in batch.feeds.items()} for i in starts]
         sizes = [min(self.rows, batch.size - i) for i in starts]
-        return [Batch(batch.index, cut, n, n) for cut, n in zip(cuts, sizes, strict=True)]
+        return [
+            replace(batch, feeds=cut, valid=n, size=n) for cut, n in zip(cuts, sizes, strict=True)
+        ]
 
 
 def _values(populations: Sequence[Population]) -> list[str]:

@@ -13,6 +13,7 @@ from bnfold.algebra.rounding import cast
 from bnfold.errors import UsageError
 from bnfold.formats.torch.edit.statistics import STATISTICS
 from bnfold.formats.torch.graph.model import TorchModel
+from bnfold.formats.torch.run.moments import torch_moments
 from bnfold.formats.torch.run.runner import Runner, usable_device
 from bnfold.graph import Graph, Node, Norm
 from bnfold.recalibration.observer import CPU_PROVIDER, RuntimeOptions
@@ -31,6 +32,7 @@ class TorchObserver:
     """
 
     convention: Convention = "unbiased"
+    measure = staticmethod(torch_moments)
 
     def __init__(self, model: TorchModel, options: RuntimeOptions | None = None) -> None:
         """Takes an opened model, which is not changed.
@@ -50,7 +52,7 @@ class TorchObserver:
         device = usable_device(options.device)
         self.runtime = f"torch {torch.__version__}, eager, on {device}"
         self._model = model
-        self._runner = Runner(model.program, device)
+        self._runner = Runner(model.program, device, borrow=True)
         self.always = self._sized_inputs()
 
     @property
