@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Union, cast
 
 from bnfold.api.models import Opening, data_of, is_module
 from bnfold.api.results import Inspected, Verified, told
@@ -101,6 +101,7 @@ def inspect(
     device: str = "cpu",
     provider: str = "CPUExecutionProvider",
     threads: int | None = None,
+    submodule: str | Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Inspected:
     """Every BatchNorm of a model, what is wrong with it, and what `fold` would do with it.
@@ -123,6 +124,8 @@ def inspect(
         device: torch's device for ``data``.
         provider: onnxruntime's.
         threads: of the runtime.
+        submodule: take these submodules alone, each by itself on what reaches it in the whole, which
+            need not be traced; for a module, or the name of a factory.
         progress: called with the stage, and how much of how much is done.
 
     Raises:
@@ -136,10 +139,23 @@ def inspect(
     source = data_of(data)
     chosen = sampled(sampling, samples, DEFAULT_SAMPLES, mask, padding)
     opening = Opening(example_inputs, kwargs, dynamic_shapes, source, chosen)
-    subject = opening.subject(model)
     selection = None
     if select or ignore:
         selection = load_settings().overridden(list(select), list(ignore)).selection
+    if submodule:
+        from bnfold.jobs.parts import inspect_parts
+
+        of_parts = inspect_parts(
+            opening.parts(model, names_of(submodule)),
+            reparameterize=reparameterize,
+            selection=selection,
+            data=source,
+            sampling=chosen,
+            runtime=RuntimeOptions(threads, provider, device),
+            progress=progress,
+        )
+        return cast("Inspected", told(Inspected(of_parts, model)))
+    subject = opening.subject(model)
     found = job(
         subject.model,
         reparameterize=reparameterize,
@@ -164,6 +180,8 @@ def verify(
     dynamic_shapes: Any = None,
     samples: int | None = None,
     sampling: SampleOptions | None = None,
+    submodule: str | Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> Verified:
     """Compares two models of the same signature on the same inputs.
 
@@ -176,6 +194,9 @@ def verify(
         dynamic_shapes: which of their axes are free, see `load`.
         samples: how many samples of ``data`` to take, 64 by default.
         sampling: which samples, and how to read images.
+        submodule: compare these submodules alone, each by itself on what reaches it in the whole
+            reference; for modules, or names of factories.
+        progress: called with the stage, and how much of how much is done.
 
     Raises:
         errors.BnfoldError: where they cannot be compared.
@@ -185,11 +206,20 @@ def verify(
 
     source = data_of(data)
     chosen = sampled(sampling, samples, DEFAULT_SAMPLES)
+    tell = progress or silent
+    tell("opening", 0, 1)
+    if submodule:
+        from bnfold.jobs.parts import verify_parts
+
+        opening = Opening(example_inputs, kwargs, dynamic_shapes, source, chosen)
+        parts = [opening.parts(model, names_of(submodule)) for model in (reference, candidate)]
+        of_parts = verify_parts(*parts, data=source, sampling=chosen, progress=tell)
+        return cast("Verified", told(Verified(of_parts)))
     first, second = (
         _for(model, Opening(example_inputs, kwargs, dynamic_shapes, source, chosen)).subject(model)
         for model in (reference, candidate)
     )
-    found = job(first.model, second.model, data=source, sampling=chosen)
+    found = job(first.model, second.model, data=source, sampling=chosen, progress=tell)
     result: Verified = told(
         Verified(
             replace(

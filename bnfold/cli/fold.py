@@ -23,7 +23,6 @@ from bnfold.cli.options import (
     RestOption,
     SampleFlags,
     SkipOption,
-    SubmoduleOption,
 )
 from bnfold.cli.parsing import Option
 from bnfold.cli.reporting import Report, reported, write_page
@@ -65,7 +64,6 @@ class FoldFlags:
             panel=TORCH_PANEL,
         ),
     ] = False
-    submodule: SubmoduleOption = None
     rest: RestOption = RestForm.KEEP
 
     def options(self, *, force: bool) -> FoldOptions:
@@ -114,7 +112,7 @@ def fold(
     from bnfold.jobs.common import DEFAULT_SAMPLES
 
     check_data_options(data, sample)
-    if how.submodule and not how.keep_modules:
+    if source.submodule and not how.keep_modules:
         raise UsageError("--submodule writes a state dict of the whole network; add --keep-modules")
     options = how.options(force=force)
     names = expanded(model)
@@ -129,15 +127,13 @@ def fold(
         from bnfold.cli.progress import progress_bar
         from bnfold.jobs import fold as job
 
-        check_model_options(
-            name, source, keep_modules=how.keep_modules, submodule=bool(how.submodule)
-        )
+        check_model_options(name, source, keep_modules=how.keep_modules)
         targets.check_suffix(name)
         with progress_bar(quiet=shown.quiet) as progress, targets.of_model(name) as target:
             progress(source.stage(name), 0, 1)
-            opened = None if how.submodule else _whole(source, name, data, sampling, how)
+            opened = None if source.submodule else _whole(source, name, data, sampling, how)
             if opened is None:
-                parts = source.open_parts(name, how.submodule or (), data, sampling)
+                parts = source.open_parts(name, data, sampling)
                 result = _fold_parts(parts, target, sampling, options)
             else:
                 result = job(

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from bnfold.cli.options import SAMPLE_PANEL, TORCH_PANEL, option_name
+from bnfold.cli.options import SAMPLE_PANEL, TORCH_PANEL, SubmoduleOption, option_name
 from bnfold.cli.parsing import Option
 from bnfold.errors import MissingExtraError, ModelError, UsageError
 
@@ -92,6 +92,7 @@ class ModelFlags:
             panel=TORCH_PANEL,
         ),
     ] = False
+    submodule: SubmoduleOption = None
     freeze_initializers: Annotated[
         bool,
         Option(
@@ -143,9 +144,7 @@ class ModelFlags:
 
         return not all(is_onnx(name) for name in names if name != "-")
 
-    def open_parts(
-        self, model: str, only: Sequence[str], data: str | None, sampling: SampleOptions
-    ) -> Any:
+    def open_parts(self, model: str, data: str | None, sampling: SampleOptions) -> Any:
         """The submodules of what a factory makes: those named, or all that can be traced."""
         from bnfold.formats import examples_in, is_onnx
 
@@ -159,7 +158,7 @@ class ModelFlags:
             raise UsageError("--dynamic goes with what is traced whole, and not with --submodule")
         return Parts.open(
             model,
-            only,
+            tuple(self.submodule or ()),
             weights=self.weights,
             weights_key=self.weights_key,
             inputs=tuple(self.input or ()),

@@ -14,9 +14,7 @@ from bnfold.jobs.common import ModelInfo, check_target, check_unchanged
 from bnfold.jobs.fold import FoldResult, Output
 from bnfold.jobs.fold_memory import folded_network
 from bnfold.jobs.fold_options import FoldOptions
-from bnfold.planning import Decision, Plan
-from bnfold.proof.congruence import Congruence
-from bnfold.proof.verification import Verification
+from bnfold.jobs.parts.names import joined, prefixed, proof_of_whole, proofs_together
 
 _ELSEWHERE = (
     "the submodules compute the same by themselves, yet the whole network does not; some code reads "
@@ -103,28 +101,12 @@ def _compared(parts: Any, report: FoldResult, result: Any) -> FoldResult:
 
 def _together(parts: Any, reports: Sequence[FoldResult]) -> FoldResult:
     """One report for all parts."""
-    plans = [report.plan for report in reports]
     proofs = [report.verification for report in reports if report.verification is not None]
-    verification = None
-    if proofs:
-        verification = replace(
-            proofs[0],
-            inputs=f"{proofs[0].inputs}, each submodule by itself",
-            outputs=tuple(output for proof in proofs for output in proof.outputs),
-            congruence=_congruence(proofs),
-            pieces=tuple(piece for proof in proofs for piece in proof.pieces or ()),
-            problem=next((proof.problem for proof in proofs if proof.problem), None),
-        )
+    verification = proofs_together(proofs) if proofs else None
     names = ", ".join(parts.models)
     why = "" if parts.chosen else "torch.export cannot trace the whole network: "
     note = f"{why}of {parts.path} the submodules {names} were folded, each by itself"
-    own = dict.fromkeys(note for plan in plans for note in plan.notes)
-    plan = Plan(
-        tuple(decision for plan in plans for decision in plan.decisions),
-        tuple(edit for plan in plans for edit in plan.edits),
-        tuple(region for plan in plans for region in plan.regions),
-        (note, *parts.notes, *own),
-    )
+    plan = joined([report.plan for report in reports], (note, *parts.notes))
     info = ModelInfo.of(parts)
     left, before, after = (
         sum(numbers)
@@ -135,29 +117,11 @@ def _together(parts: Any, reports: Sequence[FoldResult]) -> FoldResult:
     return FoldResult(info, plan, verification, None, left, before, after)
 
 
-def _congruence(proofs: Sequence[Verification]) -> Congruence:
-    parts = [proof.congruence for proof in proofs if proof.congruence is not None]
-    return Congruence(
-        sum(part.calls for part in parts),
-        sum(part.tensors for part in parts),
-        sum(part.changed_tensors for part in parts),
-        tuple(difference for part in parts for difference in part.differences),
-    )
-
-
 def _of_whole(report: FoldResult, name: str) -> FoldResult:
     """The report on a part, under the names that its layers have in the whole."""
-    plan, proof = _prefixed(report.plan, name), report.verification
-    if proof is not None:
-        outputs = tuple(replace(o, name=f"{name}: {o.name}") for o in proof.outputs)
-        pieces = tuple(replace(p, name=f"{name}.{p.name}") for p in proof.pieces or ())
-        proof = replace(proof, outputs=outputs, pieces=pieces)
-    return replace(report, plan=plan, verification=proof)
-
-
-def _prefixed(plan: Plan, name: str) -> Plan:
-    def whole(decision: Decision) -> Decision:
-        into = tuple(f"{name}.{layer}" for layer in decision.into)
-        return replace(decision, name=f"{name}.{decision.name}", into=into)
-
-    return replace(plan, decisions=tuple(map(whole, plan.decisions)))
+    proof = report.verification
+    return replace(
+        report,
+        plan=prefixed(report.plan, name),
+        verification=None if proof is None else proof_of_whole(proof, name),
+    )
