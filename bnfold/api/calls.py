@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Union, cast
 
 from bnfold.api.models import Opening, data_of, is_module
 from bnfold.api.results import Inspected, Verified, told
+from bnfold.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     import onnx
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 AnyPath = Union[str, "PathLike[str]"]
 AnyModel = Union[AnyPath, "Model", "onnx.ModelProto", bytes, "Module", "ExportedProgram"]
 AnyData = Union[AnyPath, "NDArray[Any]", "Tensor", Mapping[str, Any], Iterable[Any]]
-Progress = Callable[[str, int, int], None]
-"""Called with the stage, and how much of how much is done."""
 
 
 def load(
@@ -155,6 +154,8 @@ def inspect(
             progress=progress,
         )
         return cast("Inspected", told(Inspected(of_parts, model)))
+    tell = progress or no_progress
+    tell("opening", 0, 1)
     subject = opening.subject(model)
     found = job(
         subject.model,
@@ -163,7 +164,7 @@ def inspect(
         data=source,
         sampling=chosen,
         runtime=RuntimeOptions(threads, provider, device),
-        progress=progress,
+        progress=tell,
     )
     report = replace(found, model=subject.shown(found.model))
     result: Inspected = told(Inspected(report, model))
@@ -206,7 +207,7 @@ def verify(
 
     source = data_of(data)
     chosen = sampled(sampling, samples, DEFAULT_SAMPLES)
-    tell = progress or silent
+    tell = progress or no_progress
     tell("opening", 0, 1)
     if submodule:
         from bnfold.jobs.parts import verify_parts
@@ -258,10 +259,6 @@ def sampled(
         mask=names_of(mask) or chosen.mask,
         padding=names_of(padding) or chosen.padding,
     )
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """The default of a progress callback: nobody watches."""
 
 
 def names_of(given: str | Sequence[str]) -> tuple[str, ...]:

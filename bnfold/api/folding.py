@@ -8,10 +8,11 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-from bnfold.api.calls import AnyData, AnyPath, Progress, names_of, sampled, silent
+from bnfold.api.calls import AnyData, AnyPath, names_of, sampled
 from bnfold.api.models import TORCH, Opening, Subject, data_of, is_module
 from bnfold.api.results import Folded, told
 from bnfold.errors import TracingError, UsageError
+from bnfold.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from bnfold.data import Data, SampleOptions
@@ -97,7 +98,7 @@ def fold(
     output, example_inputs = _second(model, second, output, example_inputs)
     source = data_of(data)
     chosen = sampled(sampling, samples, DEFAULT_SAMPLES)
-    tell = progress or silent
+    tell = progress or no_progress
     tell("opening", 0, 1)
     in_memory = output is None and not isinstance(model, str | PathLike)
     free = "auto" if dynamic_shapes is None and in_memory and is_module(model) else dynamic_shapes
@@ -127,7 +128,6 @@ def fold(
                 raise
             found = _fold_parts(model, opening, how, ())
         else:
-            tell("folding", 0, 1)
             found = _fold(subject, None if output is None else Path(output), how)
     tell("done", 1, 1)
     return cast("Folded[M]", told(found))
@@ -205,6 +205,7 @@ def _fold_network(subject: Subject, target: Path | None, how: _How) -> Folded[An
         only=how.options.only,
         skip=how.options.skip,
         rest=how.options.rest,
+        progress=how.progress,
     )
     return Folded(
         replace(report, output=None if written is None else written.output), lambda: network
@@ -223,6 +224,7 @@ def _fold_parts(model: Any, opening: Opening, how: _How, only: tuple[str, ...]) 
         verified=how.options.verified,
         strict=how.options.strict,
         reparameterize=how.options.reparameterize,
+        progress=how.progress,
     )
     return Folded(report, lambda: network)
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-from bnfold.api.calls import AnyData, AnyPath, Progress, names_of, sampled, silent
+from bnfold.api.calls import AnyData, AnyPath, names_of, sampled
 from bnfold.api.models import TORCH, Opening, Subject, data_of, is_module
 from bnfold.api.results import Recalibrated, told
 from bnfold.errors import UsageError
+from bnfold.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from bnfold.data import Data, SampleOptions
@@ -93,7 +94,7 @@ def recalibrate(
     source = data_of(data)
     assert source is not None
     chosen = sampled(sampling, samples, DEFAULT_SAMPLES, mask, padding)
-    tell = progress or silent
+    tell = progress or no_progress
     tell("opening", 0, 1)
     opening = Opening(example_inputs, kwargs, dynamic_shapes, source, chosen)
     options = RecalibrationOptions(

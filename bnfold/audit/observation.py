@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from bnfold.algebra.moments import Moments
 from bnfold.audit.drift import PERCENTILES, Observed
 from bnfold.data import Sample
 from bnfold.graph import Node, Norm
+from bnfold.progress import Progress
 from bnfold.recalibration.batches import Batch, Batches
 from bnfold.recalibration.observer import Observer, Piece
 
@@ -25,8 +26,6 @@ _NOTHING_STORED = (
     "COMPUTED_STATISTICS",
     "SPATIAL_STATISTICS",
 )
-
-Progress = Callable[[str, int, int], None]
 
 
 def observe(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bnfold.formats import Model
     from bnfold.jobs import FoldResult
     from bnfold.jobs.fold_options import FoldOptions
+    from bnfold.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -130,11 +131,11 @@ def fold(
         check_model_options(name, source, keep_modules=how.keep_modules)
         targets.check_suffix(name)
         with progress_bar(quiet=shown.quiet) as progress, targets.of_model(name) as target:
-            progress(source.stage(name), 0, 1)
+            source.tell_opening(progress, name)
             opened = None if source.submodule else _whole(source, name, data, sampling, how)
             if opened is None:
                 parts = source.open_parts(name, data, sampling)
-                result = _fold_parts(parts, target, sampling, options)
+                result = _fold_parts(parts, target, sampling, options, progress)
             else:
                 result = job(
                     opened, target, data=data, sampling=sampling, options=options, progress=progress
@@ -168,7 +169,11 @@ def _whole(
 
 
 def _fold_parts(
-    parts: Any, output: Path | None, sampling: SampleOptions, options: FoldOptions
+    parts: Any,
+    output: Path | None,
+    sampling: SampleOptions,
+    options: FoldOptions,
+    progress: Progress,
 ) -> FoldResult:
     from bnfold.jobs.parts import fold_parts
 
@@ -183,4 +188,5 @@ def _fold_parts(
         strict=options.strict,
         force=options.force,
         reparameterize=options.reparameterize,
+        progress=progress,
     )[0]

@@ -157,7 +157,7 @@ def inspect(
 
         check_model_options(name, source, runtime)
         with progress_bar(quiet=quiet) as progress:
-            progress(source.stage(name), 0, 1)
+            source.tell_opening(progress, name)
             how: dict[str, Any] = {
                 "reparameterize": reparameterize,
                 "selection": settings.selection,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from bnfold.errors import MissingExtraError, ModelError, UsageError
 if TYPE_CHECKING:
     from bnfold.data import SampleOptions
     from bnfold.formats import Model
+    from bnfold.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -134,9 +136,18 @@ class ModelFlags:
         """Raises a `ModelError` where there is no such file."""
         check_weights(self.weights, "--weights")
 
-    def stage(self, name: str) -> str:
-        """What opening a model means, for who waits for it."""
-        return "importing torch, opening, tracing" if self.traces([name]) else "opening"
+    def tell_opening(self, progress: Progress, name: str) -> None:
+        """Says that a model is being opened, once for each thing that takes its time."""
+        from bnfold.formats import check_code
+
+        check_code(name)
+        if not self.traces([name]):
+            progress("opening", 0, 1)
+            return
+        if find_spec("torch") is not None:
+            progress("importing torch", 0, 1)
+            import_module("bnfold.formats.torch")
+        progress("opening, tracing", 0, 1)
 
     def traces(self, names: Sequence[str]) -> bool:
         """Whether example inputs may be needed: not where all models are ONNX files."""

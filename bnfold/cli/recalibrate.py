@@ -195,7 +195,7 @@ def recalibrate(
         check_model_options(name, source, runtime)
         check_suffix(name, output, onnx=is_onnx(name))
         with progress_bar(quiet=shown.quiet) as progress:
-            progress(source.stage(name), 0, 1)
+            source.tell_opening(progress, name)
             if source.submodule:
                 parts = source.open_parts(name, data, sampling)
                 return recalibrate_parts(

@@ -134,7 +134,7 @@ def verify(
         with progress_bar(quiet=shown.quiet) as progress:
             opened = []
             for flags, name in zip(sources, (first, second), strict=True):
-                progress(flags.stage(name), 0, 1)
+                flags.tell_opening(progress, name)
                 opening = flags.open_parts if source.submodule else flags.open
                 opened.append(opening(name, data, sampling))
             return (verify_parts if source.submodule else job)(

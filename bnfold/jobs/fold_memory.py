@@ -9,6 +9,7 @@ from bnfold.jobs.common import ModelInfo, comparison_inputs
 from bnfold.jobs.fold import FoldResult, planned
 from bnfold.jobs.fold_options import FoldOptions
 from bnfold.planning import Rest
+from bnfold.progress import Progress, no_progress
 
 
 def fold_in_memory(
@@ -24,6 +25,7 @@ def fold_in_memory(
     only: tuple[str, ...] = (),
     skip: tuple[str, ...] = (),
     rest: Rest = Rest.KEEP,
+    progress: Progress = no_progress,
 ) -> tuple[FoldResult, Any]:
     """Folds every BatchNorm of ``network`` that can go exactly.
 
@@ -52,6 +54,7 @@ def fold_in_memory(
         only,
         skip,
         rest,
+        progress,
     )
     return report, None if outcome is None else outcome.result
 
@@ -68,6 +71,7 @@ def folded_network(
     only: tuple[str, ...] = (),
     skip: tuple[str, ...] = (),
     rest: Rest = Rest.KEEP,
+    progress: Progress = no_progress,
 ) -> tuple[FoldResult, Any]:
     """`fold_in_memory` with the outcome itself beside what was done."""
     from bnfold.formats import format_of
@@ -76,6 +80,7 @@ def folded_network(
     options = FoldOptions(
         reparameterize=reparameterize, keep_modules=keep_modules, only=only, skip=skip, rest=rest
     )
+    progress("planning", 0, 1)
     plan = planned(model.graph, options)
     edited: Any = format_of(model).edit(model, plan, keep_modules=keep_modules)
     refusal = FoldOptions(strict=strict).refusal(edited.plan)
@@ -83,8 +88,9 @@ def folded_network(
     if refusal is None:
         outcome = FoldInMemory(network, edited)
         if verified:
+            progress("reading the inputs" if data is not None else "making inputs", 0, 1)
             feeds, inputs = comparison_inputs(model, data, sampling)
-            verification = outcome.verified(feeds, inputs)
+            verification = outcome.verified(feeds, inputs, progress)
     report = FoldResult(
         ModelInfo.of(model),
         edited.plan,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bnfold.algebra.moments import Moments
 from bnfold.algebra.rounding import is_half, unit_roundoff
+from bnfold.progress import Progress
 from bnfold.recalibration.batches import Batch, Batches
 from bnfold.recalibration.observer import Observer, Piece, Population, Statistics
 from bnfold.recalibration.output_change import (
@@ -28,7 +29,7 @@ from bnfold.recalibration.output_change import (
 )
 from bnfold.recalibration.processes import Processes
 from bnfold.recalibration.reproducible_sums import Slots, measured, own_batches
-from bnfold.recalibration.run import Progress, blend
+from bnfold.recalibration.run import blend
 
 # Float32 rounding moves statistics by 1e-6; a wrong layer or order moves them by far more.
 _TOLERANCE, _HALF_TOLERANCE = 1e-3, 5e-2

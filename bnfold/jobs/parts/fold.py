@@ -15,6 +15,7 @@ from bnfold.jobs.fold import FoldResult, Output
 from bnfold.jobs.fold_memory import folded_network
 from bnfold.jobs.fold_options import FoldOptions
 from bnfold.jobs.parts.names import joined, prefixed, proof_of_whole, proofs_together
+from bnfold.progress import Progress, no_progress, of_part
 
 _ELSEWHERE = (
     "the submodules compute the same by themselves, yet the whole network does not; some code reads "
@@ -31,6 +32,7 @@ def fold_parts(
     strict: bool = False,
     force: bool = False,
     reparameterize: bool = False,
+    progress: Progress = no_progress,
 ) -> tuple[FoldResult, Any]:
     """Folds submodules of a network, each by itself; the network as a whole need not be traced.
 
@@ -49,13 +51,14 @@ def fold_parts(
     """
     if target is not None:
         check_target(target, parts, force=force)
-    tensors, reports = _folded(parts, sampling, verified, reparameterize)
+    tensors, reports = _folded(parts, sampling, verified, reparameterize, progress)
     report = _together(parts, reports)
     if (refusal := FoldOptions(strict=strict).refusal(report.plan)) is not None:
         return replace(report, refusal=refusal), None
     if target is None:
         result = parts.with_tensors(tensors)
         return _compared(parts, report, result), result
+    progress("writing", 0, 1)
     with scratch_folder(target) as scratch:
         written = scratch / target.name
         parts.write(written, tensors)
@@ -71,14 +74,26 @@ def fold_parts(
 
 
 def _folded(
-    parts: Any, sampling: SampleOptions | None, verified: bool, reparameterize: bool
+    parts: Any,
+    sampling: SampleOptions | None,
+    verified: bool,
+    reparameterize: bool,
+    progress: Progress,
 ) -> tuple[dict[str, Any], list[FoldResult]]:
     """What changes in the whole network's tensors, and what was done to each part."""
     tensors: dict[str, Any] = {}
     reports: list[FoldResult] = []
     for name, model in parts.models.items():
         report, outcome = folded_network(
-            model, parts.modules[name], None, sampling, verified, False, reparameterize, True
+            model,
+            parts.modules[name],
+            None,
+            sampling,
+            verified,
+            False,
+            reparameterize,
+            True,
+            progress=of_part(progress, name),
         )
         changed = outcome.changed
         if parts.is_shared(name, list(changed)):

@@ -8,10 +8,11 @@ from typing import Any
 
 from bnfold.audit import Finding, Selection
 from bnfold.data import Data, SampleOptions
-from bnfold.jobs.common import ModelInfo, Progress, no_progress
+from bnfold.jobs.common import ModelInfo
 from bnfold.jobs.inspect import DEFAULT_SAMPLES, Inspection, NormReport, inspect
 from bnfold.jobs.parts.names import ALL, data_for, joined, prefixed
 from bnfold.planning import Decision
+from bnfold.progress import Progress, no_progress, of_part
 from bnfold.recalibration.observer import RuntimeOptions
 
 
@@ -47,7 +48,7 @@ def inspect_parts(
             data=None if data is None else data_for(parts, name, data, taken),
             sampling=ALL,
             runtime=runtime,
-            progress=progress or no_progress,
+            progress=of_part(progress or no_progress, name),
         )
         reports.append(_of_whole(found, name))
     return _together(parts, reports, data)

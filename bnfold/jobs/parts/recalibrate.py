@@ -10,7 +10,7 @@ from typing import Any
 from bnfold.data import Data, SampleOptions
 from bnfold.errors import UsageError
 from bnfold.files import file_sha256, publish, scratch_folder
-from bnfold.jobs.common import ModelInfo, Progress, check_target, check_unchanged, no_progress
+from bnfold.jobs.common import ModelInfo, check_target, check_unchanged
 from bnfold.jobs.fold import Output
 from bnfold.jobs.parts.names import ALL, data_for
 from bnfold.jobs.recalibrate import recalibrate
@@ -20,6 +20,7 @@ from bnfold.jobs.recalibration_result import (
     RecalibrationOptions,
     RecalibrationResult,
 )
+from bnfold.progress import Progress, no_progress, of_part
 
 
 def recalibrate_parts(
@@ -68,7 +69,7 @@ def recalibrate_parts(
                 data_for(parts, name, data, taken, network),
                 options=replace(options, force=True),
                 sampling=ALL,
-                progress=progress,
+                progress=of_part(progress, name),
             )
             if report is None:
                 raise UsageError("several processes share one traced model, and not submodules")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from bnfold.data import Data, SampleOptions
-from bnfold.jobs.common import DEFAULT_SAMPLES, ModelInfo, Progress, no_progress
+from bnfold.jobs.common import DEFAULT_SAMPLES, ModelInfo
 from bnfold.jobs.parts.names import ALL, data_for, proof_of_whole, proofs_together
 from bnfold.jobs.verify import VerifyResult, verify
+from bnfold.progress import Progress, no_progress, of_part
 from bnfold.proof.bounds import Bounds
 from bnfold.proof.verification import Verification
 from bnfold.recalibration.observer import RuntimeOptions
@@ -47,7 +48,7 @@ def verify_parts(
             sampling=ALL,
             bounds=bounds,
             runtime=runtime,
-            progress=progress,
+            progress=of_part(progress, name),
         )
         proofs.append(proof_of_whole(found.verification, name))
     ours, theirs = ModelInfo.of(reference), ModelInfo.of(candidate)
