@@ -77,8 +77,8 @@ def fold(
         only: globs on the names of the BatchNorm to fold; the others stay.
         skip: globs on the names of those that stay.
         min_folded: make nothing where fewer fold: a number, or a share such as ``"90%"``.
-        provenance: note in an ONNX model the version of bnfold, the hash of ``model``, and whether
-            it is verified.
+        provenance: note in what is written (ONNX, .pt2, .safetensors) the version of bnfold, the
+            hash of ``model``, and whether it is verified.
         rest: a BatchNorm that has to stay is left as it is, or written as a product and a sum
             (``affine``) or as a ``depthwise`` 1x1 convolution.
         submodule: fold these submodules alone; for a module, with ``keep_modules``.

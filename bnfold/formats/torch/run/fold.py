@@ -70,6 +70,7 @@ class TorchFold:
         nodes = layers(self.model.graph) if self.suffix == ONNX else touched_nodes(edited.plan)
         self.reference = TorchReference(self.model, nodes)
         self._ahead = Ahead(self.reference)
+        self._noted = dict.fromkeys(edited.provenance, "")  # what the file says of itself
         self.folded = self._read_back(written)
         self.candidate: Runs = self.folded
         self._is_state_dict = written is not None and self.suffix not in (ONNX, PROGRAM)
@@ -81,7 +82,7 @@ class TorchFold:
     def _read_back(self, written: Path | None) -> TorchRuns:
         if written is not None and self.suffix == PROGRAM:
             try:
-                loaded = quietly(lambda: torch.export.load(written))
+                loaded = quietly(lambda: torch.export.load(written, extra_files=self._noted))
             except (
                 Exception
             ) as error:  # the loader raises whatever a damaged archive makes it raise
@@ -104,7 +105,13 @@ class TorchFold:
     def congruence(self) -> Congruence:
         found = self._same_class() if self.edited.keep_modules else self._compared()
         unseen = unseen_readers(self.model, self.edited.plan)
-        return replace(found, differences=(*found.differences, *unseen))
+        others = self._other_notes()
+        return replace(found, differences=(*found.differences, *unseen, *others))
+
+    def _other_notes(self) -> list[str]:
+        """What a program's file says of itself that it was not to say."""
+        wanted = self.edited.provenance if self.suffix == PROGRAM else {}
+        return [f"'{key}' is another" for key, text in wanted.items() if self._noted[key] != text]
 
     def _compared(self) -> Congruence:
         original = listing_of(self.model.program)
