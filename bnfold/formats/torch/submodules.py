@@ -17,7 +17,7 @@ from torch import nn
 
 from bnfold.data import InputSpec, Sample, SampleOptions, open_sample
 from bnfold.errors import ModelError, OutputError, UsageError, VerificationError
-from bnfold.files import SourceFile
+from bnfold.files import SourceFile, meant
 from bnfold.formats.torch.file.factory import is_factory, loaded
 from bnfold.formats.torch.file.saving import STATE_DICTS, write_tensors
 from bnfold.formats.torch.file.state import read_tensors
@@ -73,7 +73,11 @@ class Parts:
         names = dict(copy.named_modules())
         unknown = [name for name in only if name not in names]
         if unknown:
-            raise UsageError(f"{type(network).__name__} has no submodule {', '.join(unknown)}")
+            some = ", ".join(name for name, _ in copy.named_children())
+            hint = meant(unknown[0], filter(None, names), f"there are {some}, and those in them")
+            raise UsageError(
+                f"{type(network).__name__} has no submodule {', '.join(unknown)}; {hint}"
+            )
         watch = Watch(copy)
         watch.run(found.args, found.kwargs)
         found.calls = {name: len(watch.callers[name]) for name in watch.calls}

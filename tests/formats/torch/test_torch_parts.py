@@ -148,7 +148,8 @@ def test_the_commands(factory: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"submodule": "nothing"}, "no submodule nothing"),
+        ({"submodule": "nothing"}, "no submodule nothing; there are backbone, head, refine"),
+        ({"submodule": "bakcbone"}, "did you mean backbone"),
         ({"submodule": "head", "mask": "m"}, "not which of a submodule's"),
         ({"submodule": "head", "only": "1"}, "name other submodules"),
         ({"submodule": "head", "evaluate": len}, "traced whole"),
