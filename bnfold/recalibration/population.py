@@ -70,8 +70,7 @@ def _pooled(batch: Batch, population: Population, values: Activations, slot: Slo
     several = []
     for name in population.values:
         moments = batch.moments(values[name], population.norm, population.name)
-        slot.add(batch.index, moments)
-        several.append(moments.pooled())
+        several.append(slot.add(batch.index, moments))
     return Moments.merged(several, population.norm.channels)
 
 

@@ -38,13 +38,15 @@ class Slots:
         self._count = min(SLOTS, batches)
         self._slots: dict[tuple[int, int], Moments] = {}
 
-    def add(self, batch: int, moments: SampleMoments) -> None:
-        """Adds the samples of one batch."""
+    def add(self, batch: int, moments: SampleMoments) -> Moments:
+        """Adds the samples of one batch, and gives all of them together."""
         first = batch * len(moments.mean) % 2  # so that batches of one sample alternate as well
-        for parity in (0, 1):
+        halves = [moments[(parity + first) % 2 :: 2].pooled() for parity in (0, 1)]
+        for parity, half in enumerate(halves):
             key = batch % SLOTS, parity
             before = self._slots.get(key, Moments.empty(self.channels))
-            self._slots[key] = before.merge(moments[(parity + first) % 2 :: 2].pooled())
+            self._slots[key] = before.merge(half)
+        return halves[0].merge(halves[1])
 
     def packed(self) -> Array:
         """Shape ``(slots, 2, 1 + 2 C)``, float64: count, mean and m2; zero where nothing was added."""

@@ -89,21 +89,35 @@ class TorchPiece:
         nodes: Sequence[Node],
     ) -> None:
         self._runner, self._outputs, self._names = runner, outputs, names
-        self._nodes = {node.name: node for node in nodes}
+        self._wanted = list(dict.fromkeys(name for _, name in outputs))
+        self._arguments = {node.name: _arguments(node) for node in nodes}
+        # What the runner gets for the statistics of a layer, which are the same for many batches.
+        self._cast: dict[str, tuple[Statistics, dict[str, NDArray[Any]]]] = {}
 
     def run(self, feeds: Arrays, statistics: Mapping[str, Statistics]) -> Arrays:
         """See `recalibration.observer.Piece`."""
         given = {self._names.get(name, name): array for name, array in feeds.items()}
         replaced: dict[str, NDArray[Any]] = {}
-        for name, node in self._nodes.items():
-            kind = node.kind
-            assert isinstance(kind, Norm)
-            pair = (statistics[name].mean, statistics[name].variance)
-            for argument, array in zip(STATISTICS, pair, strict=True):
-                replaced[node.native.parameter(argument).name] = cast(array, kind.dtype)
-        wanted = list(dict.fromkeys(name for _, name in self._outputs))
-        found = self._runner.values(given, wanted, replaced)
+        for name in self._arguments:
+            replaced |= self._parameters(name, statistics[name])
+        found = self._runner.values(given, self._wanted, replaced)
         return {name: found[call] for name, call in self._outputs}
+
+    def _parameters(self, name: str, statistics: Statistics) -> dict[str, NDArray[Any]]:
+        """The running mean and variance of a layer, by the names of the program's parameters."""
+        known = self._cast.get(name)
+        if known is None or known[0] is not statistics:
+            names, dtype = self._arguments[name]
+            pair = (statistics.mean, statistics.variance)
+            arrays = {n: cast(array, dtype) for n, array in zip(names, pair, strict=True)}
+            known = self._cast[name] = statistics, arrays
+        return known[1]
+
+
+def _arguments(node: Node) -> tuple[list[str], np.dtype[Any]]:
+    """The parameters that a layer reads its statistics from, and their type."""
+    assert isinstance(node.kind, Norm)
+    return [node.native.parameter(name).name for name in STATISTICS], node.kind.dtype
 
 
 def _name(argument: Any) -> str | None:

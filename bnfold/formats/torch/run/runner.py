@@ -126,8 +126,9 @@ class Runner:
         taken = lent if self._borrow else to_torch
         found: dict[Call, Any] = {}
         for node, spent in self._steps(tuple(wanted), frozenset(given)):
-            if node.name in given:
-                found[node] = self._placed(taken(np.asarray(given[node.name])))
+            array = given.get(node.name)
+            if array is not None:
+                found[node] = self._placed(taken(np.asarray(array)))
             else:
                 found[node] = self._run(node, found)
             for value in spent:
