@@ -64,6 +64,12 @@ class Verification:
         return self.decided and not self.differs
 
     @property
+    def of_a_copy(self) -> bool:
+        """Whether nothing was to change, and nothing did: the files say the same, bit for bit."""
+        found = self.congruence
+        return self.passed and not self.pieces and found is not None and not found.changed_tensors
+
+    @property
     def first_wrong(self) -> str | None:
         """The first piece whose value is wrong, in the order of the network."""
         return next((p.name for p in self.pieces or () if not p.passed), None)
