@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from bnfold.cli.applies import check_data_options, check_images, check_model_options
 from bnfold.cli.destinations import Destinations
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from bnfold.formats import Model
     from bnfold.jobs import FoldResult
     from bnfold.jobs.fold_options import FoldOptions
-    from bnfold.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -127,6 +126,7 @@ def fold(
     def work(name: str) -> tuple[FoldResult, int, str | None]:
         from bnfold.cli.progress import progress_bar
         from bnfold.jobs import fold as job
+        from bnfold.jobs.parts import fold_parts
 
         check_model_options(name, source, keep_modules=how.keep_modules)
         targets.check_suffix(name)
@@ -135,7 +135,9 @@ def fold(
             opened = None if source.submodule else _whole(source, name, data, sampling, how)
             if opened is None:
                 parts = source.open_parts(name, data, sampling)
-                result = _fold_parts(parts, target, sampling, options, progress)
+                # Without a target there is a plan alone.
+                asked = replace(options, verified=options.verified and target is not None)
+                result = fold_parts(parts, target, asked, sampling=sampling, progress=progress)[0]
             else:
                 result = job(
                     opened, target, data=data, sampling=sampling, options=options, progress=progress
@@ -166,27 +168,3 @@ def _whole(
         if not how.keep_modules:
             raise
         return None
-
-
-def _fold_parts(
-    parts: Any,
-    output: Path | None,
-    sampling: SampleOptions,
-    options: FoldOptions,
-    progress: Progress,
-) -> FoldResult:
-    from bnfold.jobs.parts import fold_parts
-
-    whole = options.only or options.skip or options.minimum is not None
-    if whole or options.rest.value != "keep":
-        raise UsageError("--only, --skip, --min-folded and --rest are for what is traced whole")
-    return fold_parts(
-        parts,
-        output,
-        sampling=sampling,
-        verified=options.verified and output is not None,  # else a plan alone
-        strict=options.strict,
-        force=options.force,
-        reparameterize=options.reparameterize,
-        progress=progress,
-    )[0]

@@ -8,30 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from bnfold.data import SampleOptions
-from bnfold.errors import ModelError
+from bnfold.errors import ModelError, UsageError
 from bnfold.files import file_sha256, publish, scratch_folder
 from bnfold.jobs.common import ModelInfo, check_target, check_unchanged
 from bnfold.jobs.fold import FoldResult, Output
-from bnfold.jobs.fold_memory import folded_network
+from bnfold.jobs.fold_memory import fold_in_memory
 from bnfold.jobs.fold_options import FoldOptions
 from bnfold.jobs.parts.names import joined, prefixed, proof_of_whole, proofs_together
+from bnfold.planning import Rest
 from bnfold.progress import Progress, no_progress, of_part
 
 _ELSEWHERE = (
     "the submodules compute the same by themselves, yet the whole network does not; some code reads "
     "their weights: name others with submodule="
 )
+_WHOLE = "--only, --skip and --rest are for what is traced whole; leave them out"
 
 
 def fold_parts(
     parts: Any,
-    target: Path | None = None,
+    target: Path | None,
+    options: FoldOptions,
     *,
     sampling: SampleOptions | None = None,
-    verified: bool = True,
-    strict: bool = False,
-    force: bool = False,
-    reparameterize: bool = False,
     progress: Progress = no_progress,
 ) -> tuple[FoldResult, Any]:
     """Folds submodules of a network, each by itself; the network as a whole need not be traced.
@@ -39,21 +38,26 @@ def fold_parts(
     Args:
         parts: see `formats.torch.Parts`.
         target: the state dict of the whole network to write; None writes nothing.
-        sampling: as for `jobs.fold`, as are the others.
+        options: what is folded, and what has to be so that something is made.
+        sampling: as for `jobs.fold`.
+        progress: called with the stage, and how much of how much is done.
 
     Returns:
-        What was done, and a copy of the network; None where ``strict`` refused it.
+        What was done, and a copy of the network; None where ``options`` refused it.
 
     Raises:
+        UsageError: where one of ``options`` is for what is traced whole.
         DataError: where inputs for a submodule cannot be made up.
         OutputError: where ``target`` must not or cannot be written.
         RuntimeUnavailableError: where one does not run.
     """
+    if options.only or options.skip or options.rest is not Rest.KEEP:
+        raise UsageError(_WHOLE)
     if target is not None:
-        check_target(target, parts, force=force)
-    tensors, reports = _folded(parts, sampling, verified, reparameterize, progress)
+        check_target(target, parts, force=options.force)
+    tensors, reports = _folded(parts, sampling, options, progress)
     report = _together(parts, reports)
-    if (refusal := FoldOptions(strict=strict).refusal(report.plan)) is not None:
+    if (refusal := options.refusal(report.plan)) is not None:
         return replace(report, refusal=refusal), None
     if target is None:
         result = parts.with_tensors(tensors)
@@ -74,25 +78,18 @@ def fold_parts(
 
 
 def _folded(
-    parts: Any,
-    sampling: SampleOptions | None,
-    verified: bool,
-    reparameterize: bool,
-    progress: Progress,
+    parts: Any, sampling: SampleOptions | None, options: FoldOptions, progress: Progress
 ) -> tuple[dict[str, Any], list[FoldResult]]:
     """What changes in the whole network's tensors, and what was done to each part."""
     tensors: dict[str, Any] = {}
     reports: list[FoldResult] = []
+    each = replace(options, keep_modules=True, strict=False, minimum=None)  # asked of the whole
     for name, model in parts.models.items():
-        report, outcome = folded_network(
+        report, outcome = fold_in_memory(
             model,
             parts.modules[name],
-            None,
-            sampling,
-            verified,
-            False,
-            reparameterize,
-            True,
+            each,
+            sampling=sampling,
             progress=of_part(progress, name),
         )
         changed = outcome.changed
