@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from bnfold.jobs.recalibration_result import (
     RecalibrationResult,
 )
 from bnfold.progress import Progress, no_progress, of_part
+from bnfold.recalibration.processes import are_several
 
 
 def recalibrate_parts(
@@ -50,41 +51,56 @@ def recalibrate_parts(
         DataError: where the data does not fit the network.
         OutputError: where ``target`` must not or cannot be written.
     """
-    if options.only or options.skip:
-        raise UsageError("--only and --skip are for what is traced whole; name other submodules")
-    if target is not None:
-        check_target(target, parts, data, force=options.force)
-        parts.check_suffix(target)
-    parts.check_called_once()
+    _check(parts, target, data, options)
     taken = sampling or SampleOptions(samples=DEFAULT_SAMPLES)
     tensors: dict[str, Any] = {}
     reports: list[RecalibrationResult] = []
     with scratch_folder(target) as scratch:
         for name in parts.in_order_of_calls():
-            network = parts.with_tensors(tensors)
             written = scratch / "part.pth"
             report = recalibrate(
                 parts.models[name],
                 written,
-                data_for(parts, name, data, taken, network),
+                data_for(parts, name, data, taken, parts.with_tensors(tensors)),
                 options=replace(options, force=True),
                 sampling=ALL,
                 progress=of_part(progress, name),
             )
-            if report is None:
-                raise UsageError("several processes share one traced model, and not submodules")
-            if not report.ok:
-                return _together(parts, [_of_whole(report, name)], data, None), None
-            tensors |= parts.changed(name, written)
+            assert report is not None  # there is one process
             reports.append(_of_whole(report, name))
-        made = scratch / ("network.pth" if target is None else target.name)
-        parts.write(made, tensors)
-        result = parts.read_back(made, tensors)
-        output = Output(str(target or parts.path), file_sha256(made), size=made.stat().st_size)
-        check_unchanged(parts)
-        if target is not None:
-            publish([made], target)
+            if not report.ok:
+                return _together(parts, reports[-1:], data, None), None
+            tensors |= parts.changed(name, written)
+        output, result = _written(parts, target, tensors, scratch)
     return _together(parts, reports, data, output), result
+
+
+def _check(parts: Any, target: Path | None, data: Data, options: RecalibrationOptions) -> None:
+    """Refuses what does not go with submodules, before anything is run."""
+    if options.only or options.skip:
+        raise UsageError("--only and --skip are for what is traced whole; name other submodules")
+    if are_several():
+        raise UsageError(
+            "several processes share a network that is traced whole; start one process"
+        )
+    if target is not None:
+        check_target(target, parts, data, force=options.force)
+        parts.check_suffix(target)
+    parts.check_called_once()
+
+
+def _written(
+    parts: Any, target: Path | None, tensors: Mapping[str, Any], scratch: Path
+) -> tuple[Output, Any]:
+    """The state dict of the whole, published where there is a ``target``; and the network with it."""
+    made = scratch / ("network.pth" if target is None else target.name)
+    parts.write(made, tensors)
+    result = parts.read_back(made, tensors)
+    check_unchanged(parts)
+    output = Output(str(target or parts.path), file_sha256(made), size=made.stat().st_size)
+    if target is not None:
+        publish([made], target)
+    return output, result
 
 
 def _of_whole(report: RecalibrationResult, name: str) -> RecalibrationResult:

@@ -202,3 +202,10 @@ def test_data_that_the_network_does_not_run_on() -> None:
     small = torch.zeros(2, 3, 1, 1)
     with pytest.raises(BnfoldError, match="what reaches head gives"):
         bnfold.recalibrate(net, small, example_inputs=(good,), submodule="head")
+
+
+def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(UsageError, match="start one process"):
+        bnfold.recalibrate(detector(), images(8), submodule="head")
