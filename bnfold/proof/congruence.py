@@ -64,7 +64,9 @@ class _Comparison:
         self.calls = 0
         self.maker = {n: i for i, call in enumerate(original.calls) for n in call.outputs}
         self.readers: dict[str, list[int]] = {}
+        self.known: dict[tuple[str, str], list[int]] = {}
         for index, call in enumerate(original.calls):
+            self.known.setdefault(self._key(call), []).append(index)
             for name in filter(None, call.inputs):
                 self.readers.setdefault(name, []).append(index)
         self.made = {name for call in written.calls for name in call.outputs}
@@ -136,10 +138,19 @@ class _Comparison:
         while position < len(self.written.calls):
             call = self.written.calls[position]
             own = index is not None and self._is(index, call)
-            if own or not self._take_inserted(call):
+            if own or self._is_yet_to_come(call, index) or not self._take_inserted(call):
                 break
             position += 1
         return position
+
+    def _key(self, call: Call) -> tuple[str, str]:
+        """What it is found by: its own name, or, where files leave that out, what it computes."""
+        return call.op, call.name or (self.values.now(call.outputs[0]) if call.outputs else "")
+
+    def _is_yet_to_come(self, theirs: Call, index: int | None) -> bool:
+        """Whether it is an operator of the original, behind some that have gone."""
+        later = (i for i in self.known.get(self._key(theirs), ()) if index is not None and i > index)
+        return any(i not in self.changes.gone and self._is(i, theirs) for i in later)
 
     def _take_inserted(self, call: Call) -> bool:
         """A copy, a padding that an edited layer will read, or a bias that an edit computed."""

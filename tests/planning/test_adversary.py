@@ -78,6 +78,25 @@ def a_bias_that_equals_the_weight() -> onnx.ModelProto:
     return net.model(net.op("MatMul", net.weight(3, 1), y, name="head"))
 
 
+def _bias_behind_identity(named: bool) -> onnx.ModelProto:
+    """The operator that hands the bias on goes with the fold, and the sum behind it stays."""
+    net = Net(opset=15)
+    y = net.op("MatMul", net.input(2, SIZE), net.weight(SIZE, SIZE), name="product")
+    bias = net.op("Identity", net.weight(SIZE), name="bias")
+    model = net.model(net.bn(net.op("Add", y, bias, name="sum"), SIZE))
+    for node in model.graph.node if not named else ():
+        node.ClearField("name")
+    return model
+
+
+def a_bias_behind_an_identity() -> onnx.ModelProto:
+    return _bias_behind_identity(named=True)
+
+
+def operators_without_names() -> onnx.ModelProto:
+    return _bias_behind_identity(named=False)
+
+
 NETWORKS: list[Callable[[], onnx.ModelProto]] = [
     attention_over_a_vector,
     attention_over_a_vector_in_front_of_a_norm,
@@ -85,6 +104,8 @@ NETWORKS: list[Callable[[], onnx.ModelProto]] = [
     an_addend_of_a_higher_rank,
     an_input_that_is_added_twice,
     a_bias_that_equals_the_weight,
+    a_bias_behind_an_identity,
+    operators_without_names,
 ]
 
 
