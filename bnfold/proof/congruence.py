@@ -17,7 +17,7 @@ import numpy as np
 from bnfold.planning.decision import Plan
 from bnfold.proof.correspondence import Tensors, Values
 from bnfold.proof.expected import Changes, changes_of
-from bnfold.proof.listing import Call, Listing, Places
+from bnfold.proof.listing import Call, Listing, Places, made_of_tensors
 
 _SHOWN = 5
 
@@ -69,6 +69,7 @@ class _Comparison:
             self.known.setdefault(self._key(call), []).append(index)
             for name in filter(None, call.inputs):
                 self.readers.setdefault(name, []).append(index)
+        self.fixed = made_of_tensors(original)
         self.made = {name for call in written.calls for name in call.outputs}
 
     def run(self) -> Congruence:
@@ -237,7 +238,12 @@ class _Comparison:
                 seen = self.values.seen(theirs)
                 if index in self.changes.expected:
                     seen = self.values.padded.get(seen, seen)
-                return seen in standing
+                if seen in standing:
+                    return True
+                # A weight that operators make of stored tensors; these stay where others read it.
+                fixed = ours in self.fixed and ours not in self.changes.flows
+                computed = self.changes.expected.get(index, []) if fixed else []
+                return self.tensors.take(theirs, computed)
             now = self.values.now(ours)
             if now != ours and (revalued := self.changes.revalued.get(now)) is not None:
                 self.values.stand(now, theirs)

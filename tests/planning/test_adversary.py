@@ -97,6 +97,23 @@ def operators_without_names() -> onnx.ModelProto:
     return _bias_behind_identity(named=False)
 
 
+def a_weight_that_an_operator_makes_for_two_layers() -> onnx.ModelProto:
+    """The operator stays for the layer that does not change."""
+    net = Net(opset=15)
+    x = net.input(2, SIZE)
+    weight = net.op("Transpose", net.weight(SIZE, SIZE), name="turned")
+    y = net.bn(net.op("MatMul", x, weight, name="first"), SIZE)
+    return net.model(y, net.relu(net.op("MatMul", x, weight, name="second")))
+
+
+def a_weight_in_a_node_for_two_layers() -> onnx.ModelProto:
+    net = Net(opset=15)
+    x = net.input(2, SIZE, 5, 5)
+    weight = net.constant_node(np.eye(SIZE).reshape(SIZE, SIZE, 1, 1), "weight")
+    y = net.bn(net.op("Conv", x, weight, name="first"), SIZE)
+    return net.model(y, net.relu(net.op("Conv", x, weight, name="second")))
+
+
 NETWORKS: list[Callable[[], onnx.ModelProto]] = [
     attention_over_a_vector,
     attention_over_a_vector_in_front_of_a_norm,
@@ -106,6 +123,8 @@ NETWORKS: list[Callable[[], onnx.ModelProto]] = [
     a_bias_that_equals_the_weight,
     a_bias_behind_an_identity,
     operators_without_names,
+    a_weight_that_an_operator_makes_for_two_layers,
+    a_weight_in_a_node_for_two_layers,
 ]
 
 
