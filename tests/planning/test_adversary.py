@@ -114,6 +114,17 @@ def a_weight_in_a_node_for_two_layers() -> onnx.ModelProto:
     return net.model(y, net.relu(net.op("Conv", x, weight, name="second")))
 
 
+def a_number_in_a_sum() -> onnx.ModelProto:
+    """It becomes a vector along the channels, wherever these are; here the rows are as long."""
+    net = Net(opset=10)
+    x = net.input(2, SIZE, 3, SIZE)
+    branch = net.conv(x, SIZE, SIZE, (1, 1), "branch")
+    y = net.bn(x, SIZE, scale=UP, shift=0.0, mean=0.0)
+    y = net.relu(net.op("Add", y, branch, name="add"))
+    y = net.op("Sum", y, net.const(0.3), name="sum")
+    return net.model(net.conv(y, SIZE, SIZE, (1, 1), "head"))
+
+
 NETWORKS: list[Callable[[], onnx.ModelProto]] = [
     attention_over_a_vector,
     attention_over_a_vector_in_front_of_a_norm,
@@ -125,6 +136,7 @@ NETWORKS: list[Callable[[], onnx.ModelProto]] = [
     operators_without_names,
     a_weight_that_an_operator_makes_for_two_layers,
     a_weight_in_a_node_for_two_layers,
+    a_number_in_a_sum,
 ]
 
 
