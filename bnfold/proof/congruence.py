@@ -150,7 +150,9 @@ class _Comparison:
 
     def _is_yet_to_come(self, theirs: Call, index: int | None) -> bool:
         """Whether it is an operator of the original, behind some that have gone."""
-        later = (i for i in self.known.get(self._key(theirs), ()) if index is not None and i > index)
+        later = (
+            i for i in self.known.get(self._key(theirs), ()) if index is not None and i > index
+        )
         return any(i not in self.changes.gone and self._is(i, theirs) for i in later)
 
     def _take_inserted(self, call: Call) -> bool:

@@ -163,3 +163,14 @@ def test_what_is_written_computes_the_same(
     tolerance = 1e-12 if double else 1e-5
     np.testing.assert_allclose(after, before, rtol=tolerance, atol=tolerance)
     assert bnfold.fold(model, reparameterize=reparameterize).ok
+
+
+def test_a_file_that_joins_a_number_to_maps_gets_a_plan() -> None:
+    """Before operator set 8 a maximum does not broadcast: here it is a number, for all that inference says."""
+    net = Net(opset=7)
+    x = net.conv(net.input("N", SIZE, 5, 5), SIZE, SIZE, (1, 1))
+    y = net.bn(net.relu(x), SIZE, scale=UP)
+    least = net.op("Max", net.const(0.0), x, name="max")
+    joined = net.op("Concat", least, y, name="join", axis=1)
+    model = net.model(net.conv(joined, 2 * SIZE, 3, (1, 1), "head"))
+    assert bnfold.fold(model, verify=False).report.plan.batch_norms
