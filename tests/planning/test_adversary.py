@@ -166,7 +166,7 @@ def test_what_is_written_computes_the_same(
 
 
 def test_a_file_that_joins_a_number_to_maps_gets_a_plan() -> None:
-    """Before operator set 8 a maximum does not broadcast: here it is a number, for all that inference says."""
+    """Before operator set 8 a maximum has the shape of its first input, a number here."""
     net = Net(opset=7)
     x = net.conv(net.input("N", SIZE, 5, 5), SIZE, SIZE, (1, 1))
     y = net.bn(net.relu(x), SIZE, scale=UP)
