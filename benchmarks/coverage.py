@@ -103,10 +103,9 @@ def run_bnfold(file: Path) -> tuple[int | None, str, collections.Counter[str]]:
         report = json.loads(done.stdout)
         outputs = report["verification"]["outputs"]
         ratio = max((o["ratio"] or 0.0 for o in outputs), default=0.0)
-        local = " (local)" if report["verification"]["local"] else ""
         kept = constraints(d["reason"] for d in report["decisions"] if d["action"] == "keep")
         left = count(onnx.load(target, load_external_data=False).graph)
-        return left, f"{ratio:.2f}{local}", kept
+        return left, f"{ratio:.2f}", kept
 
 
 def count(graph: onnx.GraphProto) -> int:
