@@ -21,14 +21,18 @@ before the conversion.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from bnfold.audit.chains import chains
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule
-from bnfold.audit.subject import Subject
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Subject
 
 
 def check(subject: Subject) -> Iterable[Hit]:
+    from bnfold.audit.chains import chains
+
     gone = {decision.name for decision in subject.plan.affines}
     for chain in chains(subject.graph):
         if not chain.computed:
