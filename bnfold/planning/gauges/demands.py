@@ -99,7 +99,8 @@ def _norm(network: Network, node: Node) -> None:
         live, after = scale != 0, network.written[node]
         scales = scale_laws(after[live], cells[live], scale[live], node)
         terms = [(after[live], 1.0), (cells[live], -scale[live])]
-        shifts = shift_laws(terms, shift[live], node) if live.any() else []
+        size = norm.magnitude(node, network.ledger)[live]
+        shifts = shift_laws(terms, shift[live], node, size) if live.any() else []
         network.laws.candidates.append(Candidate(node, (*scales, *shifts), after[~live]))
 
 

@@ -52,17 +52,18 @@ class SignLaw:
 
 @dataclass(frozen=True, eq=False)
 class ShiftLaw:
-    """``sum(factor * δ[cells]) = offset``."""
+    """``sum(factor * δ[cells]) = offset``; ``size`` tells how large the numbers were that make the offset."""
 
     cells: tuple[Cells, ...]
     factors: tuple[Array, ...]
     offset: Array
+    size: Array
     node: Node
     places: Places
 
     @property
     def vectors(self) -> tuple[Array, ...]:
-        return (*self.factors, self.offset)
+        return (*self.factors, self.offset, self.size)
 
 
 Law = ScaleLaw | SignLaw | ShiftLaw
@@ -160,11 +161,14 @@ def scale_laws(a: Cells, b: Cells, ratio: Array | float, node: Node) -> list[Sca
 
 
 def shift_laws(
-    terms: Sequence[tuple[Cells, Array | float]], offset: Array | float, node: Node
+    terms: Sequence[tuple[Cells, Array | float]],
+    offset: Array | float,
+    node: Node,
+    size: Array | float = 0.0,
 ) -> list[ShiftLaw]:
     """``sum(factor * δ[cells]) = offset``, element by element; the identity's shift is none."""
-    cells, numbers = _flat([c for c, _ in terms], [*(f for _, f in terms), offset])
-    *factors, offset = numbers
+    cells, numbers = _flat([c for c, _ in terms], [*(f for _, f in terms), offset, size])
+    *factors, offset, size = numbers
     speaks = np.array([c != IDENTITY for c in cells])
     found: list[ShiftLaw] = []
     patterns = speaks[:, :1] if speaks.all() else np.unique(speaks, axis=1)
@@ -177,7 +181,7 @@ def shift_laws(
         law_cells = tuple(cells[i][mask] for i in kept)
         law_factors = tuple(factors[i][mask] for i in kept)
         places = np.flatnonzero(mask)
-        found.append(ShiftLaw(law_cells, law_factors, offset[mask], node, places))
+        found.append(ShiftLaw(law_cells, law_factors, offset[mask], size[mask], node, places))
     return found
 
 

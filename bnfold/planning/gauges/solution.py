@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnfold.algebra.affine import Array
+from bnfold.algebra.running_error import Rounded
 from bnfold.graph import Node
 from bnfold.planning.gauges.blocks import Blocks, Piece
 from bnfold.planning.gauges.conflicts import Clash, Conflict
@@ -22,8 +23,6 @@ from bnfold.planning.gauges.laws import (
 )
 from bnfold.planning.gauges.scales import Scales
 from bnfold.planning.gauges.shifts import Shifts
-
-_EQUAL = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +79,9 @@ class Solver:
         self._shifts = Shifts(self._lengths, self._weights)
         identity = int(self.blocks.of(np.array([IDENTITY]))[0])
         nobody = self.laws.candidates[0].node
-        self._scales.pin(identity, np.ones(1), nobody)
-        self._shifts.add({identity: np.ones(1)}, np.zeros(1), nobody)
+        one = Rounded.exact(np.ones(1))
+        self._scales.pin(identity, one, nobody)
+        self._shifts.add({identity: one}, Rounded.exact(np.zeros(1)), nobody)
         self._dead = np.zeros(self.laws.count, bool)
         self._died: list[Cells] = []
         for law in self.laws.laws:
@@ -142,7 +142,6 @@ class Solver:
         """What the accepted norms need; the identity wherever they need nothing."""
         scale = np.concatenate(self._scales.values())
         shift = np.concatenate(self._shifts.values())
-        scale = np.where(np.abs(scale - 1) < _EQUAL, 1.0, scale)
         return Gauges(np.where(self._dead, 0.0, scale), np.where(self._dead, 0.0, shift))
 
     def _enter(self, law: Law, piece: Piece) -> None:
@@ -150,17 +149,20 @@ class Solver:
             self._enter_shift(law, piece)
         elif not isinstance(law, ScaleLaw):
             self._scales.positive(piece.blocks[0], law.node)
-        elif len(piece.blocks) == 1:
-            self._scales.pin(piece.blocks[0], law.ratio[piece.span], law.node)
         else:
-            self._scales.relate(piece.blocks[0], piece.blocks[1], law.ratio[piece.span], law.node)
+            ratio = Rounded.computed(law.ratio[piece.span])
+            if len(piece.blocks) == 1:
+                self._scales.pin(piece.blocks[0], ratio, law.node)
+            else:
+                self._scales.relate(piece.blocks[0], piece.blocks[1], ratio, law.node)
 
     def _enter_shift(self, law: ShiftLaw, piece: Piece) -> None:
-        terms: dict[int, Array] = {}
+        terms: dict[int, Rounded] = {}
         for block, factor in zip(piece.blocks, law.factors, strict=True):
-            part = factor[piece.span]
+            part = Rounded.computed(factor[piece.span])
             terms[block] = terms[block] + part if block in terms else part
-        self._shifts.add(terms, law.offset[piece.span], law.node)
+        offset = Rounded.computed(law.offset[piece.span], law.size[piece.span])
+        self._shifts.add(terms, offset, law.node)
 
 
 def choose(
