@@ -73,13 +73,16 @@ Law = ScaleLaw | SignLaw | ShiftLaw
 class Candidate:
     """A norm that could go, and the laws under which it computes nothing.
 
-    ``dead`` are the cells of its output that hold a constant which ends as 0 at every reader: these may
-    store anything, and every reader takes them times 0.
+    ``dead`` are the cells of its output that hold a constant, whatever comes in; ``levels`` is that
+    constant, as it leaves a rectifier behind the norm. These may store anything: every reader takes them
+    times 0, and is given the constant.
     """
 
     node: Node
     laws: tuple[ScaleLaw | ShiftLaw, ...]
     dead: Cells
+    levels: Array
+    dead_channels: Places
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from bnfold.algebra.running_error import Rounded
 from bnfold.graph import Node
 from bnfold.planning.gauges.blocks import Blocks, Piece
 from bnfold.planning.gauges.conflicts import Clash, Conflict
+from bnfold.planning.gauges.constants import Obstacles
 from bnfold.planning.gauges.laws import (
     IDENTITY,
     Candidate,
@@ -56,11 +57,7 @@ class Solver:
         self._pieces = {law: list(self.blocks.pieces(law)) for law in every}
         lengths = self.blocks.ends - self.blocks.starts
         self._lengths: list[int] = lengths.tolist()
-        self._tied = np.zeros(laws.count, bool)
-        for law in laws.laws:
-            if isinstance(law, ScaleLaw):
-                for cells in law.cells:
-                    self._tied[cells] = True
+        self._obstacles = Obstacles(laws)
         self._weights = [0] * len(lengths)
         for law in laws.laws:
             for piece in self._pieces[law]:
@@ -83,6 +80,7 @@ class Solver:
         self._scales.pin(identity, one, nobody)
         self._shifts.add({identity: one}, Rounded.exact(np.zeros(1)), nobody)
         self._dead = np.zeros(self.laws.count, bool)
+        self._levels = np.zeros(self.laws.count)
         self._died: list[Cells] = []
         for law in self.laws.laws:
             for piece in self._pieces[law]:
@@ -103,6 +101,7 @@ class Solver:
             raise same[0].together(same)
         if candidate.dead.size:
             self._dead[candidate.dead] = True
+            self._levels[candidate.dead] = candidate.levels
             self._died.append(candidate.dead)
 
     def mark(self) -> tuple[int, int, int]:
@@ -117,8 +116,10 @@ class Solver:
     def _clashes(self, candidate: Candidate) -> list[Conflict]:
         """Enters the laws of a norm; in which channels, for what reason, some of them cannot hold."""
         found = []
-        if self._tied[candidate.dead].any():
-            found.append(Conflict(Clash.CONSTANT, np.flatnonzero(candidate.dead >= 0)))
+        blocked = self._obstacles.stand_in_the_way(candidate.dead, candidate.levels)
+        if blocked.any():
+            nodes = self._obstacles.nodes(candidate.dead[blocked], candidate.levels[blocked])
+            found.append(Conflict(Clash.CONSTANT, candidate.dead_channels[blocked], nodes))
         for law in candidate.laws:
             if any(self._dead[cells].any() for cells in law.cells):
                 found.append(Conflict(Clash.CONSTANT, law.places))
@@ -142,7 +143,7 @@ class Solver:
         """What the accepted norms need; the identity wherever they need nothing."""
         scale = np.concatenate(self._scales.values())
         shift = np.concatenate(self._shifts.values())
-        return Gauges(np.where(self._dead, 0.0, scale), np.where(self._dead, 0.0, shift))
+        return Gauges(np.where(self._dead, 0.0, scale), np.where(self._dead, self._levels, shift))
 
     def _enter(self, law: Law, piece: Piece) -> None:
         if isinstance(law, ShiftLaw):

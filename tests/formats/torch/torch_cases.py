@@ -339,6 +339,30 @@ FOLDS = [
     Case("before_conv", chain(bn(3), conv(padding=0)), {"0": AHEAD}),
     Case("dropout", chain(conv(), nn.Dropout2d(), bn(), nn.Dropout()), {"2": BACK}),
     Case("add_zero", net(lambda m, x: m.b(m.c(x) + 0), c=conv(), b=bn()), {"b": BACK}, affines=1),
+    Case(
+        "weighted_sum",
+        net(
+            lambda m, x: m.b(torch.add(m.c(x), m.d(x), alpha=0.25)),
+            c=conv(bias=False),
+            d=conv(bias=False),
+            b=bn(),
+        ),
+        {"b": BACK},
+    ),
+    Case(
+        "einsum",
+        net(lambda m, x: m.b(torch.einsum("nchw,oc->nohw", x, m.w.value)), w=Matrix(8, 3), b=bn()),
+        {"b": BACK},
+    ),
+    Case(
+        "einsum_behind",
+        net(
+            lambda m, x: torch.einsum("oc,nchw->nohw", m.w.value, m.b(x)).relu(),
+            w=Matrix(8, 3),
+            b=bn(3),
+        ),
+        {"b": AHEAD},
+    ),
     Case("two_norms", chain(conv(), bn(), bn()), {"1": BACK, "2": BACK}),
 ]
 
@@ -357,6 +381,15 @@ STAYS = [
         {"2": "axis_mismatch"},
     ),
     Case("padded", chain(bn(3), conv()), {"0": "padded_reader"}),
+    Case(
+        "einsum_over_two_axes",
+        net(
+            lambda m, x: m.b(torch.einsum("nchw,och->now", x, m.w.value)).relu(),
+            w=Matrix(8, 3, 12),
+            b=nn.BatchNorm1d(8),
+        ),
+        {"b": "opaque_producer"},
+    ),
     Case("between_activations", chain(conv(), nn.ReLU(), bn(), nn.ReLU()), {"2": "nonlinear_reader"}),
     Case(
         "linear_wrong_axis",

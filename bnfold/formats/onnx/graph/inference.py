@@ -15,6 +15,11 @@ from bnfold.constants import Shape
 from bnfold.formats.onnx.file.tensors import tensor_of
 
 Types = Mapping[str, TypeProto]
+_LIKE = {
+    ("com.microsoft", "FusedConv"): "Conv",
+    ("com.microsoft", "QuantizeLinear"): "QuantizeLinear",
+    ("com.microsoft", "DequantizeLinear"): "DequantizeLinear",
+}
 _STEERING = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.FLOAT)
 
 
@@ -45,6 +50,7 @@ class Inference:
         """
         if any(name and name not in types for name in node.input):
             return {}
+        node = _as_standard(node)
         try:
             schema = defs.get_schema(node.op_type, self._opsets.get(node.domain, 1), node.domain)
         except defs.SchemaError:
@@ -62,6 +68,20 @@ class Inference:
             raise Contradiction(str(error)) from None
         except checker.ValidationError:  # stricter than the runtimes, about inputs left out
             return {}
+
+
+def _as_standard(node: onnx.NodeProto) -> onnx.NodeProto:
+    """An operator of onnxruntime's own whose result has the shape that a standard one gives it."""
+    like = _LIKE.get((node.domain, node.op_type))
+    if like is None:
+        return node
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    copy.op_type, copy.domain = like, ""
+    schema = defs.get_schema(like, 13, "")
+    del copy.attribute[:], copy.input[schema.max_input :]
+    copy.attribute.extend(a for a in node.attribute if a.name in schema.attributes)
+    return copy
 
 
 def may_steer(known: TypeProto | None) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bnfold.formats.torch.graph.arguments import is_aten, is_aten_call, operator_of
 from bnfold.formats.torch.graph.operators import (
     averages,
     batch_norm,
@@ -19,6 +20,7 @@ from bnfold.formats.torch.graph.operators import (
     mixtures,
     movements,
     resizes,
+    vision,
 )
 from bnfold.formats.torch.graph.operators.view import CallView, Reading
 
@@ -34,6 +36,9 @@ READERS: dict[str, Callable[[CallView], Reading | None]] = {
     **movements.READERS,
     **resizes.READERS,
 }
+
+# Matrix products, which have no bias of their own.
+PRODUCTS = frozenset(("matmul", "mm", "bmm", "einsum"))
 
 # Named so that a refusal can say "is not linear"; everything else unknown is refused as well.
 NONLINEAR = frozenset(
@@ -58,4 +63,14 @@ SHAPE_READS: dict[str, tuple[str, ...]] = {
     "to": ("other",),
 }
 
-__all__ = ["NONLINEAR", "READERS", "SHAPE_READS", "CallView", "Reading"]
+
+def reader_of(view: CallView) -> Callable[[CallView], Reading | None] | None:
+    """The reader of a call's operator, None where there is none."""
+    if is_aten(view.node):
+        return READERS.get(view.op)
+    if is_aten_call(view.node) and operator_of(view.node).namespace == vision.NAMESPACE:
+        return vision.READERS.get(view.op)
+    return None
+
+
+__all__ = ["NONLINEAR", "PRODUCTS", "READERS", "SHAPE_READS", "CallView", "Reading", "reader_of"]
