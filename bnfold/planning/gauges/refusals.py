@@ -37,20 +37,23 @@ def check_soundness(node: Node, network: Network) -> None:
 def far_offsets(
     accepted: Sequence[Candidate], network: Network, gauges: Gauges
 ) -> dict[Node, Refused]:
-    """The norms before which values would be shifted too far: beside that, they would lose their digits.
+    """The norms whose own shifts, moved before them, would cost the values there their digits.
 
-    How far is too far is measured beside what a channel holds anyway: its own mean and deviation.
+    How far is too far is measured beside what a channel holds anyway: its own mean, in deviations. A shift
+    that goes on behind the norm costs nothing.
     """
     found = {}
     for candidate in accepted:
         kind = candidate.node.kind
         assert isinstance(kind, Norm) and kind.epsilon is not None
-        _, shift = gauges.of(network.read[candidate.node])
-        held = np.abs(kind.mean) + np.sqrt(kind.variance + kind.epsilon)
+        deviation = np.sqrt(kind.variance + kind.epsilon)
         most = _MOST_OFFSET_HALF if is_half(kind.dtype) else _MOST_OFFSET
-        far = np.abs(shift) > most * held
+        held = most * (1 + np.abs(kind.mean) / deviation)
+        _, shift = gauges.of(network.read[candidate.node])
+        far = (kind.scale != 0) & (np.abs(kind.shift) > held * np.abs(kind.scale))
+        far &= np.abs(shift) > held * deviation
         if far.any():
-            told = f"channels would be shifted by more than {most:g} times what they hold"
+            told = f"scales are more than {most:g} times smaller than the shifts beside them"
             detail = channels(np.flatnonzero(far).tolist(), kind.channels, told)
             found[candidate.node] = Refused(Reason.FAR_OFFSET, None, detail)
     return found
