@@ -83,12 +83,14 @@ class Affine:
     """An element-wise operation with one constant operand.
 
     ``form`` is one of ``x*c``, ``x/c``, ``x+c``, ``x-c``, ``c-x``, ``-x``; ``constant`` broadcasts
-    against the value from the right, as NumPy does.
+    against the value from the right, as NumPy does. ``part_of`` names the frozen BatchNorm that it is a
+    part of, where the file tells.
     """
 
     form: str
     constant: Constant | None
     computed_statistics: bool = False
+    part_of: str | None = None
 
     def map(self, rank: int) -> AffineMap | None:
         """The node as a map on a value of ``rank``; None where the constant has a higher rank."""

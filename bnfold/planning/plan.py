@@ -203,6 +203,7 @@ class _Planner:
             Action.MERGE if merge else Action.FOLD,
             direction,
             tuple(n.name for n in walk.into),
+            part_of=node.kind.part_of if isinstance(node.kind, Affine) else None,
         )
         return True
 

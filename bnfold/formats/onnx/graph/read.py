@@ -9,6 +9,7 @@ import onnx
 from bnfold.errors import ModelError
 from bnfold.formats.onnx.file.tensors import TensorStore
 from bnfold.formats.onnx.graph.constants import Constants
+from bnfold.formats.onnx.graph.frozen import mark_frozen_norms
 from bnfold.formats.onnx.graph.operators import (
     NONLINEAR,
     PRODUCTS,
@@ -90,6 +91,7 @@ class _Reader:
             self._check_channels(node)
         nodes = join_biases(self.nodes, PRODUCTS, self._rank, lambda node: node.native.proto)
         _COMPUTED_NORMS.mark(nodes)
+        mark_frozen_norms(nodes)
         return Graph(nodes, self.oracle), self.scopes, self.constants
 
     def _check_channels(self, node: Node) -> None:
