@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import ArrayLike
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from situations.build import Net, Table, ahead, back, body, keep
 
@@ -338,3 +339,33 @@ add({"bn_1": back("conv_1"), "bn_2": back("conv_2")}, name="quantised_weights_in
 add({"bn_1": keep("quantized_weight", "Conv 'conv_1'"),
      "bn_2": keep("quantized_weight", "Conv 'conv_2'")},
     name="quantised_weight_that_bodies_capture")(partial(_in_bodies, inside=False))  # fmt: skip
+
+
+def _contributed(build: Callable[[], onnx.ModelProto]) -> onnx.ModelProto:
+    """The same network with onnxruntime's own operators, which hold 16 bits at any operator set."""
+    model = build()
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            node.domain = "com.microsoft"
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return model
+
+
+_WIDE = (np.int16, (2e-5, 3e-5, 1e-5, 4e-5), None)
+for _name, _expected, _made in (
+    ("per_channel", back("conv"), partial(_behind_conv, _PER_CHANNEL, axis=0)),
+    ("per_tensor_at_opset_11", back("conv"), partial(_behind_conv, _PER_TENSOR, opset=11)),
+    ("sixteen_bits", back("conv"), partial(_behind_conv, _WIDE, opset=17, axis=0)),
+    ("range", keep("quantized_range", "Conv 'conv'"), partial(_behind_conv, _PER_TENSOR, low=-128)),
+    ("fake", back("conv"), fake_quantised_weight_with_negative_scales),
+    (
+        "values",
+        keep("quantized_value", "DequantizeLinear 'x_dequantize'"),
+        quantised_activations_between,
+    ),
+    ("bias_in_steps", back("conv"), partial(_with_bias, None)),
+):
+    _after = _KEPT if _name == "bias_in_steps" else None
+    add({"bn": _expected}, name=f"contributed_quantised_{_name}", after=_after, tolerance=2e-4)(
+        partial(_contributed, _made)
+    )

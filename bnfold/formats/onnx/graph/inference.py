@@ -20,6 +20,7 @@ _LIKE = {
     ("com.microsoft", "QuantizeLinear"): "QuantizeLinear",
     ("com.microsoft", "DequantizeLinear"): "DequantizeLinear",
 }
+_NEWEST = 21  # the operator set whose operators take as many number types as onnxruntime's own do
 _STEERING = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.FLOAT)
 
 
@@ -50,9 +51,11 @@ class Inference:
         """
         if any(name and name not in types for name in node.input):
             return {}
-        node = _as_standard(node)
+        version = self._opsets.get(node.domain, 1)
+        if (like := _as_standard(node)) is not node:
+            node, version = like, _NEWEST
         try:
-            schema = defs.get_schema(node.op_type, self._opsets.get(node.domain, 1), node.domain)
+            schema = defs.get_schema(node.op_type, version, node.domain)
         except defs.SchemaError:
             return {}
         try:
@@ -78,7 +81,7 @@ def _as_standard(node: onnx.NodeProto) -> onnx.NodeProto:
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
     copy.op_type, copy.domain = like, ""
-    schema = defs.get_schema(like, 13, "")
+    schema = defs.get_schema(like, _NEWEST, "")
     del copy.attribute[:], copy.input[schema.max_input :]
     copy.attribute.extend(a for a in node.attribute if a.name in schema.attributes)
     return copy

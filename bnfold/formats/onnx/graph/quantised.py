@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from bnfold.constants import Constant, Quantised
+from bnfold.formats.onnx.graph.evaluation import CONTRIBUTED
 from bnfold.formats.onnx.graph.scopes import Scope
 
 Find = Callable[[Scope, str], Constant | None]
@@ -72,7 +73,7 @@ def _dequantised(
         zero,
         None if scale.shape in _ONE_NUMBER else _axis(node, integers),
         tuple(order or range(len(integers.shape))),
-        splits=opset >= _FIRST_OPSET_WITH_AXIS,
+        splits=opset >= _FIRST_OPSET_WITH_AXIS or node.domain == CONTRIBUTED,
         latent=latent,
         native=StoredAt(scope, node, rounding if latent is not None else None),
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bnfold.formats.onnx.graph.evaluation import CONTRIBUTED
 from bnfold.formats.onnx.graph.operators.convolutions import read_conv
 from bnfold.formats.onnx.graph.operators.quantisation import read_rounding
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading
 from bnfold.graph import Homogeneous, Linear, Opaque
 
-DOMAIN = "com.microsoft"
+DOMAIN = CONTRIBUTED
 _ADDEND = 3
 
 
