@@ -79,6 +79,17 @@ for _name, _build in {
         _behind_conv, _PER_TENSOR, _POSITIVE, low=-128
     ),
     "dead_channels": partial(_behind_conv, _PER_TENSOR, {"scale": [0.0, -1.0, 1e-44, 1.0]}),
+    "in_blocks": partial(
+        _behind_conv, (np.int8, np.full((4, 2, 3, 3), 0.02), None), opset=21, axis=1, block_size=2
+    ),
+    "in_asymmetric_blocks": partial(
+        _behind_conv,
+        (np.uint8, np.full((4, 2, 3, 3), 0.02), np.full((4, 2, 3, 3), 128)),
+        low=1,
+        opset=21,
+        axis=1,
+        block_size=2,
+    ),
     "last_opset": partial(_behind_conv, _PER_TENSOR, opset=23),
 }.items():
     add({"bn": back("conv")}, name=f"quantised_{_name}")(_build)
@@ -86,11 +97,28 @@ for _name, _build in {
 for _name, _build in {
     "quantized_per_tensor": partial(_behind_conv, _PER_TENSOR, opset=12),
     "quantized_range": partial(_behind_conv, _PER_TENSOR, low=-128),
-    "quantized_weight": partial(
-        _behind_conv, (np.int8, np.full((4, 1, 3, 3), 0.02), None), opset=21, axis=1, block_size=3
-    ),
 }.items():
     add({"bn": keep(_name, "Conv 'conv'")}, name=f"{_name}_stays")(_build)
+
+
+_BLOCKS: dict[str, Any] = {"opset": 21, "axis": 0, "block_size": 2}
+add({"bn": keep("quantized_inputs", "Conv 'conv'")}, name="quantised_blocks_of_output_channels")(
+    partial(_behind_conv, (np.int8, np.full((2, 3, 3, 3), 0.02), None), **_BLOCKS)
+)
+add({"bn": back("conv")}, name="quantised_blocks_of_output_channels_alike")(
+    partial(
+        _behind_conv,
+        (np.int8, np.full((2, 3, 3, 3), 0.02), None),
+        {"scale": [0.5, -0.5, 2.0, 2.0], "variance": 1.0},
+        **_BLOCKS,
+    )
+)
+add({"bn": keep("quantized_range", "Conv 'conv'")}, name="quantised_blocks_with_the_least_integer")(
+    partial(
+        _behind_conv, (np.int8, np.full((4, 1, 3, 3), 0.02), None), low=-128, opset=21, axis=1,
+        block_size=3,
+    )
+)  # fmt: skip
 
 
 def _layer(opset: int, op: str, shape: tuple[int, ...], **settings: Any) -> onnx.ModelProto:
@@ -276,6 +304,17 @@ def _with_bias(step: float | None, opset: int = 17, **more: Any) -> onnx.ModelPr
     bias = net.op("DequantizeLinear", integers, net.const(np.float32(own)), name="bias", **more)
     y = net.op("Conv", x, weight, bias, name="conv")
     return net.model(net.relu(net.bn(y, 4)))
+
+
+@add({"bn": back("conv")}, after="QuantizeLinear DequantizeLinear DequantizeLinear Conv Relu")
+def quantised_bias_beside_blocks() -> onnx.ModelProto:
+    net = Net(opset=21)
+    x = rounded(net, net.input("N", 3, "H", "W"))
+    how = (np.int8, np.full((4, 1, 3, 3), 0.02), None)
+    weight = dequantised(net, (4, 3, 3, 3), how, axis=1, block_size=3)
+    integers = net.const([1000, -50, 20, 3], dtype=np.int32)
+    bias = net.op("DequantizeLinear", integers, net.const(np.float32(1e-3)), name="bias")
+    return net.model(net.relu(net.bn(net.op("Conv", x, weight, bias, name="conv"), 4)))
 
 
 _KEPT = "QuantizeLinear DequantizeLinear DequantizeLinear DequantizeLinear Conv Relu"
