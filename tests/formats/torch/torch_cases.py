@@ -137,6 +137,10 @@ def net(forward: Callable[..., Any], **modules: nn.Module) -> Callable[[], nn.Mo
     return lambda: Lambda(forward, **copy.deepcopy(modules))
 
 
+def _fake(x: Tensor) -> Tensor:
+    return torch.fake_quantize_per_tensor_affine(x, 0.05, 0, -128, 127)
+
+
 def _alias(m: Any, x: Tensor) -> Tensor:
     """A write through a view of what the norm reads."""
     y = m.c(x)
@@ -381,6 +385,19 @@ STAYS = [
         {"2": "axis_mismatch"},
     ),
     Case("padded", chain(bn(3), conv()), {"0": "padded_reader"}),
+    # What training for quantisation leaves: folded as floats, the layer would be quantised no more.
+    Case(
+        "fake_quantised_weight",
+        net(
+            lambda m, x: m.b(F.conv2d(x, _fake(m.w.value))).relu(), w=Matrix(8, 3, 3, 3), b=bn()
+        ),
+        {"b": "quantized_weight"},
+    ),
+    Case(
+        "fake_quantised_values",
+        net(lambda m, x: m.b(_fake(m.c(x))).relu(), c=conv(), b=bn()),
+        {"b": "quantized_value"},
+    ),
     Case(
         "einsum_over_two_axes",
         net(

@@ -6,7 +6,7 @@ all (a product of two computed values, say): it is `Opaque` then.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from bnfold.formats.torch.graph.arguments import is_aten, is_aten_call, operator_of
 from bnfold.formats.torch.graph.operators import (
@@ -19,6 +19,7 @@ from bnfold.formats.torch.graph.operators import (
     maxima,
     mixtures,
     movements,
+    quantisation,
     resizes,
     vision,
 )
@@ -34,7 +35,13 @@ READERS: dict[str, Callable[[CallView], Reading | None]] = {
     **maxima.READERS,
     **mixtures.READERS,
     **movements.READERS,
+    **quantisation.READERS,
     **resizes.READERS,
+}
+
+_OTHERS: dict[str, Mapping[str, Callable[[CallView], Reading | None]]] = {
+    vision.NAMESPACE: vision.READERS,
+    quantisation.NAMESPACE: quantisation.DECOMPOSED,
 }
 
 # Matrix products, which have no bias of their own.
@@ -68,9 +75,9 @@ def reader_of(view: CallView) -> Callable[[CallView], Reading | None] | None:
     """The reader of a call's operator, None where there is none."""
     if is_aten(view.node):
         return READERS.get(view.op)
-    if is_aten_call(view.node) and operator_of(view.node).namespace == vision.NAMESPACE:
-        return vision.READERS.get(view.op)
-    return None
+    if not is_aten_call(view.node):
+        return None
+    return _OTHERS.get(operator_of(view.node).namespace, {}).get(view.op)
 
 
 __all__ = ["NONLINEAR", "PRODUCTS", "READERS", "SHAPE_READS", "CallView", "Reading", "reader_of"]
