@@ -139,13 +139,23 @@ class _Planner:
         return moved
 
     def _choose_gauges(self) -> None:
-        """Folds what no single map can, by maps on many values at once."""
-        found = self.gauges = fold_with_gauges(self.graph, self.ledger, self.kept)
+        """Folds what no single map can, by maps on many values at once.
+
+        Of two factors of a product one keeps its gauge: what is left may go with the other one.
+        """
+        found = self.gauges = self._chosen_gauges(turned=False)
+        if found.has_choice and self.kept:
+            later = self._chosen_gauges(turned=True)
+            self.gauges.refusals |= later.refusals
+
+    def _chosen_gauges(self, *, turned: bool) -> GaugeFold:
+        found = fold_with_gauges(self.graph, self.ledger, self.kept, turned=turned)
         for node, into in found.gone.items():
             names = tuple(n.name for n in into)
             self.made[node] = Decision(node.name, "batch_norm", Action.FOLD, Direction.BOTH, names)
         if found.region:
             self.regions.append(found.region)
+        return found
 
     def _merge_branches(self) -> bool:
         """Merges the branches of every sum that has such; norms among them are folded."""
@@ -196,6 +206,7 @@ class _Planner:
             Action.MERGE if merge else Action.FOLD,
             direction,
             tuple(n.name for n in walk.into),
+            part_of=node.kind.part_of if isinstance(node.kind, Affine) else None,
         )
         return True
 
