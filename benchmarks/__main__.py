@@ -24,6 +24,7 @@ SUBJECTS: dict[str, tuple[str, int | None]] = {
     "start-up": ("start_up", 1),
     "recalibrate": ("recalibrate", 2),
     "latency": ("latency", 3),
+    "charts": ("charts", None),
     "scaling": ("scaling", None),
     "coverage": ("coverage", None),
     "coverage-torch": ("coverage_torch", None),
