@@ -415,6 +415,20 @@ def test_affines_stand_beside_the_norms(command: Command) -> None:
     assert [a["name"] for a in document["affines"]] == ["a0", "a1"]
 
 
+def test_a_frozen_norm_is_counted_as_one(command: Command) -> None:
+    """Its product and its sum are no two affine operations, and its file is not without BatchNorm."""
+    for words in (("inspect", "written_out.onnx"), ("fold", "written_out.onnx", "-o", "o.onnx")):
+        text = command(*words)
+        assert "1 frozen BatchNorm fold" in text.out
+        assert "affine operations" not in text.out and "no BatchNorm" not in text.out + text.err
+    assert "is the frozen BatchNorm 'norm'; it folds" in command("inspect", "written_out.onnx").out
+    document = command("fold", "written_out.onnx", "--dry-run", "--format", "json").json
+    assert (document["summary"]["frozen"], document["summary"]["affines"]) == (1, 2)
+    assert [a["part_of"] for a in document["affines"]] == ["norm", "norm"]
+    others = command("inspect", "affine.onnx", "--format", "json").json
+    assert others["summary"]["frozen"] == 0
+
+
 @pytest.mark.parametrize("name", ["mean_holds_nan", "variance_holds_inf", "negative_variance"])
 def test_json_of_broken_statistics_is_json(name: str, command: Command, tmp_path: Path) -> None:
     save(BY_NAME[name].build(), tmp_path / "broken.onnx")

@@ -27,6 +27,7 @@ from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule
 
 if TYPE_CHECKING:
+    from bnfold.audit.chains import Chain
     from bnfold.audit.subject import Subject
 
 
@@ -39,9 +40,16 @@ def check(subject: Subject) -> Iterable[Hit]:
             fate = (
                 "folds" if all(n.name in gone for n in chain.nodes) else "stays, in part or whole"
             )
-            yield Hit(
-                f"{chain.label} is an affine map per channel; it {fate}.", chain.nodes[0].name
-            )
+            yield Hit(f"{chain.label} is {_what(chain)}; it {fate}.", chain.nodes[0].name)
+
+
+def _what(chain: Chain) -> str:
+    """The norm that the file tells of, or what it amounts to."""
+    from bnfold.graph import Affine
+
+    parts = {n.kind.part_of for n in chain.nodes if isinstance(n.kind, Affine)}
+    name = parts.pop() if len(parts) == 1 else None
+    return f"the frozen BatchNorm '{name}'" if name else "an affine map per channel"
 
 
 RULE = Rule("BN212", "taken-apart", Severity.INFO, check, __doc__)
