@@ -25,6 +25,7 @@ SUBJECTS: dict[str, tuple[str, int | None]] = {
     "recalibrate": ("recalibrate", 2),
     "statistics": ("true_statistics", 3),
     "latency": ("latency", 3),
+    "charts": ("charts", None),
     "scaling": ("scaling", None),
     "coverage": ("coverage", None),
     "coverage-torch": ("coverage_torch", None),

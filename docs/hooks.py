@@ -193,8 +193,13 @@ def _benchmarks_page() -> str:
     plot = bars(
         list(zip(names, counts, strict=True)), "BatchNorm left in the files of the table below"
     )
-    body = measured.split("\n", 1)[1]
+    body = re.sub(r"!\[.*?\]\((charts/[\w-]+\.svg)\)", _chart, measured.split("\n", 1)[1])
     return f"# Benchmarks\n\n{plot}\n\n{dots(_adaptation(measured))}\n\n{body}"
+
+
+def _chart(link: re.Match[str]) -> str:
+    """The picture itself in place of the link to it."""
+    return (ROOT / "benchmarks" / link[1]).read_text(encoding="utf-8").strip()
 
 
 def _adaptation(measured: str) -> list[tuple[str, list[float]]]:
