@@ -32,10 +32,16 @@ class LinearState:
 
 @dataclass(frozen=True, eq=False)
 class NormState:
-    """A norm that stays, as the map ``x -> scale * x + shift`` that it has become."""
+    """A norm that stays, as the map ``x -> scale * x + shift`` that it has become.
+
+    ``mean`` and ``deviation`` are those of what flows in by now, as far as its statistics tell (None:
+    these themselves).
+    """
 
     scale: Array
     shift: Array
+    mean: Array | None = None
+    deviation: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ def check_soundness(node: Node, network: Network) -> None:
     scale, shift = norm.vectors(node, network.ledger)
     if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
         raise Refused(Reason.OVERFLOW, node.label)
-    _check_offset(kind, scale != 0)
+    _check_offset(node, network)
     dead = scale == 0
     if not network.value_readers(node.outputs[0]) and not node.outputs[0].is_output:
         raise Refused(Reason.UNREAD, node.outputs[0].name)
@@ -42,12 +42,16 @@ def check_soundness(node: Node, network: Network) -> None:
                 raise Refused(Reason.CONSTANT_CHANNELS, reader.label, told)
 
 
-def _check_offset(kind: Norm, live: NDArray[np.bool_]) -> None:
+def _check_offset(node: Node, network: Network) -> None:
     """Offsets are measured beside what the channel holds anyway: its own mean, in deviations."""
-    assert kind.epsilon is not None
+    kind = node.kind
+    assert isinstance(kind, Norm)
     most = _MOST_OFFSET_HALF if is_half(kind.dtype) else _MOST_OFFSET
-    held = 1 + np.abs(kind.mean) / np.sqrt(kind.variance + kind.epsilon)
-    far = live & (np.abs(kind.shift) > most * held * np.abs(kind.scale))
+    scale, shift = norm.vectors(node, network.ledger)
+    mean, deviation = norm.spread(node, network.ledger)
+    held = 1 + np.abs(mean) / deviation
+    offset = np.abs(scale * mean + shift)
+    far = (scale != 0) & (offset > most * held * np.abs(scale) * deviation)
     if far.any():
         told = f"are more than {most:g} times smaller than the shifts beside them"
         raise Refused(
@@ -74,6 +78,7 @@ def refusal_of(node: Node, conflict: Conflict, ledger: Ledger) -> Refused:
         Clash.SCALE: Reason.OTHER_SCALE,
         Clash.SHIFT: Reason.OTHER_SHIFT,
         Clash.RANGE: Reason.SCALE_RANGE,
+        Clash.UNDECIDED: Reason.OTHER_SHIFT,
     }
     return Refused(reasons[conflict.clash], culprit)
 

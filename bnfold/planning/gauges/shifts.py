@@ -7,7 +7,7 @@ output of a layer that only this sum reads, so that rows stay short along a trun
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,7 @@ class Shifts:
         self._weights = weights
         self._rows: dict[int, _Row] = {}
         self._undo: list[Callable[[], None]] = []
+        self.is_strict = False  # whether it asked more than the laws do
 
     def mark(self) -> int:
         return len(self._undo)
@@ -65,12 +66,21 @@ class Shifts:
                 raise Conflict(Clash.SHIFT, wrong, found.nodes)
             return
         whole = [b for b, f in left.items() if (np.abs(f) > allowed).all()]
-        if not whole:
-            raise Conflict(Clash.SHIFT, np.ones_like(offset, bool), found.nodes)
+        if not whole:  # no unknown stands in all channels: the block would have to be cut
+            if (np.abs(found.offset) > allowed).any():
+                raise Conflict(Clash.UNDECIDED, np.ones_like(offset, bool), found.nodes)
+            self._forget(left, found.nodes)
+            return
         pivot = min(whole, key=lambda b: (self._weights[b], -b))
         by = -1 / left.pop(pivot)
         row = _Row(found.offset * by, {b: f * by for b, f in left.items()}, found.nodes)
         self._put(pivot, row)
+
+    def _forget(self, blocks: Iterable[int], nodes: tuple[Node, ...]) -> None:
+        """No shift for some unknowns: stricter than the law that they are in, and what holds anyway holds."""
+        self.is_strict = True
+        for block in blocks:
+            self._put(block, _Row(np.zeros(self._lengths[block]), {}, nodes))
 
     def values(self) -> list[Array]:
         """A shift for every block that obeys all laws; 0 where nothing asks for more."""
