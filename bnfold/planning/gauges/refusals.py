@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import is_half
