@@ -188,7 +188,7 @@ def test_a_file_that_joins_a_number_to_maps_gets_a_plan() -> None:
 def test_an_offset_is_measured_with_what_a_norm_has_taken_over() -> None:
     """A tiny scale, and a shift in the next norm: together they would cost the values before their digits."""
     net = Net()
-    x = net.relu(net.conv(net.input(2, 3, 6, 6), 3, SIZE, (1, 1), "stem"), "start")
+    x = net.conv(net.input(2, 3, 6, 6), 3, SIZE, (1, 1), "stem")
     tiny = np.array([1.0, 1e-6, 1.0, 1.0])
     y = net.bn(x, SIZE, "bn0", scale=tiny, shift=0.0, mean=0.0, variance=1.0)
     y = net.relu(net.bn(y, SIZE, "bn1", scale=UP, shift=-0.1, mean=0.0, variance=1.0), "rectified")
