@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -196,3 +197,20 @@ def test_an_offset_is_measured_with_what_a_norm_has_taken_over() -> None:
     plan = bnfold.fold(net.model(net.conv(y, SIZE, 2, (1, 1), "head")), verify=False).report.plan
     (reason,) = [d.reason for d in plan.batch_norms if d.reason]
     assert reason.reason.code == "far_offset" and "channel 1)" in reason.message
+
+
+def test_a_norm_that_stays_keeps_its_digits() -> None:
+    """Its input in a gauge of 1e4 would be a difference of numbers ten thousand times as large."""
+    net = Net()
+    x = net.conv(net.input(2, 3, 6, 6), 3, SIZE, (1, 1), "stem")
+    small = np.array([1.0, 1e-4, 1.0, 1.0])
+    plain: dict[str, Any] = {"shift": 0.0, "mean": 0.0, "variance": 1.0}
+    branch = net.conv(net.relu(x, "other"), SIZE, SIZE, (1, 1), "branch")
+    y = net.relu(
+        net.op("Add", net.bn(x, SIZE, "bn0", scale=small, **plain), branch, name="add"), "end"
+    )
+    stays = net.op("Sigmoid", net.bn(x, SIZE, "bn1", scale=UP, mean=1.0, variance=1.0), name="gate")
+    result = bnfold.fold(net.model(y, stays))
+    assert result.ok
+    (reason,) = [d.reason for d in result.report.plan.batch_norms if d.name == "bn0"]
+    assert reason is not None and "too far apart" in reason.message

@@ -61,6 +61,27 @@ def far_offsets(
     return found
 
 
+def check_rest(node: Node, own: tuple[Array, Array], before: Array) -> None:
+    """Raises `Refused` where a norm that stays would lose digits in a gauge of the scale ``before``.
+
+    Its statistics stay: what they take off comes back in its shift, and the larger both are beside what
+    it writes, the less is left of that.
+
+    Args:
+        node: the norm.
+        own: its scale and shift, with all that it has absorbed.
+        before: scale of the values that it reads.
+    """
+    kind, (scale, shift) = node.kind, own
+    assert isinstance(kind, Norm) and kind.epsilon is not None
+    most = _MOST_OFFSET_HALF if is_half(kind.dtype) else _MOST_OFFSET
+    taken = np.abs(scale * kind.mean)
+    deviation = np.abs(scale) * np.sqrt(kind.variance + kind.epsilon)
+    written = np.abs(scale * kind.mean + shift) + deviation
+    if (np.abs(before) * taken > most * (written + taken)).any():
+        raise Refused(Reason.SCALE_RANGE, node.label)
+
+
 def refusal_of(node: Node, conflict: Conflict, ledger: Ledger) -> Refused:
     """The sentence for a clash of laws."""
     kind = node.kind
