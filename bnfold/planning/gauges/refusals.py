@@ -20,6 +20,8 @@ from bnfold.planning.reasons import Reason, Refused, channels
 # How many of its own standard deviations a norm may shift: each doubling costs the values before it,
 # which others read as well, one binary digit.
 _MOST_OFFSET, _MOST_OFFSET_HALF = 32.0, 4.0
+# How much further it may with what it has taken over: that is mostly an offset of its own written apart.
+_TAKEN_OVER = 32.0
 
 
 def check_soundness(node: Node, network: Network) -> None:
@@ -39,8 +41,8 @@ def far_offsets(
 ) -> dict[Node, Refused]:
     """The norms whose own shifts, moved before them, would cost the values there their digits.
 
-    A norm's own is also what it has taken over. How far is too far is measured beside what a channel holds
-    anyway: its own mean, in deviations. A shift that goes on behind the norm costs nothing.
+    How far is too far is measured beside what a channel holds anyway: its own mean, in deviations. A shift
+    that goes on behind the norm costs nothing.
     """
     found = {}
     for candidate in accepted:
@@ -51,14 +53,21 @@ def far_offsets(
         most = _MOST_OFFSET_HALF if is_half(kind.dtype) else _MOST_OFFSET
         held = most * (deviation + np.abs(mean))
         _, shift = gauges.of(network.read[node])
+        far = (kind.scale != 0) & (np.abs(kind.shift) > most * _held(kind) * np.abs(kind.scale))
         with np.errstate(invalid="ignore"):  # behind a scale of zero nothing has a mean
-            far = (scale != 0) & (np.abs(scale * mean + own) > held * np.abs(scale))
-        far &= np.abs(shift) > held
+            together = np.abs(scale * mean + own) > _TAKEN_OVER * held * np.abs(scale)
+        far = (far | (together & (scale != 0))) & (np.abs(shift) > held)
         if far.any():
             told = f"scales are more than {most:g} times smaller than the shifts beside them"
             detail = channels(np.flatnonzero(far).tolist(), kind.channels, told)
             found[node] = Refused(Reason.FAR_OFFSET, None, detail)
     return found
+
+
+def _held(kind: Norm) -> Array:
+    """How far from 0 what comes in is, in deviations."""
+    assert kind.epsilon is not None
+    return np.asarray(1 + np.abs(kind.mean) / np.sqrt(kind.variance + kind.epsilon))
 
 
 def check_rest(node: Node, own: tuple[Array, Array], before: Array) -> None:
