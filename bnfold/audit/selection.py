@@ -98,7 +98,9 @@ def parse_codes(words: Iterable[str], option: str) -> tuple[str, ...]:
         rule = find_rule(word)
         code = rule.code if rule else word.upper()
         if not any(r.code.startswith(code) for r in RULES):
-            raise UsageError(f"{option}: no rule is called {word}{_meant(word)}")
+            raise UsageError(
+                f"{option}: no rule is called {word}{_meant(word)}; `bnfold rule` lists them"
+            )
         found.append(code)
     return tuple(found)
 

@@ -120,8 +120,9 @@ def fold(
     names = expanded(model)
     targets = Destinations.of(names, output, output_dir, dry_run=dry_run)
     targets.check(shown.report, source, data=data, force=force)
-    if dry_run and data is not None and not source.traces(names):
-        raise UsageError("--dry-run compares nothing; leave out --data")
+    if data is not None and (dry_run or not how.verify) and not source.traces(names):
+        option = "--dry-run" if dry_run else "--no-verify"
+        raise UsageError(f"{option} compares nothing; leave out --data")
     sampling = sample.options(DEFAULT_SAMPLES)
     check_images(data, sampling)
 

@@ -74,7 +74,9 @@ class ModelInfo:
 
 def notes_of(plan: Plan, format: str) -> tuple[str, ...]:
     """What a user should know beside the decisions."""
-    return plan.notes if plan.batch_norms else (*plan.notes, _WITHOUT_BATCH_NORM[format])
+    if plan.batch_norms or plan.affines:  # affine operations are what is left of one taken apart
+        return plan.notes
+    return (*plan.notes, _WITHOUT_BATCH_NORM[format])
 
 
 def comparison_inputs(

@@ -79,7 +79,7 @@ def _(result: FoldResult, console: ReportConsole, verbose: bool) -> None:
     _print_kept(result.plan, console, verbose)
     _print_notes(result.notes, console)
     if result.verification is not None:
-        _print_verification(result.verification, console)
+        _print_verification(result.verification, console, verbose)
     print_warnings(result.warnings, console)
     console.print(f"[bold]{escape(result.model.label)}[/]: {_summary(result.plan)}")
     nodes = f"{result.nodes_before} nodes before, {result.nodes_after} after"
@@ -104,7 +104,7 @@ _render.register(RecalibrationResult, print_recalibration)
 
 @_render.register
 def _(result: VerifyResult, console: ReportConsole, verbose: bool) -> None:
-    _print_verification(result.verification, console)
+    _print_verification(result.verification, console, verbose)
     bounded = any(output.bounds for output in result.verification.outputs)
     right = "keep to the bounds asked for" if bounded else "compute the same"
     wrong = "do not keep to the bounds asked for" if bounded else "do not compute the same"
@@ -165,7 +165,7 @@ def _print_notes(notes: Sequence[str], console: ReportConsole) -> None:
         print_note(note, console)
 
 
-def _print_verification(found: Verification, console: ReportConsole) -> None:
+def _print_verification(found: Verification, console: ReportConsole, verbose: bool) -> None:
     table = name_table("output")
     titles = [t for t in _COMPARED if console.width >= _WIDE or t not in _WHERE_THERE_IS_ROOM]
     for title in titles:
@@ -176,7 +176,7 @@ def _print_verification(found: Verification, console: ReportConsole) -> None:
         table.add_row(Name(escape(each.name)), *(numbers[title] for title in titles), verdict)
     if found.outputs:
         console.print(table)
-    for line in proof_in_words(found):
+    for line in proof_in_words(found, verbose=verbose):
         console.print(f"  {escape(line)}")
     bounded = any(output.bounds for output in found.outputs)
     right = "compared" if bounded else "verified"
@@ -201,9 +201,10 @@ def _undecided(count: int) -> str:
 def _summary(plan: Plan) -> str:
     """One line: how many BatchNorm there are, and what becomes of them."""
     total, affines = len(plan.batch_norms), len(plan.affines)
-    also = f"; {affines} affine operations go as well" if affines else ""
+    operations = "1 affine operation" if affines == 1 else f"{affines} affine operations"
     if not total:
-        return f"no BatchNorm{also}"
+        return f"no BatchNorm; {operations} can go" if affines else "no BatchNorm"
+    also = f"; {operations} can go as well" if affines else ""
     merged = sum(d.action is Action.MERGE for d in plan.batch_norms)
     parts = [f"{plan.foldable - merged} fold"]
     if merged:

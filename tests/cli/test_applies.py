@@ -31,6 +31,7 @@ _REFUSED = {
     "recalibrate model.onnx -o out.onnx --data x.npy --seed 1": "--seed goes with --shuffle",
     "recalibrate model.onnx -o out.onnx --data x.npy --max-drop 1": "--max-drop goes with --evaluate",
     "fold model.onnx --dry-run --data x.npy": "--dry-run compares nothing",
+    "fold model.onnx -o out.onnx --no-verify --data x.npy": "--no-verify compares nothing",
     # models of the other kind
     "fold model.onnx -o out.onnx --weights w.pth": "--weights is for PyTorch",
     "fold model.onnx -o out.onnx --keep-modules": "--keep-modules is for PyTorch",
