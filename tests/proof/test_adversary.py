@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import TensorProto, helper, numpy_helper
-from safetensors.torch import load_file, save_file
 
 import bnfold
 from bnfold.algebra.rounding import cast
@@ -24,6 +22,9 @@ from bnfold.planning import Plan, decision, make_plan
 from situations.build import Net, body
 from situations.fold import save
 
+torch: Any = pytest.importorskip("torch")
+load_file: Any = pytest.importorskip("safetensors.torch").load_file
+save_file: Any = pytest.importorskip("safetensors.torch").save_file
 fold_job = importlib.import_module("bnfold.jobs.fold")
 Spoil = Callable[[onnx.ModelProto], None]
 
