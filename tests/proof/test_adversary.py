@@ -13,6 +13,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+pytest.importorskip("torch")
+
+import torch
+from safetensors.torch import load_file, save_file
+
 import bnfold
 from bnfold.algebra.rounding import cast
 from bnfold.formats.onnx.edit.edited import OnnxEdited
@@ -22,9 +27,6 @@ from bnfold.planning import Plan, decision, make_plan
 from situations.build import Net, body
 from situations.fold import save
 
-torch: Any = pytest.importorskip("torch")
-load_file: Any = pytest.importorskip("safetensors.torch").load_file
-save_file: Any = pytest.importorskip("safetensors.torch").save_file
 fold_job = importlib.import_module("bnfold.jobs.fold")
 Spoil = Callable[[onnx.ModelProto], None]
 
