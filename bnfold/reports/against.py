@@ -13,6 +13,7 @@ def print_against(found: Against, console: ReportConsole, *, verbose: bool) -> N
     changed = found.changed
     label = f"[bold]{escape(found.other.label)}[/]"
     if changed:
+        console.print()
         console.print(f"against {label}, in its deviations:")
         table = name_table("BatchNorm")
         for title in ("mean shift [σ]", "channel", "variance ratio", "scale, shift"):

@@ -28,17 +28,17 @@ _OF_A_KIND, _LINES = 3, 24
 
 
 def print_findings(findings: Sequence[Finding], console: ReportConsole, *, verbose: bool) -> None:
-    """One paragraph for each rule and severity; with ``verbose`` every layer of it. What to do stands
-    below the last paragraph of a rule."""
-    groups = list(grouped(findings))
-    last = {group.code: group for group in groups}
-    for group in groups:
+    """One paragraph for each rule and severity; with ``verbose`` every layer of it. What to do is
+    said once for each rule, where it is worst."""
+    said: set[str] = set()
+    for group in grouped(findings):
         rule = find_rule(group.code)
         head = f"[{COLOURS[group.severity]}]{WORDS[group.severity]}[/] [bold]{group.code}[/]"
         console.print(f"{head} {escape(rule.title if rule else group.name)}")
         for line in _lines(group, verbose):
             console.print(line, indent=4)
-        if rule is not None and last[group.code] is group:
+        if rule is not None and group.code not in said:
+            said.add(group.code)
             console.print(f"[dim]→ {escape(rule.remedy)}[/]", indent=4)
 
 

@@ -68,7 +68,7 @@ def _parting(values: Sequence[PieceComparison], verbose: bool) -> Iterator[str]:
             error = "another shape, or not finite in the same places"
         yield f"  {value.name}: {error}, {'same' if value.passed else 'differs'}"
     if len(shown) < len(values):
-        yield f"  … of {len(values)} values that both name (-v lists them)"
+        yield f"  … {len(values)} values have a name in both (-v lists all)"
 
 
 def verdict_on(output: OutputComparison) -> str:
