@@ -16,7 +16,9 @@ from bnfold.cli.options import (
     InputData,
     ModelArguments,
     OnlyOption,
+    OutputDirOption,
     OutputFlags,
+    OutputOption,
     ProvenanceOption,
     ReparameterizeOption,
     RestForm,
@@ -94,14 +96,8 @@ class FoldFlags:
 def fold(
     model: ModelArguments,
     *,
-    output: Annotated[
-        Path | None,
-        Option("--output", "-o", help="The file to write; - writes it to stdout."),
-    ] = None,
-    output_dir: Annotated[
-        Path | None,
-        Option(metavar="FOLDER", help="Write each model here, under its own file name."),
-    ] = None,
+    output: OutputOption = None,
+    output_dir: OutputDirOption = None,
     data: InputData = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the plan, write nothing.")] = False,
     how: FoldFlags,

@@ -15,7 +15,7 @@ from bnfold.formats import Model, format_of
 from bnfold.planning import Plan
 from bnfold.recalibration.batches import Batches
 
-FORMAT_VERSION = "2.1"
+FORMAT_VERSION = "2.2"
 DEFAULT_SAMPLES, _BATCH, _FEW = 64, 16, 2
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -32,9 +32,10 @@ def render(result: Any, *, verbose: bool = False, file: IO[str] | None = None) -
 def print_total(counts: Mapping[str, int], file: IO[str] | None = None) -> None:
     """The last line of a report on several models."""
     folding = counts.get("foldable", counts.get("folded", 0))
-    parts = [
-        f"{counts.get('batch_norms', 0)} BatchNorm: {folding} fold, {counts.get('kept', 0)} stay"
-    ]
+    fates = f"{folding} fold, {counts.get('kept', 0)} stay"
+    if "recalibrated" in counts:
+        fates = f"{counts['recalibrated']} recalibrated, {counts['untouched']} left as they were"
+    parts = [f"{counts.get('batch_norms', 0)} BatchNorm: {fates}"]
     for key in ("error", "warning"):
         if count := counts.get(f"{key}s"):
             parts.append(f"{count} {key}{'' if count == 1 else 's'}")

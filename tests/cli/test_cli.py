@@ -351,7 +351,7 @@ def test_inspect_json(command: Command) -> None:
     assert {
         "format_version", "command", "model", "batch_norms", "findings", "summary"
     } <= document.keys()  # fmt: skip
-    assert document["format_version"] == "2.1"
+    assert document["format_version"] == "2.2"
     assert document["command"] == "inspect"
     assert document["model"].keys() >= {"path", "format", "sha256"}
     (norm,) = document["batch_norms"]
