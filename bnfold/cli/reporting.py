@@ -115,7 +115,7 @@ class Report:
             from bnfold.reports import github, markdown
 
             module = {"github": github, "markdown": markdown}[self._format]
-            stream.write("\n".join(map(module.render, self._found)))
+            stream.write("\n".join(filter(None, map(module.render, self._found))))
 
     def _json(self) -> str:
         from bnfold.reports import json_text
