@@ -189,10 +189,13 @@ def recalibrate(
 
     def work(name: str) -> tuple[RecalibrationResult, int, str | None] | None:
         from bnfold.cli.progress import progress_bar
+        from bnfold.formats import is_onnx
         from bnfold.jobs.recalibrate import recalibrate as job
 
         check_model_options(name, source, runtime)
         targets.check_suffix(name)
+        if targets.to_stdout and not is_onnx(name):
+            raise UsageError("-o - is for ONNX models; name a file with -o for one of PyTorch")
         with progress_bar(quiet=shown.quiet) as progress, targets.of_model(name) as target:
             assert target is not None  # nothing here is a dry run
             progress(source.stage(name), 0, 1)

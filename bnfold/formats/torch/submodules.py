@@ -16,9 +16,10 @@ from torch import nn
 
 from bnfold.errors import ModelError, OutputError, UsageError, VerificationError
 from bnfold.files import SourceFile
+from bnfold.formats.suffixes import STATE_DICTS
 from bnfold.formats.torch.file.factory import is_factory, loaded
 from bnfold.formats.torch.file.quiet import first_line, quietly
-from bnfold.formats.torch.file.saving import STATE_DICTS, write_tensors
+from bnfold.formats.torch.file.saving import write_tensors
 from bnfold.formats.torch.file.state import read_tensors
 from bnfold.formats.torch.file.tensors import same_elements, same_memory
 from bnfold.formats.torch.graph.axes import cloned
