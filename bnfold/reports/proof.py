@@ -25,13 +25,13 @@ def proof_in_words(found: Verification, *, verbose: bool = False) -> Iterator[st
     if found.problem is not None:
         yield found.problem
     if (congruence := found.congruence) is not None:
-        changed = congruence.changed_tensors
-        kept = _counted(congruence.tensors - changed, "tensor")
-        planned = f", {_counted(changed, 'tensor')} as the plan computed them" if changed else ""
-        yield (
-            f"the written file: {_counted(congruence.calls, 'node')} and {kept} as in the original"
-            f"{planned}"
+        kept = congruence.tensors - congruence.changed_tensors
+        sentence = (
+            f"the written file: {_counted(congruence.calls, 'node')} and {_counted(kept, 'tensor')} "
+            "as in the original"
         )
+        changed = f", {_counted(congruence.changed_tensors, 'tensor')} as the plan computed them"
+        yield sentence + (", a copy" if found.of_a_copy else changed)
         for difference in congruence.differences:
             yield f"the written file differs: {difference}"
     if pieces := found.pieces:
@@ -48,11 +48,11 @@ def proof_in_words(found: Verification, *, verbose: bool = False) -> Iterator[st
     if found.parting:
         yield from _parting(found.parting, verbose)
     silent = [o.name for o in found.outputs if not o.informs]
-    if silent and pieces:  # else the file is a copy, and nothing but that is to be shown
+    if silent and found.congruence is not None and not found.of_a_copy:
         names = ", ".join(silent[:3]) + (", …" if len(silent) > 3 else "")
         yield (
             f"no difference could show in {names} (constant, saturated, blurred by rounding, not "
-            "floating-point, or reached by no change); the pieces decide"
+            "floating-point, or reached by no change)" + ("; the pieces decide" if pieces else "")
         )
 
 

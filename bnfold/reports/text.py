@@ -175,8 +175,7 @@ def _print_verification(found: Verification, console: ReportConsole, verbose: bo
     for each in found.outputs:
         numbers, verdict = _comparison(each)
         table.add_row(Name(escape(each.name)), *(numbers[title] for title in titles), verdict)
-    a_copy = found.passed and found.congruence is not None and not found.pieces
-    if found.outputs and not a_copy:
+    if found.outputs and not found.of_a_copy:
         console.print(table)
     for line in proof_in_words(found, verbose=verbose):
         console.print(f"  {escape(line)}")
