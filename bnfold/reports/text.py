@@ -201,11 +201,14 @@ def _undecided(count: int) -> str:
 
 def _summary(plan: Plan) -> str:
     """One line: how many BatchNorm there are, and what becomes of them."""
-    total, affines = len(plan.batch_norms), len(plan.affines)
+    total, affines = len(plan.batch_norms), len(plan.affines) - 2 * plan.frozen
     operations = "1 affine operation" if affines == 1 else f"{affines} affine operations"
+    also = f"; {plan.frozen} frozen BatchNorm fold" if plan.frozen else ""
+    also += f"; {operations} can go as well" if affines else ""
+    if not total and plan.frozen:
+        return also.removeprefix("; ")
     if not total:
         return f"no BatchNorm; {operations} can go" if affines else "no BatchNorm"
-    also = f"; {operations} can go as well" if affines else ""
     merged = sum(d.action is Action.MERGE for d in plan.batch_norms)
     parts = [f"{plan.foldable - merged} fold"]
     if merged:
