@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from bnfold.cli.applies import check_data_options, check_images, check_model_options
@@ -16,7 +15,9 @@ from bnfold.cli.options import (
     InputData,
     ModelArguments,
     OnlyOption,
+    OutputDirOption,
     OutputFlags,
+    OutputOption,
     ProvenanceOption,
     ReparameterizeOption,
     RestForm,
@@ -92,14 +93,8 @@ class FoldFlags:
 def fold(
     model: ModelArguments,
     *,
-    output: Annotated[
-        Path | None,
-        Option("--output", "-o", help="The file to write; - writes it to stdout."),
-    ] = None,
-    output_dir: Annotated[
-        Path | None,
-        Option(metavar="FOLDER", help="Write each model here, under its own file name."),
-    ] = None,
+    output: OutputOption = None,
+    output_dir: OutputDirOption = None,
     data: InputData = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the plan, write nothing.")] = False,
     how: FoldFlags,
@@ -118,8 +113,9 @@ def fold(
     names = expanded(model)
     targets = Destinations.of(names, output, output_dir, dry_run=dry_run)
     targets.check(shown.report, source, data=data, force=force)
-    if dry_run and data is not None and not source.traces(names):
-        raise UsageError("--dry-run compares nothing; leave out --data")
+    if data is not None and (dry_run or not how.verify) and not source.traces(names):
+        option = "--dry-run" if dry_run else "--no-verify"
+        raise UsageError(f"{option} compares nothing; leave out --data")
     sampling = sample.options(DEFAULT_SAMPLES)
     check_images(data, sampling)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -120,6 +121,9 @@ def verify(
     check_paths(shown.report, [reference, candidate], source, data=data)
     check_weights(candidate_weights, "--candidate-weights")
     check_images(data, sampling)
+    for name in (reference, candidate):
+        if glob.has_magic(name) and not Path(name).exists():
+            raise UsageError(f"verify compares two models, and {name} is a glob; name two files")
     if reference == candidate == STDIN:
         raise UsageError("- reads one model from stdin; name a file for the other")
     report = Report("verify", shown.format.value, verbose=shown.verbose, quiet=shown.quiet)

@@ -72,7 +72,8 @@ class ModelInfo:
 
 def notes_of(plan: Plan, format: str) -> tuple[str, ...]:
     """What a user should know beside the decisions."""
-    if plan.batch_norms or plan.frozen:
+    # Affine operations are what is left of one that was taken apart.
+    if plan.batch_norms or plan.frozen or plan.affines:
         return plan.notes
     return (*plan.notes, _WITHOUT_BATCH_NORM[format])
 

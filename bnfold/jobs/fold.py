@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from bnfold.data import Data, SampleOptions
 from bnfold.errors import ModelNotLoadedError, RuntimeUnavailableError, UsageError
 from bnfold.files import file_sha256, publish, scratch_folder
 from bnfold.formats import Edited, Model, format_of
+from bnfold.formats.suffixes import STATE_DICTS
 from bnfold.graph import Graph
 from bnfold.jobs.common import (
     FORMAT_VERSION,
@@ -156,7 +157,7 @@ def fold(
         keep_modules=options.keep_modules,
         provenance=provenance_of(model, verdict) if noted else None,
     )
-    plan = edited.plan
+    plan = _noted(edited.plan, model, target, options)
     outcome = _Outcome(model, plan, edited)
     if target is None or options.refusal(plan) is not None:
         return outcome.result(refusal=options.refusal(plan))
@@ -174,6 +175,18 @@ def fold(
         publish(files, target)
     written = Output(str(target), file_sha256(target), edited.key_map, left, size)
     return outcome.result(verification, written, info=info)
+
+
+def _noted(plan: Plan, model: Model, target: Path | None, options: FoldOptions) -> Plan:
+    """The plan, with what a user should know of a state dict that the unchanged class does not load."""
+    bare = target is not None and target.suffix.lower() in STATE_DICTS and model.format == "torch"
+    if not bare or options.keep_modules or not plan.edits:
+        return plan
+    note = (
+        "the state dict is that of the folded graph: the module's names without its BatchNorm; the "
+        "unchanged class loads what --keep-modules writes (keep_modules=True in Python)"
+    )
+    return replace(plan, notes=(*plan.notes, note))
 
 
 def planned(graph: Graph, options: FoldOptions) -> Plan:

@@ -189,9 +189,12 @@ def verify(
 
     Raises:
         RuntimeUnavailableError: where one of them does not run.
-        UsageError: where their outputs differ in name.
+        UsageError: where their outputs differ in name, or a bound names an output that is not there.
     """
     references = outputs_of(reference, told(progress, "running the reference", feeds))
+    if bounds and (unknown := bounds.unknown(references[0])) is not None:
+        names = ", ".join(references[0])
+        raise UsageError(f"--threshold {unknown}=…: no output is called so; there is {names}")
     outputs = _end_to_end(references, reference, candidate, feeds, bounds, progress)
     found = Verification(candidate.runtime, inputs, outputs)
     if not found.differs or not isinstance(reference, Named) or not isinstance(candidate, Named):

@@ -30,7 +30,7 @@ def save_npz(folder: Path) -> Path:
 
 
 def save_safetensors(folder: Path) -> Path:
-    from safetensors.numpy import save_file
+    save_file = pytest.importorskip("safetensors.numpy").save_file
 
     save_file({"x": X, "y": Y, "label": np.zeros(10)}, folder / "d.safetensors")
     return folder / "d.safetensors"

@@ -18,8 +18,9 @@ from torch import nn
 from bnfold.data import InputSpec, Sample, SampleOptions, open_sample
 from bnfold.errors import ModelError, OutputError, UsageError, VerificationError
 from bnfold.files import SourceFile, meant
+from bnfold.formats.suffixes import STATE_DICTS
 from bnfold.formats.torch.file.factory import is_factory, loaded
-from bnfold.formats.torch.file.saving import STATE_DICTS, write_tensors
+from bnfold.formats.torch.file.saving import write_tensors
 from bnfold.formats.torch.file.state import read_tensors
 from bnfold.formats.torch.file.tensors import same_elements, same_memory
 from bnfold.formats.torch.graph.model import TorchModel, digest_of

@@ -14,12 +14,13 @@ from torch.fx import GraphModule
 
 from bnfold.errors import ModelError, OutputError
 from bnfold.files import content_name, file_sha256
+from bnfold.formats.suffixes import STATE_DICTS
 from bnfold.formats.torch.edit.as_module import as_module
 from bnfold.formats.torch.edit.axis_names import name_axes
 from bnfold.formats.torch.edit.editor import Editor
 from bnfold.formats.torch.edit.keep_modules import Kept, keep_modules
 from bnfold.formats.torch.file.quiet import first_line, quietly
-from bnfold.formats.torch.file.saving import STATE_DICTS, write_tensors
+from bnfold.formats.torch.file.saving import write_tensors
 from bnfold.formats.torch.graph.model import TorchModel, count_calls
 from bnfold.formats.torch.graph.outputs import output_names
 from bnfold.planning import Plan

@@ -10,9 +10,9 @@ from torch.fx import Node as Call
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import cast
 from bnfold.errors import OutputError
+from bnfold.formats.suffixes import STATE_DICTS
 from bnfold.formats.torch.edit.edited import ONNX, TorchEdited
 from bnfold.formats.torch.edit.editor import Editor
-from bnfold.formats.torch.file.saving import STATE_DICTS
 from bnfold.formats.torch.file.tensors import to_torch
 from bnfold.formats.torch.graph.arguments import set_argument
 from bnfold.formats.torch.graph.model import TorchModel

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-STATE_DICTS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".th")
+from bnfold.formats.suffixes import STATE_DICTS
 
 
 def write_tensors(tensors: Mapping[str, torch.Tensor], path: Path, noted: Any) -> None:
