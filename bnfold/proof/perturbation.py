@@ -26,7 +26,8 @@ def perturb(array: NDArray[Any], draw: int, place: int = 0) -> NDArray[Any]:
     Args:
         array: any float type.
         draw: picks another pattern.
-        place: picks another one among arrays of one size in one draw, which would move as one.
+        place: picks another one among arrays of one size in one draw, which would move as one, and
+            what they do could cancel in every draw.
     """
     flat = np.ascontiguousarray(array).reshape(-1)
     result = np.empty_like(flat)

@@ -122,20 +122,8 @@ def _on_random_values(
     """Both models on random values; and how far moved parameters move each value there."""
     whole = piece.original(feeds)
     moved = _movements(piece, feeds, whole)
-    if excitation == WIDE:
-        moved = {key: _at_least_rounding(m, whole[key], feeds) for key, m in moved.items()}
     candidate = piece.written(feeds)
     return _compared_values(piece, feeds, whole, candidate, moved, excitation), moved
-
-
-def _at_least_rounding(moved: NDArray[Any], whole: NDArray[Any], feeds: Arrays) -> NDArray[Any]:
-    """In float64 there is no finer type for a second look: where wide values cancel, what is left has
-    the rounding of what came in."""
-    if whole.dtype != np.float64:
-        return moved
-    peaks = (np.abs(f[np.isfinite(f)]).max(initial=0.0) for f in feeds.values() if is_float(f))
-    least = float(np.finfo(np.float64).eps) * float(max(peaks, default=0.0))
-    return np.asarray(np.maximum(moved, least))
 
 
 def _movements(piece: Piece, feeds: Arrays, whole: Arrays) -> dict[str, NDArray[Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,17 +45,22 @@ class FedModel:
     offsets: Mapping[str, NDArray[Any]]
     store: TensorStore
 
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate((*self.tensors, *self.factors))}
+
     def feeds(self, names: Iterable[str], draw: int | None = None) -> dict[str, NDArray[Any]]:
         """The tensors among ``names``; those that may move, moved, where ``draw`` is given."""
         found = {}
         for name in names:
             if name in self.tensors:
                 array = np.asarray(self.store.load(self.tensors[name]))
-                moves = draw is not None and name in self.movable
-                found[name] = perturb(array, draw) if moves and draw is not None else array
+                if draw is not None and name in self.movable:
+                    array = perturb(array, draw, self._places[name])
+                found[name] = array
             elif name in self.factors:
-                ones, place = self.factors[name], 1 + list(self.factors).index(name)
-                found[name] = ones if draw is None else perturb(ones, draw, place)
+                ones = self.factors[name]
+                found[name] = ones if draw is None else perturb(ones, draw, self._places[name])
             elif name in self.offsets:
                 steps = self.offsets[name]
                 moved = None if draw is None else rounding(steps, draw, ALLOWED_RATIO)

@@ -75,9 +75,10 @@ class _Moved(Mapping[str, NDArray[Any]]):
 
     def __init__(self, parameters: Arrays, draw: int) -> None:
         self._parameters, self._draw = parameters, draw
+        self._places = {name: place for place, name in enumerate(parameters)}
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        return perturb(self._parameters[name], self._draw)
+        return perturb(self._parameters[name], self._draw, self._places[name])
 
     def __contains__(self, name: object) -> bool:
         return name in self._parameters
