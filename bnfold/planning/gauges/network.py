@@ -43,8 +43,8 @@ class Network:
     """The laws around some norms. ``read`` and ``written`` are the cells that a node absorbs.
 
     ``unsure`` are nodes that might allow more than their laws say: unknown operators, those that could
-    not be tried, and products, of which one factor has been chosen to keep its gauge: ``turned`` chooses
-    the other one, where there is such a choice.
+    not be tried, magnitudes and leaks (which know a way with the other sign), and products, of which one
+    factor has been chosen to keep its gauge: ``turned`` chooses the other one, where there is a choice.
     """
 
     graph: Graph
