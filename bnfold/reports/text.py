@@ -174,7 +174,7 @@ def _print_verification(found: Verification, console: ReportConsole) -> None:
     for each in found.outputs:
         numbers, verdict = _comparison(each)
         table.add_row(Name(escape(each.name)), *(numbers[title] for title in titles), verdict)
-    if found.outputs:
+    if found.outputs and not found.of_a_copy:
         console.print(table)
     for line in proof_in_words(found):
         console.print(f"  {escape(line)}")
