@@ -17,7 +17,7 @@ import numpy as np
 from bnfold.planning.decision import Plan
 from bnfold.proof.correspondence import Tensors, Values
 from bnfold.proof.expected import Changes, changes_of
-from bnfold.proof.listing import Call, Listing, Places
+from bnfold.proof.listing import Call, Listing, Places, made_of_tensors
 
 _SHOWN = 5
 
@@ -64,9 +64,12 @@ class _Comparison:
         self.calls = 0
         self.maker = {n: i for i, call in enumerate(original.calls) for n in call.outputs}
         self.readers: dict[str, list[int]] = {}
+        self.known: dict[tuple[str, str], list[int]] = {}
         for index, call in enumerate(original.calls):
+            self.known.setdefault(self._key(call), []).append(index)
             for name in filter(None, call.inputs):
                 self.readers.setdefault(name, []).append(index)
+        self.fixed = made_of_tensors(original)
         self.made = {name for call in written.calls for name in call.outputs}
 
     def run(self) -> Congruence:
@@ -136,10 +139,21 @@ class _Comparison:
         while position < len(self.written.calls):
             call = self.written.calls[position]
             own = index is not None and self._is(index, call)
-            if own or not self._take_inserted(call):
+            if own or self._is_yet_to_come(call, index) or not self._take_inserted(call):
                 break
             position += 1
         return position
+
+    def _key(self, call: Call) -> tuple[str, str]:
+        """What it is found by: its own name, or, where files leave that out, what it computes."""
+        return call.op, call.name or (self.values.now(call.outputs[0]) if call.outputs else "")
+
+    def _is_yet_to_come(self, theirs: Call, index: int | None) -> bool:
+        """Whether it is an operator of the original, behind some that have gone."""
+        later = (
+            i for i in self.known.get(self._key(theirs), ()) if index is not None and i > index
+        )
+        return any(i not in self.changes.gone and self._is(i, theirs) for i in later)
 
     def _take_inserted(self, call: Call) -> bool:
         """A copy, a padding that an edited layer will read, or a bias that an edit computed."""
@@ -226,7 +240,12 @@ class _Comparison:
                 seen = self.values.seen(theirs)
                 if index in self.changes.expected:
                     seen = self.values.padded.get(seen, seen)
-                return seen in standing
+                if seen in standing:
+                    return True
+                # A weight that operators make of stored tensors; these stay where others read it.
+                fixed = ours in self.fixed and ours not in self.changes.flows
+                computed = self.changes.expected.get(index, []) if fixed else []
+                return self.tensors.take(theirs, computed)
             now = self.values.now(ours)
             if now != ours and (revalued := self.changes.revalued.get(now)) is not None:
                 self.values.stand(now, theirs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from bnfold.algebra.moments import Moments
 from bnfold.algebra.rounding import cast, overflows
 from bnfold.errors import DataError
+from bnfold.progress import Progress, no_progress
 from bnfold.recalibration.batches import Batch, Batches
 from bnfold.recalibration.cache import ActivationCache
 from bnfold.recalibration.levels import LevelPlan
@@ -17,13 +18,6 @@ from bnfold.recalibration.observer import Observer, Population, Statistics
 from bnfold.recalibration.output_change import OutputChanges
 from bnfold.recalibration.processes import Processes
 from bnfold.recalibration.reproducible_sums import Measured, own_batches
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, and how many of how many samples (times levels) are done."""
-
-
-def no_progress(stage: str, done: int, total: int) -> None:
-    """The default: nobody watches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +54,18 @@ class Run:
     def own(self) -> list[int]:
         return own_batches(len(self.batches), self.processes.rank, self.processes.size)
 
-    def tell(self, stage: str, batch: Batch | int, steps: int) -> None:
-        """Reports one more batch done, out of ``steps`` times all of this process's samples."""
-        index = batch if isinstance(batch, int) else batch.index
+    @property
+    def through(self) -> list[list[int]]:
+        """The batches of this process that go through each level: all where layers are measured; in
+        a last level that measures nothing, those whose outputs are compared."""
+        compared = self.outputs.compared if self.outputs is not None else ()
+        some = [index for index in self.own if index in compared]
+        return [self.own if level.populations else some for level in self.plan.levels]
+
+    def tell(self, stage: str, index: int, total: int) -> None:
+        """Reports one more batch done, out of ``total`` samples (times levels)."""
         self.done += self.batches.samples_in(index)
-        self.progress(stage, self.done, steps * sum(map(self.batches.samples_in, self.own)))
+        self.progress(stage, self.done, total)
 
     def settle(self, population: Population, measured: Moments) -> Statistics:
         """Blends a measurement with the old statistics and notes it for the pieces to come.

@@ -19,23 +19,25 @@ from bnfold.jobs import NormReport
 from bnfold.jobs.inspect import Range
 from bnfold.planning import Action, Decision
 from bnfold.reports.fates import ARROWS
+from bnfold.reports.severities import COLOURS, WORDS
 from bnfold.reports.terminal import Name, ReportConsole, escape, name_table
 
-COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
-WORDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
 # Rows of one kind that are shown before the rest of them share a line, and lines in all.
 _OF_A_KIND, _LINES = 3, 24
 
 
 def print_findings(findings: Sequence[Finding], console: ReportConsole, *, verbose: bool) -> None:
-    """One paragraph for each rule; with ``verbose`` every layer of it."""
+    """One paragraph for each rule and severity; with ``verbose`` every layer of it. What to do is
+    said once for each rule, where it is worst."""
+    said: set[str] = set()
     for group in grouped(findings):
         rule = find_rule(group.code)
         head = f"[{COLOURS[group.severity]}]{WORDS[group.severity]}[/] [bold]{group.code}[/]"
         console.print(f"{head} {escape(rule.title if rule else group.name)}")
         for line in _lines(group, verbose):
             console.print(line, indent=4)
-        if rule is not None:
+        if rule is not None and group.code not in said:
+            said.add(group.code)
             console.print(f"[dim]→ {escape(rule.remedy)}[/]", indent=4)
 
 

@@ -21,15 +21,19 @@ before the conversion.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from bnfold.audit.chains import Chain, chains
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule
-from bnfold.audit.subject import Subject
-from bnfold.graph import Affine
+
+if TYPE_CHECKING:
+    from bnfold.audit.chains import Chain
+    from bnfold.audit.subject import Subject
 
 
 def check(subject: Subject) -> Iterable[Hit]:
+    from bnfold.audit.chains import chains
+
     gone = {decision.name for decision in subject.plan.affines}
     for chain in chains(subject.graph):
         if not chain.computed:
@@ -41,6 +45,8 @@ def check(subject: Subject) -> Iterable[Hit]:
 
 def _what(chain: Chain) -> str:
     """The norm that the file tells of, or what it amounts to."""
+    from bnfold.graph import Affine
+
     parts = {n.kind.part_of for n in chain.nodes if isinstance(n.kind, Affine)}
     name = parts.pop() if len(parts) == 1 else None
     return f"the frozen BatchNorm '{name}'" if name else "an affine map per channel"

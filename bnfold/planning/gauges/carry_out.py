@@ -7,9 +7,10 @@ from collections.abc import Collection
 import numpy as np
 
 from bnfold.algebra.affine import AffineMap
-from bnfold.graph import Affine, Linear, Node, Norm, Value
+from bnfold.graph import Affine, Linear, Node, Norm, Sum, Value
 from bnfold.planning.gauges.laws import Field
 from bnfold.planning.gauges.network import Network
+from bnfold.planning.gauges.refusals import check_rest
 from bnfold.planning.gauges.solution import Gauges
 from bnfold.planning.kinds import affine, norm
 from bnfold.planning.ledger import NormState, check_vector
@@ -95,6 +96,7 @@ class _Carrier:
             return
         own_scale, own_shift = norm.vectors(node, self.walk.ledger)
         (before, moved), (after, wanted) = self.gauges.of(read), self.gauges.of(written)
+        check_rest(node, (own_scale, own_shift), before)
         state = NormState(
             own_scale * before / after, (own_scale * moved + own_shift - wanted) / after
         )
@@ -121,7 +123,8 @@ class _Carrier:
         if self.gauges.are_identity(found.cells):
             return
         assert value.constant is not None
-        rank = max([len(value.constant.shape), *(axis + 1 for axis in found.axes)])
+        summed = isinstance(node.kind, Sum)  # its axes are those of the sum, which may have more
+        rank = self.network.rank(node.outputs[0]) if summed else len(value.constant.shape)
         self.walk.absorb_in_constant(value, _inverse(self._map(found, rank)), node)
 
     def _map(self, found: Field, rank: int) -> AffineMap:

@@ -84,7 +84,7 @@ def fold_with_gauges(
         result.gone = {c.node: _takers(c.node, network, walk.into) for c in accepted}
         result.region = changed(network, gauges)
         found = alone(solver, accepted, conflicts)
-        result.impossible = _proved(found, network)
+        result.impossible = frozenset() if solver.is_strict else _proved(found, network)
         refused |= {n: refusal_of(n, c, ledger) for n, c in conflicts.items()}
         break
     return result
