@@ -39,8 +39,8 @@ class Reason(Enum):
         "it normalises each position by itself (spatial=0), which is no per-channel map"
     )
     UNKNOWN_SHAPE = (
-        "the shape of {culprit} cannot be inferred; run shape inference on the model, "
-        "or export it with fixed sizes"
+        "the shape of {culprit} cannot be inferred; where it does not depend on the data, run shape "
+        "inference on the model, or export it with fixed sizes"
     )
     NO_GRAPH = (
         "a checkpoint does not tell what stands around it; name the code of the network as "

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
@@ -29,51 +29,115 @@ _NODE = Node("n", "n", Opaque(), [], [])
 X = np.random.default_rng(0).standard_normal((2, 4, 6, 6))
 
 
+def _branch(net: Net, form: str, i: int, y: str, channels: int) -> str:
+    """What a block makes of its activated values."""
+    if form == "einsum":
+        weight = net.weight(channels, channels)
+        return net.op("Einsum", y, weight, name=f"einsum{i}", equation="nchw,oc->nohw")
+    if form == "attention":
+        rows = net.op("Reshape", y, net.ints(0, 0, -1), name=f"flat{i}")
+        keys = net.op("Transpose", rows, name=f"keys{i}", perm=[0, 2, 1])
+        scores = net.op("MatMul", rows, keys, name=f"scores{i}")
+        weights = net.op("Softmax", scores, name=f"softmax{i}", axis=-1)
+        mixed = net.op("MatMul", weights, rows, name=f"mixed{i}")
+        size = net.ints(0, 0, 6, 6)
+        y = net.op("Reshape", mixed, size, name=f"unflat{i}")
+        return net.conv(y, channels, channels, (1, 1), f"conv{i}")
+    kernel = 1 if form == "pointwise" else 3
+    pads = [kernel // 2] * 4
+    branch = net.conv(y, channels, channels, (kernel, kernel), f"conv{i}", pads=pads)
+    if form == "gate":
+        squeezed = net.op("GlobalAveragePool", y, name=f"gap{i}")
+        return net.op("Mul", branch, net.op("Sigmoid", squeezed, name=f"gate{i}"), name=f"mul{i}")
+    if form == "factors":
+        return net.op("Mul", branch, net.op("Abs", y, name=f"abs{i}"), name=f"mul{i}")
+    if form == "pool":
+        return net.op("MaxPool", branch, name=f"pool{i}", kernel_shape=[3, 3], pads=[1] * 4)
+    return branch
+
+
+_FORMS = (
+    *("add", "add", "gate", "concat", "pool", "negate"),
+    *("mean", "einsum", "attention", "factors", "pointwise"),
+)
+
+
 def _network(draw: Callable[[st.SearchStrategy[Any]], Any]) -> onnx.ModelProto:
-    """A trunk of doubles with pre-activation blocks, gates, identity branches and concatenations."""
+    """A trunk of doubles with pre-activation blocks, gates, attention, means and concatenations."""
     net = Net(dtype=TensorProto.DOUBLE, seed=draw(st.integers(0, 99)))
     x, channels = net.conv(net.input(2, 4, 6, 6), 4, 4, (1, 1), "stem"), 4
     for i in range(draw(st.integers(1, 4))):
-        positive = net.rng.uniform(0.5, 1.5, channels)
-        signs = np.where(net.rng.uniform(size=channels) < draw(st.sampled_from((0, 0, 0.3))), -1, 1)
-        y = net.bn(x, channels, f"bn{i}", scale=positive * signs)
+        scale = net.rng.uniform(0.5, 1.5, channels)
+        scale[net.rng.uniform(size=channels) < draw(st.sampled_from((0, 0, 0.3)))] *= -1
+        scale[net.rng.uniform(size=channels) < draw(st.sampled_from((0, 0, 0.5)))] = 0
+        shift = draw(st.sampled_from(({}, {}, {"shift": 0.0, "mean": 0.0})))
+        y = net.bn(x, channels, f"bn{i}", scale=scale, **shift)
         if draw(st.booleans()):
-            y = net.relu(y, f"relu{i}")
-        form = draw(st.sampled_from(("add", "add", "gate", "concat", "pool", "negate")))
-        branch = net.conv(y, channels, channels, (3, 3), f"conv{i}", pads=[1] * 4)
-        if form == "gate":
-            gate = net.op(
-                "Sigmoid", net.op("GlobalAveragePool", y, name=f"gap{i}"), name=f"gate{i}"
-            )
-            branch = net.op("Mul", branch, gate, name=f"mul{i}")
-        if form == "pool":
-            branch = net.op("MaxPool", branch, name=f"pool{i}", kernel_shape=[3, 3], pads=[1] * 4)
+            y = net.op(draw(st.sampled_from(("Relu", "LeakyRelu", "Abs"))), y, name=f"relu{i}")
+        form = draw(st.sampled_from(_FORMS))
+        branch = _branch(net, form, i, y, channels)
         if form == "concat":
             x, channels = net.op("Concat", x, branch, name=f"cat{i}", axis=1), 2 * channels
         else:
-            x = net.op("Sub" if form == "negate" else "Add", x, branch, name=f"sum{i}")
+            op = {"negate": "Sub", "mean": "Mean"}.get(form, "Add")
+            x = net.op(op, x, branch, name=f"sum{i}")
     x = net.relu(net.bn(x, channels, "last", scale=1.0), "end") if draw(st.booleans()) else x
     return net.model(net.conv(x, channels, 3, (1, 1), "head"))
 
 
-@settings(max_examples=25, deadline=None)
-@given(data=st.data())
-def test_what_folds_computes_the_same(
-    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder: Path = tmp_path_factory.mktemp("gauges")
+def _difference(model: onnx.ModelProto, folder: Path) -> float:
+    """How far the fold is from its original, on a batch."""
     source, target = folder / "a.onnx", folder / "b.onnx"
-    onnx.save(_network(data.draw), source)
-    model = bnfold.load(source)
-    plan = make_plan(model.graph)
-    without = make_plan(model.graph, gauges=False)
-    assert plan.kept <= without.kept
-    format_of(model).edit(model, plan).write(target)
-    feeds = {"x": X}
-    assert (
-        error(run_in_double(onnx.load(source), feeds), run_in_double(onnx.load(target), feeds))
-        < 1e-11
+    onnx.save(model, source)
+    opened = bnfold.load(source)
+    plan = make_plan(opened.graph)
+    assert plan.kept <= make_plan(opened.graph, gauges=False).kept
+    format_of(opened).edit(opened, plan).write(target)
+    return error(
+        run_in_double(onnx.load(source), {"x": X}), run_in_double(onnx.load(target), {"x": X})
     )
+
+
+networks = st.composite(_network)
+
+
+@settings(max_examples=20, deadline=None)
+@given(model=networks())
+def test_what_folds_computes_the_same(
+    model: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    assert _difference(model, tmp_path_factory.mktemp("gauges")) < 1e-11
+
+
+_PLANTED: dict[str, tuple[str, Any]] = {
+    "a rectifier passes any sign": ("laws.Laws.positive", lambda *_: None),
+    "padding takes a shift": ("laws.Laws.no_shift", lambda *_: None),
+    "a constant is none": ("constants.levels", lambda node, _: np.zeros(node.kind.channels)),
+    "a constant goes anywhere": (
+        "constants.Obstacles.stand_in_the_way",
+        lambda _, cells, levels: np.zeros(cells.shape, bool),
+    ),
+}
+
+
+@pytest.mark.parametrize("bug", _PLANTED)
+def test_the_property_finds_a_planted_bug(
+    bug: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place, wrong = _PLANTED[bug]
+    monkeypatch.setattr(f"bnfold.planning.gauges.{place}", wrong)
+
+    def fails(model: onnx.ModelProto) -> bool:
+        try:
+            return _difference(model, tmp_path) > 1e-11
+        except (AssertionError, ValueError):
+            return True
+
+    quick = settings(
+        max_examples=300, database=None, derandomize=True, deadline=None,
+        phases=[Phase.generate], suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    find(networks(), fails, settings=quick)
 
 
 def test_the_identity_needs_nothing(tmp_path: Path) -> None:

@@ -177,6 +177,22 @@ def negative_constant_that_is_rectified_for_one_reader() -> onnx.ModelProto:
     return net.model(*ends, net.conv(x, 4, 2, (1, 1), "other"))
 
 
+def _sign_before(op: str) -> onnx.ModelProto:
+    """What comes in is a graph output; one of the scales is negative."""
+    net = Net()
+    x = net.conv(net.input("N", 3, "H", "W"), 3, 4, (1, 1), "stem")
+    y = net.bn(x, 4, scale=UP * [1, -1, 1, 1], shift=0.0, mean=0.0)
+    return net.model(net.conv(net.op(op, y, name="act"), 4, 2, (1, 1), "head"), x)
+
+
+TABLE.add({"bn": keep("negative_scale", "act")}, name="negative_scale_before_a_rectifier")(
+    partial(_sign_before, "Relu")
+)
+TABLE.add({"bn": keep("negative_scale", "act")}, name="negative_scale_before_a_magnitude")(
+    partial(_sign_before, "Abs")
+)
+
+
 @TABLE.add({"bn0": keep("far_offset")})
 def pre_activation_with_a_far_offset() -> onnx.ModelProto:
     """The trunk would hold values a thousand times as large as what it carries."""

@@ -245,13 +245,25 @@ def join(g: Grower, x: Value) -> list[Value]:
     if g.chance() or other.channels != x.channels:
         y = g.net.op("Concat", x.name, other.name, name=g.name("concat"), axis=1)
         return [Value(y, x.channels + other.channels, x.space, x.rank)]
-    op = g.draw(st.sampled_from(("Add", "Sub", "Sum")))
+    op = g.draw(st.sampled_from(("Add", "Sub", "Sum", "Mean")))
     third = (
         [g.net.const(per_channel(g.net.rng.uniform(-1, 1, x.channels), x.rank))]
-        if op == "Sum"
+        if op in ("Sum", "Mean")
         else []
     )
     return [g.emit(op, x, other.name, *third)]
+
+
+def einsum(g: Grower, x: Value) -> list[Value]:
+    """A product over the channels, or one that only looks like it."""
+    equation, left = g.draw(st.sampled_from(("nchw,oc->nohw", "nchw,co->nohw"))), g.chance()
+    shape = (3, x.channels) if "oc" in equation else (x.channels, 3)
+    operands = [x.name, g.net.weight(*shape)]
+    if left:
+        terms = equation.split("->")[0].split(",")
+        equation, operands = f"{terms[1]},{terms[0]}->nohw", operands[::-1]
+    y = g.net.op("Einsum", *operands, name=g.name("einsum"), equation=equation)
+    return [Value(y, 3, x.space)]
 
 
 def gemm(g: Grower, x: Value) -> list[Value]:
@@ -266,7 +278,7 @@ def gemm(g: Grower, x: Value) -> list[Value]:
 
 MAPS: tuple[Maker, ...] = (
     norm, norm, norm, norm, conv, conv, conv, affine, relu, transposed, pad, pick, cut, split,
-    reshape, resize, depth, pool, maximum, mean, join, join,
+    reshape, resize, depth, pool, maximum, mean, join, join, einsum,
 )  # fmt: skip
 VECTORS: tuple[Maker, ...] = (norm, norm, gemm, gemm, affine, relu, join)
 

@@ -44,7 +44,8 @@ class Network:
 
     ``unsure`` are nodes that might allow more than their laws say: unknown operators, those that could
     not be tried, and products, of which one factor has been chosen to keep its gauge: ``turned`` chooses
-    the other one, where there is such a choice.
+    the other one, where there is a choice. ``unsigned`` are magnitudes and leaks, which know a way with
+    the other sign.
     """
 
     graph: Graph
@@ -59,6 +60,7 @@ class Network:
     written: dict[Node, Cells] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     unsure: set[Node] = field(default_factory=set)
+    unsigned: set[Node] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.origins = _origins(self.graph, self.ledger)
@@ -74,13 +76,13 @@ class Network:
         self.reached = self._reach()
         self.nodes = [node for node in self.graph.nodes if self._is_near(node)]
 
-    def near_unsure(self) -> set[Node]:
-        """The norms from whose values gauges reach a node that is unsure."""
+    def near(self, others: set[Node]) -> set[Node]:
+        """The norms from whose values gauges reach one of some nodes."""
         groups = Groups()
         for node in self.nodes:
             if isinstance(node.kind, PASSING):
                 groups.join([self.origin(v) for v in (*node.inputs, *node.outputs)])
-        heads = {groups.head(self.origin(v)) for n in self.unsure for v in (*n.inputs, *n.outputs)}
+        heads = {groups.head(self.origin(v)) for n in others for v in (*n.inputs, *n.outputs)}
         return {
             node
             for node in self.norms

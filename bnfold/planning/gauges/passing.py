@@ -94,6 +94,8 @@ def monotone(network: Network, node: Node) -> None:
 
 def homogeneous(network: Network, node: Node) -> None:
     assert isinstance(node.kind, Homogeneous)
+    if not node.kind.rectifies:  # a magnitude passes the other sign too, a leak with another slope
+        network.unsigned.add(node)
     if node.kind.axes is None:
         found = network.fields[node.outputs[0]] = network.field(node.inputs[0])
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from bnfold.algebra.rounding import float_info, is_half
 from bnfold.graph import Graph, Node, Norm, Value
 from bnfold.planning.gauges.carry_out import Impossible, carry_out, changed
-from bnfold.planning.gauges.conflicts import Clash
+from bnfold.planning.gauges.conflicts import Clash, Conflict
 from bnfold.planning.gauges.demands import network_of
 from bnfold.planning.gauges.laws import Candidate
 from bnfold.planning.gauges.network import Network
@@ -84,11 +84,17 @@ def fold_with_gauges(
         result.gone = {c.node: _takers(c.node, network, walk.into) for c in accepted}
         result.region = changed(network, gauges)
         found = alone(solver, accepted, conflicts)
-        sure = set() if solver.is_strict else set(found) - network.near_unsure()
-        result.impossible = frozenset(n for n in sure if found[n].clash in _THEOREMS)
+        result.impossible = frozenset() if solver.is_strict else _proved(found, network)
         refused |= {n: refusal_of(n, c, ledger) for n, c in conflicts.items()}
         break
     return result
+
+
+def _proved(alone: Mapping[Node, Conflict], network: Network) -> frozenset[Node]:
+    """Of norms that could not go even alone: those of which that is a theorem."""
+    unsure, unsigned = network.near(network.unsure), network.near(network.unsigned)
+    sure = (n for n, c in alone.items() if c.clash in _THEOREMS and n not in unsure)
+    return frozenset(n for n in sure if alone[n].clash is not Clash.SIGN or n not in unsigned)
 
 
 def _takers(node: Node, network: Network, absorbing: Collection[Node]) -> tuple[Node, ...]:
