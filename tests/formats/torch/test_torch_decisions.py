@@ -123,6 +123,13 @@ def test_norm_that_eval_never_runs_is_said() -> None:
     assert "aux.1.running_mean" in edited.state_dict()
 
 
+def test_norm_that_runs_under_another_name_is_no_unused_one() -> None:
+    module = Lambda(lambda m, x: m.n(m.c(x)), c=conv(), n=bn())
+    module.blocks = nn.ModuleList([module.get_submodule("n")])
+    model = open_module(randomised(module), (torch.randn(2, 3, 9, 9),))
+    assert make_plan(model.graph).foldable == 1 and model.notes == []
+
+
 class _Auxiliary(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -164,12 +164,19 @@ def _norm_in(body: GraphModule, call: Call, holder: Call, program: ExportedProgr
 
 
 def _unused_norms(program: ExportedProgram) -> list[str]:
-    """Says which BatchNorm are in the file, yet never run."""
+    """Says which BatchNorm are in the file, yet never run. One that runs may have other names."""
     placeholders = {n.name: n for n in program.graph.nodes if n.op == "placeholder"}
-    unused = [
-        str(spec.target).rpartition(".")[0]
+    means = {
+        str(spec.target): bool(placeholders[spec.arg.name].users)
         for spec in program.graph_signature.input_specs
-        if str(spec.target).endswith("running_mean") and not placeholders[spec.arg.name].users
+        if str(spec.target).endswith("running_mean")
+    }
+    tensors = program.state_dict
+    running = {tensors[name].data_ptr() for name, used in means.items() if used and name in tensors}
+    unused = [
+        name.rpartition(".")[0]
+        for name, used in means.items()
+        if not used and not (name in tensors and tensors[name].data_ptr() in running)
     ]
     if not unused:
         return []
