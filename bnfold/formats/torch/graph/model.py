@@ -19,6 +19,7 @@ from bnfold.formats.torch.file.tensors import has_numpy_dtype, numpy_dtype
 from bnfold.formats.torch.graph.arguments import (
     arguments_of,
     base_name,
+    fixed_size,
     is_aten,
     is_aten_call,
     nodes_in,
@@ -61,7 +62,7 @@ class TorchModel:
     @cached_property
     def _read(self) -> tuple[Graph, Constants, TorchOracle]:
         graph, constants, oracle = read_graph(self.program)
-        graph.notes += self.notes
+        graph.notes += [*self.notes, *_not_understood(graph)]
         return graph, constants, oracle
 
     @property
@@ -102,7 +103,7 @@ class TorchModel:
             if spec.kind is not InputKind.USER_INPUT or not isinstance(value, torch.Tensor):
                 continue
             dtype = numpy_dtype(value.dtype) if has_numpy_dtype(value.dtype) else None
-            shape = tuple(n if isinstance(n, int) else None for n in value.shape)
+            shape = tuple(map(fixed_size, value.shape))
             key = keys.get(spec.arg.name)
             specs.append(InputSpec(spec.arg.name, dtype, shape, key=key))
         return specs
@@ -134,6 +135,14 @@ def count_calls(program: ExportedProgram) -> int:
     """How many operators a program calls, in the bodies of control flow too."""
     modules = [m for m in program.graph_module.modules() if isinstance(m, GraphModule)]
     return sum(is_aten_call(node) for module in modules for node in module.graph.nodes)
+
+
+def _not_understood(graph: Graph) -> list[str]:
+    """Says which BatchNorm are called in a form that `operators.batch_norm` does not take."""
+    norms = [n for n in graph.nodes if n.op == "batch_norm" and not isinstance(n.kind, Norm)]
+    names = [node.name for node in norms]
+    why = "their number of channels is free, or they are complex"
+    return [f"{len(names)} BatchNorm stay, as {why} ({_some(names)})"] if names else []
 
 
 def _unread_norms(program: ExportedProgram) -> list[str]:
