@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bnfold.errors import ModelError, OutputError, UsageError, VerificationError
+from bnfold.errors import ModelError, OutputError, TracingError, UsageError, VerificationError
 from bnfold.files import SourceFile
 from bnfold.formats.torch.file.factory import is_factory, loaded
 from bnfold.formats.torch.file.quiet import first_line, quietly
@@ -138,6 +138,8 @@ class Parts:
                 self.models[name] = open_module(module, args, kwargs)
                 self.modules[name] = module
                 return
+            except TracingError as error:
+                why = error.what  # what is advised is being done
             except ModelError as error:
                 why = str(error)
         self.notes.append(f"{name} is not taken as one: {why}")
@@ -197,6 +199,10 @@ class Parts:
         return same_outputs(before, after, _ABOVE)
 
 
+_Call = tuple[str, tuple[tuple[Any, ...], dict[str, Any]]]
+"""The name of a module, and what it is called with."""
+
+
 class _Watch:
     """Notes what each module inside a network is called with, and from where."""
 
@@ -207,7 +213,7 @@ class _Watch:
 
     def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Calls the network once."""
-        active: list[str] = []
+        active: list[_Call] = []
         handles = list(self._hooks(active))
         try:
             given, named = cloned((args, dict(kwargs)))
@@ -222,18 +228,23 @@ class _Watch:
             for handle in handles:
                 handle.remove()
 
-    def _hooks(self, active: list[str]) -> Iterator[Any]:
+    def _hooks(self, active: list[_Call]) -> Iterator[Any]:
         for name, module in self._network.named_modules():
 
             def enter(_: Any, args: Any, kwargs: Any, name: str = name) -> None:
-                self.calls.setdefault(name, cloned((args, kwargs)))
-                self._callers.setdefault(name, []).append(tuple(active))
-                active.append(name)
+                above = tuple(name for name, _ in active)
+                self._callers.setdefault(name, []).append(above)
+                active.append((name, cloned((args, kwargs))))
+
+            def returned(_: Any, args: Any, result: Any) -> None:
+                # Code may try a call and catch what it raises: such inputs are none to trace on.
+                self.calls.setdefault(*active[-1])
 
             def leave(_: Any, args: Any, result: Any) -> None:
                 active.pop()
 
             yield module.register_forward_pre_hook(enter, with_kwargs=True)
+            yield module.register_forward_hook(returned)
             yield module.register_forward_hook(leave, always_call=True)
 
     def obstacle(self, name: str) -> str | None:

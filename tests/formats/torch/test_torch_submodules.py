@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,38 @@ def test_what_others_reach_into_is_left(reach: str) -> None:
     assert folded == {"head.1"}
     assert any("backbone" in note and "is not taken" in note for note in result.notes[1:])
     same(net, result.model, x)
+
+
+class Trying(Detector):
+    """Calls its backbone with something that it does not take, before it calls it rightly."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        with suppress(TypeError):
+            self.backbone(x, lengths=None)
+        return super().forward(x)
+
+
+def test_calls_that_raise_are_none_to_trace_on() -> None:
+    net, x = randomised(Trying()), images(2, 3, 14, 14)
+    result = bnfold.fold(net, (x,), keep_modules=True)
+    assert {d.name for d in result.plan.decisions} == {"backbone.1", "backbone.4", "head.1"}
+    assert result.plan.kept == 0
+    same(net, result.model, x)
+
+
+def test_what_cannot_be_traced_inside_is_told_without_advice_that_is_being_followed() -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Detector()
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.inner(x)
+
+    result = bnfold.fold(randomised(Outer()), (images(2, 3, 14, 14),), keep_modules=True)
+    (told,) = [note for note in result.notes if note.startswith("inner is not taken as one")]
+    assert "torch.export cannot trace Detector" in told and "--keep-modules" not in told
+    assert result.plan.foldable == 3 and result.plan.kept == 0
 
 
 FACTORY = """
