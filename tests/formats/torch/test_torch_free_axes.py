@@ -33,6 +33,19 @@ def test_norm_over_an_axis_that_only_turned_out_to_be_fixed_is_seen() -> None:
     assert result.batch_norms_left == result.plan.kept == 1
 
 
+def test_norm_over_an_axis_that_is_computed_from_a_free_one_is_seen() -> None:
+    """The sizes of a picture decide how many numbers a vector has; the norm takes one size alone."""
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        y: Tensor = m.d(m.n(m.c(x).flatten(1)))
+        return y
+
+    module = randomised(Lambda(forward, c=conv(3, 4), n=nn.BatchNorm1d(256), d=nn.Linear(256, 5)))
+    result: Any = bnfold.fold(module, (torch.randn(2, 3, 8, 8),))
+    assert result.ok and [d.name for d in result.plan.batch_norms] == ["n"]
+    assert not any("BatchNorm stay" in note for note in result.notes)
+
+
 def test_other_sizes_are_tried_beside_an_axis_that_turned_out_to_be_fixed() -> None:
     module = randomised(Lambda(_turned, n=bn(6), c=conv(1, 3)))
     program = open_module(module, (torch.randn(2, 9, 6),), dynamic="auto").program

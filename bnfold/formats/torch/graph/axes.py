@@ -170,7 +170,8 @@ def _longer(value: Any) -> tuple[int, ...] | None:
     if not isinstance(value, torch.Tensor):
         return ()
     sizes: list[int] = []
-    for axis, size in enumerate(value.shape):
+    shape: Sequence[Any] = value.shape
+    for axis, size in enumerate(shape):
         if (fixed := fixed_size(size)) is not None:
             sizes.append(fixed)
         elif size.node.expr.is_Symbol and size.node.hint is not None:

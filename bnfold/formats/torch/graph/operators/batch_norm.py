@@ -21,7 +21,7 @@ _ARRAYS = ("running_mean", "running_var", "weight", "bias")
 
 def read(view: CallView) -> Reading | None:
     source = view.fake("input")
-    channels = fixed_size(source.shape[1])
+    channels = _channels(view)
     if channels is None or not source.dtype.is_floating_point:
         return None
     obstacle = _obstacle(view)
@@ -40,6 +40,12 @@ def read(view: CallView) -> Reading | None:
         lowers=lambda: _lowers(view, known is None or known.dtype == numpy_dtype(source.dtype)),
     )
     return Reading(kind, (view.flow("input"),))
+
+
+def _channels(view: CallView) -> int | None:
+    """As many as there are statistics; the axis itself may be computed from one that is free."""
+    given = [view.fake(name) for name in _ARRAYS if view.tensor(name) is not None]
+    return fixed_size(given[0].shape[0] if given else view.fake("input").shape[1])
 
 
 def _lowers(view: CallView, of_one_type: bool) -> bool:
