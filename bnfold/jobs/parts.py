@@ -18,11 +18,6 @@ from bnfold.planning import Decision, Plan
 from bnfold.proof.congruence import Congruence
 from bnfold.proof.verification import Verification
 
-_ELSEWHERE = (
-    "the submodules compute the same by themselves, yet the whole network does not; some code reads "
-    "their weights: name others with submodule="
-)
-
 
 def fold_parts(
     parts: Any,
@@ -96,9 +91,18 @@ def _folded(
 def _compared(parts: Any, report: FoldResult, result: Any) -> FoldResult:
     """``report``, with what the network as a whole says of it."""
     proof = report.verification
-    if proof is None or not report.ok or parts.computes_the_same(result):
+    problem = None if proof is None or not report.ok else parts.difference(result)
+    if proof is not None and problem is None and parts.undecided:
+        plan = replace(report.plan, notes=(*report.plan.notes, _undecided(parts.undecided)))
+        return replace(report, plan=plan)
+    if proof is None or problem is None:
         return report
-    return replace(report, verification=replace(proof, problem=_ELSEWHERE))
+    return replace(report, verification=replace(proof, problem=problem))
+
+
+def _undecided(count: int) -> str:
+    what = "1 output of the whole network changes" if count == 1 else f"{count} outputs change"
+    return f"{what} under rounding alone and could not be compared; the submodules were"
 
 
 def _together(parts: Any, reports: Sequence[FoldResult]) -> FoldResult:

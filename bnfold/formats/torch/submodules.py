@@ -1,12 +1,13 @@
 """Networks that torch.export cannot trace whole: the submodules that do trace are folded each by itself.
 
 A submodule computes the same afterwards, whatever calls it, so that the network does too. That
-holds where nobody reaches into it: neither calls a module inside it, nor shares a tensor with it.
+holds where nobody reaches into it: neither calls a module inside it, nor reads or shares a tensor of
+it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,21 @@ from torch import nn
 from bnfold.errors import ModelError, OutputError, TracingError, UsageError, VerificationError
 from bnfold.files import SourceFile
 from bnfold.formats.torch.file.factory import is_factory, loaded
-from bnfold.formats.torch.file.quiet import first_line, quietly
 from bnfold.formats.torch.file.saving import STATE_DICTS, write_tensors
 from bnfold.formats.torch.file.state import read_tensors
 from bnfold.formats.torch.file.tensors import same_elements, same_memory
-from bnfold.formats.torch.graph.axes import cloned
 from bnfold.formats.torch.graph.model import TorchModel, digest_of
 from bnfold.formats.torch.graph.open import Examples, example_inputs_for, open_module
 from bnfold.formats.torch.graph.trace import outputs_of, same_outputs, unwrapped
 from bnfold.formats.torch.modules import copied, with_tensors
+from bnfold.formats.torch.watch import Watch
 
 _ABOVE = 1e-3  # of an output's range, as the cap of a verification
+_DRAWS = 3
+_ELSEWHERE = (
+    "the submodules compute the same by themselves, yet the whole network does not; some code reads "
+    "their weights: name others with --submodule (in Python submodule=)"
+)
 
 
 @dataclass(eq=False)
@@ -35,6 +40,7 @@ class Parts:
     """The submodules of a network that trace, by name, each opened; ``notes`` on the others.
 
     ``chosen``: whether the user named them. ``source`` is the checkpoint in a factory.
+    ``undecided``: how many outputs of the whole network `difference` could not compare.
     """
 
     network: nn.Module
@@ -46,6 +52,7 @@ class Parts:
     models: dict[str, TorchModel] = field(default_factory=dict)
     modules: dict[str, nn.Module] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    undecided: int = 0
 
     @classmethod
     def of(
@@ -70,7 +77,7 @@ class Parts:
         unknown = [name for name in only if name not in names]
         if unknown:
             raise UsageError(f"{type(network).__name__} has no submodule {', '.join(unknown)}")
-        watch = _Watch(copy)
+        watch = Watch(copy)
         watch.run(found.args, found.kwargs)
         for name in only or [name for name, _ in copy.named_children()]:
             found._open(name, names[name], watch)
@@ -127,7 +134,7 @@ class Parts:
         if self.source is not None:
             self.source.check()
 
-    def _open(self, name: str, module: nn.Module, watch: _Watch) -> None:
+    def _open(self, name: str, module: nn.Module, watch: Watch) -> None:
         """Traces ``module``, or else the modules in it."""
         if not any(hasattr(inner, "running_mean") for inner in module.modules()):
             return
@@ -191,66 +198,40 @@ class Parts:
         own = unwrapped(self.network).state_dict()
         return {name: tensors.get(name, tensor).detach() for name, tensor in own.items()}
 
-    def computes_the_same(self, result: nn.Module) -> bool:
-        """Whether the network as a whole gives the same on the example inputs."""
+    def difference(self, result: nn.Module) -> str | None:
+        """What the network as a whole says against ``result``, on the example inputs.
+
+        An output that rounding alone moves as far (the choice and the order of detections, say)
+        decides nothing. Whether any code reads the tensors of a submodule from outside, `Watch`
+        knows.
+        """
         own = (self.args, dict(self.kwargs))
-        before = outputs_of(copied(unwrapped(self.network)).eval(), own)
+        network = copied(unwrapped(self.network)).eval()
+        before = outputs_of(network, own)
         after = outputs_of(copied(unwrapped(result)).eval(), own)
-        return same_outputs(before, after, _ABOVE)
+        if len(before) != len(after):
+            return _ELSEWHERE
+        wrong = unlike = _unlike(before, after)
+        for draw in range(_DRAWS if wrong else 0):
+            moved = outputs_of(_rounded_elsewhere(copied(network), draw), own)
+            wrong = wrong - _unlike(before, moved) if len(before) == len(moved) else set()
+        if unlike and not wrong:
+            self.undecided = len(unlike)
+        return _ELSEWHERE if wrong else None
 
 
-_Call = tuple[str, tuple[tuple[Any, ...], dict[str, Any]]]
-"""The name of a module, and what it is called with."""
+def _unlike(before: Sequence[Any], after: Sequence[Any]) -> set[int]:
+    """Which outputs differ."""
+    pairs = enumerate(zip(before, after, strict=True))
+    return {i for i, (a, b) in pairs if not same_outputs([a], [b], _ABOVE)}
 
 
-class _Watch:
-    """Notes what each module inside a network is called with, and from where."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.calls: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
-        self._callers: dict[str, list[tuple[str, ...]]] = {}
-        self._network = network
-
-    def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Calls the network once."""
-        active: list[_Call] = []
-        handles = list(self._hooks(active))
-        try:
-            given, named = cloned((args, dict(kwargs)))
-            with torch.no_grad():
-                quietly(lambda: self._network(*given, **named))
-        except Exception as error:  # the user's own code may raise anything
-            raise ModelError(
-                f"{type(self._network).__name__} does not run on the example inputs "
-                f"({first_line(error)}); check their shapes, names and types"
-            ) from None
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _hooks(self, active: list[_Call]) -> Iterator[Any]:
-        for name, module in self._network.named_modules():
-
-            def enter(_: Any, args: Any, kwargs: Any, name: str = name) -> None:
-                above = tuple(name for name, _ in active)
-                self._callers.setdefault(name, []).append(above)
-                active.append((name, cloned((args, kwargs))))
-
-            def returned(_: Any, args: Any, result: Any) -> None:
-                # Code may try a call and catch what it raises: such inputs are none to trace on.
-                self.calls.setdefault(*active[-1])
-
-            def leave(_: Any, args: Any, result: Any) -> None:
-                active.pop()
-
-            yield module.register_forward_pre_hook(enter, with_kwargs=True)
-            yield module.register_forward_hook(returned)
-            yield module.register_forward_hook(leave, always_call=True)
-
-    def obstacle(self, name: str) -> str | None:
-        """Why a module cannot be taken for itself."""
-        if name not in self.calls:
-            return "it is never called itself"
-        inside = (n for n in self._callers if n.startswith(f"{name}."))
-        reached = [n for n in inside if any(name not in above for above in self._callers[n])]
-        return f"{reached[0]} in it is called from outside" if reached else None
+def _rounded_elsewhere(network: nn.Module, draw: int) -> nn.Module:
+    """``network`` itself, each parameter moved by up to one unit in the last place."""
+    generator = torch.Generator().manual_seed(draw)
+    with torch.no_grad():
+        for tensor in network.parameters():
+            if tensor.is_floating_point():
+                ulp = torch.rand(tensor.shape, generator=generator).to(tensor) * 2 - 1
+                tensor.mul_(1 + ulp * torch.finfo(tensor.dtype).eps)
+    return network

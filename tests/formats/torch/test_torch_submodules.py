@@ -16,6 +16,7 @@ from bnfold.cli.fold import fold as command
 from bnfold.errors import BnfoldError, ModelError, UsageError, VerificationError
 from bnfold.formats.torch.file.saving import write_tensors
 from bnfold.formats.torch.file.state import read_tensors
+from bnfold.formats.torch.watch import Watch
 from situations.command import Called, called
 from torch_cases import bn, conv, randomised
 
@@ -193,7 +194,10 @@ def test_submodules_of_a_file_are_refused(tmp_path: Path) -> None:
     assert isinstance(error, UsageError) and "ONNX" in str(error)
 
 
-def test_a_network_that_differs_as_a_whole_is_not_written(tmp_path: Path) -> None:
+def test_a_network_that_differs_as_a_whole_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Watch, "obstacle", lambda watch, name: None)
     written = tmp_path / "folded.pth"
     found = run(tmp_path, "--keep-modules", "-o", str(written), reach="a weight")
     assert found.exit_code == 1 and not written.exists()
@@ -217,10 +221,44 @@ def test_a_file_that_does_not_hold_what_was_to_be_written(
 def test_code_that_reads_a_weight_is_found_out() -> None:
     net, x = randomised(Detector("a weight")), images(2, 3, 14, 14)
     result = bnfold.fold(net, (x,), keep_modules=True)
+    assert any("backbone.0.weight in it is read from outside" in note for note in result.notes)
+    assert {d.name for d in result.plan.batch_norms if d.reason is None} == {"head.1"}
+    same(net, result.model, x)
+
+
+def test_code_that_reads_a_weight_unseen_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were the watch blind, the network as a whole would still tell."""
+    monkeypatch.setattr(Watch, "obstacle", lambda watch, name: None)
+    net, x = randomised(Detector("a weight")), images(2, 3, 14, 14)
+    result = bnfold.fold(net, (x,), keep_modules=True)
     assert not result.ok
     with pytest.raises(VerificationError, match="the whole network does not"):
         _ = result.model
-    same(net, bnfold.fold(net, (x,), keep_modules=True, submodule="head").model, x)
+
+
+class Noisy(Detector):
+    """Returns what rounding alone changes, and an object that is no tensor."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        found = super().forward(x)["found"]
+        noise = torch.cat(found).sum((2, 3)).mul(1e6).sin()
+        return {"found": found, "noise": noise, "cache": Uncompared()}
+
+
+class Uncompared:
+    """Equal to itself alone."""
+
+
+def test_outputs_that_rounding_alone_moves_decide_nothing() -> None:
+    net, x = randomised(Noisy()), images(2, 3, 14, 14)
+    result = bnfold.fold(net, (x,), keep_modules=True)
+    assert result.ok and result.plan.kept == 0
+    assert any(
+        "1 output of the whole network changes under rounding alone" in n for n in result.notes
+    )
+    before, after = (m.eval()(x)["noise"] for m in (net, result.model))
+    assert (before - after).abs().max() > 0.1  # what is tried here
+    same(net, result.model, x)
 
 
 @pytest.mark.parametrize("enabled", [False, True])

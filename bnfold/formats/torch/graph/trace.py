@@ -28,6 +28,7 @@ from bnfold.formats.torch.graph.axes import (
 )
 from bnfold.formats.torch.graph.in_place import functional, without_plain_writes
 
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _TRACED = 1e-4  # of the range: the same operators, perhaps in other kernels
 
 
@@ -266,7 +267,8 @@ def outputs_of(run: nn.Module, inputs: Inputs) -> list[Any]:
 
 def _equal(a: Any, b: Any, within: float) -> bool:
     if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
-        return bool(a == b)
+        # Objects that pytree does not open (a cache of keys and values) are equal to themselves alone.
+        return bool(a == b) if isinstance(a, _PLAIN) else type(a) is type(b)
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
     if not a.is_floating_point():
