@@ -20,6 +20,8 @@ from pathlib import Path
 
 import onnx
 
+from benchmarks.constraints import constraints, table, told
+
 PEERS = {
     "onnxslim": "import onnxslim; onnxslim.slim(source, target)",
     "onnxsim": "import onnx, onnxsim; onnx.save(onnxsim.simplify(onnx.load(source))[0], target)",
@@ -49,20 +51,25 @@ def main() -> None:
     )
     print("|---|--:|" + "--:|" * (len(arguments.peers) + 2) + "---|")
     totals: collections.Counter[str] = collections.Counter()
+    found: list[collections.Counter[str]] = []
     for file in files:
         before = count(onnx.load(file, load_external_data=False).graph)
         if not before:
             continue
         left = {name: run_peer(PEERS[name], file) for name in arguments.peers}
-        ours, ratio, reasons = run_bnfold(file)
+        ours, ratio, kept = run_bnfold(file)
+        found.append(kept)
         left["bnfold"] = ours
         totals["BN"] += before
         for name, number in left.items():
             totals[name] += before if number is None else number
         cells = [("failed" if n is None else str(n)) for n in left.values()]
-        print(f"| {file.stem} | {before} | {' | '.join(cells)} | {ratio} | {reasons} |", flush=True)
+        print(
+            f"| {file.stem} | {before} | {' | '.join(cells)} | {ratio} | {told(kept)} |", flush=True
+        )
     left_in_all = " | ".join(str(totals[name]) for name in [*arguments.peers, "bnfold"])
     print(f"| **left in all** | {totals['BN']} | {left_in_all} | | |")
+    print("\n" + table(found))
 
 
 def run_peer(code: str, file: Path) -> int | None:
@@ -83,28 +90,22 @@ def run_peer(code: str, file: Path) -> int | None:
         return count(model.graph) if portable else None
 
 
-def run_bnfold(file: Path) -> tuple[int | None, str, str]:
-    """BatchNorm left, the largest error over the rounding floor, and the reasons of what is left."""
+def run_bnfold(file: Path) -> tuple[int | None, str, collections.Counter[str]]:
+    """BatchNorm left, the largest error over the rounding floor, and what keeps those."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "out.onnx"
         command = [sys.executable, "-m", "bnfold", "fold", str(file), "-o", str(target)]
         command += ["--format", "json", "--freeze-initializers"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
         if done.returncode:
-            return None, "", done.stderr.strip()[:80]
+            print(f"{file.stem}: {done.stderr.strip()[:80]}", file=sys.stderr)
+            return None, "", collections.Counter()
         report = json.loads(done.stdout)
         outputs = report["verification"]["outputs"]
         ratio = max((o["ratio"] or 0.0 for o in outputs), default=0.0)
-        local = " (local)" if report["verification"]["local"] else ""
-        codes = collections.Counter(
-            d["reason"]["code"] for d in report["decisions"] if d["action"] == "keep"
-        )
-        reasons = ", ".join(f"{n} {code}" for code, n in codes.most_common())
-        return (
-            count(onnx.load(target, load_external_data=False).graph),
-            f"{ratio:.2f}{local}",
-            reasons,
-        )
+        kept = constraints(d["reason"] for d in report["decisions"] if d["action"] == "keep")
+        left = count(onnx.load(target, load_external_data=False).graph)
+        return left, f"{ratio:.2f}", kept
 
 
 def count(graph: onnx.GraphProto) -> int:

@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.constraints import constraints, table, told
 from benchmarks.torch_networks import built, chosen
 from benchmarks.torch_peers import PEERS, count_batch_norms
 
@@ -107,6 +108,7 @@ def show(results: list[dict[str, Any]]) -> None:
             print(f"\n{result['name']} failed: {result['failed']}")
     versions = {peer.package: peer.version or "missing" for peer in PEERS.values()}
     print("\n" + ", ".join(" ".join(item) for item in versions.items()))
+    print("\n" + table(r["constraints"] for r in good) + "\n")
     print(f"Largest error of bnfold: {max((r['error'] for r in good), default=0):.0e}")
 
 
@@ -117,8 +119,7 @@ def row(result: dict[str, Any]) -> str:
         cells.append("crashed" if column in result["crashed"] else str(left))
         if column in result["wrong"]:
             cells[-1] += f" (wrong by {result['wrong'][column]:.0e})"
-    why = ", ".join(f"{code} {count}" for code, count in result["reasons"].items())
-    counts = " | ".join(cells)
+    counts, why = " | ".join(cells), told(result["constraints"])
     return f"| {result['name']} | {result['before']} | {counts} | {result['error']:.0e} | {why} |"
 
 
@@ -145,7 +146,7 @@ def measured(name: str) -> dict[str, Any]:
         left[column], errors[column] = outcome(folded, example, reference)
         assert left[column] == plan.kept, f"{left[column]} left, not {plan.kept}"
         if not reparameterize:
-            reasons = Counter(d.reason.reason.code for d in plan.batch_norms if d.reason)
+            kept = constraints(d.reason.to_json() for d in plan.batch_norms if d.reason)
     for peer in (each for each in PEERS if PEERS[each].version):
         try:
             result = PEERS[peer].fold(copy.deepcopy(module), (example,), {})
@@ -159,7 +160,7 @@ def measured(name: str) -> dict[str, Any]:
         "error": max(errors["bnfold"], errors[MERGED]),
         "wrong": {column: error for column, error in errors.items() if not error <= LIMIT},
         "crashed": crashed,
-        "reasons": dict(reasons),
+        "constraints": dict(kept),
         "notes": model.notes,
         "shape": list(example.shape),
     }

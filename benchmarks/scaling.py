@@ -147,7 +147,9 @@ def measure(path: Path) -> dict[str, float]:
     import bnfold
     from bnfold.formats import format_of
     from bnfold.planning import make_plan
+    from bnfold.startup import collect_rarely
 
+    collect_rarely()  # as the command line does
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     times = [time.process_time()]
     model = bnfold.load(path)

@@ -58,7 +58,8 @@ class Quantised:
     """How a file stores a constant that it dequantises: ``(integers - zero) * scale``.
 
     ``scale`` and ``zero`` hold one number, or vary along ``axis`` of the integers, whose axes ``order``
-    puts into the order of the constant's. ``splits``: whether one scale may become one for each channel.
+    puts into the order of the constant's; with a ``block`` they have the rank of the integers, and one
+    number for each block of so many along ``axis``. ``splits``: one scale may become one for each channel.
     ``latent``: the floats that the file rounds to the integers (fake quantisation). ``input_scale``, of a
     bias: the scale of what flows into its layer, where ``scale`` is that times the weight's.
     """
@@ -72,3 +73,4 @@ class Quantised:
     latent: Constant | None = None
     input_scale: float | None = None
     native: Any = None
+    block: int | None = None

@@ -83,12 +83,14 @@ class Affine:
     """An element-wise operation with one constant operand.
 
     ``form`` is one of ``x*c``, ``x/c``, ``x+c``, ``x-c``, ``c-x``, ``-x``; ``constant`` broadcasts
-    against the value from the right, as NumPy does.
+    against the value from the right, as NumPy does. ``part_of`` names the frozen BatchNorm that it is a
+    part of, where the file tells.
     """
 
     form: str
     constant: Constant | None
     computed_statistics: bool = False
+    part_of: str | None = None
 
     def map(self, rank: int) -> AffineMap | None:
         """The node as a map on a value of ``rank``; None where the constant has a higher rank."""
@@ -113,11 +115,12 @@ class Affine:
 class Linear:
     """A linear operator with a constant weight: convolution, transposed convolution, matrix product.
 
-    ``bias`` broadcasts so that its last axis (convolution: only axis) is the output channel, or,
-    where ``bias_axis`` is -2, the last but one. ``weight_factor`` and ``bias_factor`` are the
+    ``bias`` broadcasts so that its axis ``bias_axis``, mostly the last, is the output channel (a
+    convolution's has no other). ``weight_factor`` and ``bias_factor`` are the
     multipliers that the operator itself applies (Gemm's alpha and beta).
     ``every_tap_everywhere`` says that each output element sees the whole kernel: only then may a
-    shift of the input be absorbed.
+    shift of the input be absorbed. ``activation`` is what a fused operator applies to its result. A
+    second and third input (offsets, masks) say where and how much it reads.
     """
 
     layout: WeightLayout
@@ -132,6 +135,7 @@ class Linear:
     bias_axis: int = -1
     geometry: Geometry | None = None
     obstacle: Obstacle | None = None
+    activation: Homogeneous | Opaque | None = None
 
 
 @dataclass(frozen=True)
@@ -218,9 +222,14 @@ class Product:
 
 @dataclass(frozen=True)
 class Sum:
-    """Adds its inputs, each with its sign."""
+    """Adds its inputs, each times its weight: a sum, a difference, a mean of several values."""
 
-    signs: tuple[int, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it only adds and subtracts."""
+        return all(abs(weight) == 1 for weight in self.weights)
 
 
 @dataclass(frozen=True)

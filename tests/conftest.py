@@ -54,7 +54,7 @@ def command(
     monkeypatch.setenv("COLUMNS", "100")
     for name, situation in {
         "model": "conv_2d", "kept": "pre_activation", "frozen": "initializers_as_inputs_ir_8_bn.scale_of_6",
-        "half": "half_precision", "affine": "affine_mul_add",
+        "half": "half_precision", "affine": "affine_mul_add", "written_out": "frozen_batch_norm",
     }.items():  # fmt: skip
         save(BY_NAME[situation].build(), tmp_path / f"{name}.onnx")
     net = Net()

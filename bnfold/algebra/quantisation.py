@@ -40,12 +40,16 @@ class Misfit(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The stored parts. ``scale`` and ``zero`` have shape ``()``, or vary along ``axis``."""
+    """The stored parts. ``scale`` and ``zero`` have shape ``()``, or vary along ``axis``.
+
+    With a ``block`` they have the rank of the integers: one number for each block of so many along ``axis``.
+    """
 
     integers: Integers
     scale: NDArray[Any]
     zero: Integers
     axis: int | None
+    block: int | None = None
 
     @property
     def steps(self) -> NDArray[Any]:
@@ -57,6 +61,9 @@ class Grid:
 
     def along(self, vector: NDArray[Any]) -> NDArray[Any]:
         """A scale or a zero point, shaped to broadcast against the integers."""
+        if self.block is not None and self.axis is not None:
+            size = self.integers.shape[self.axis]
+            return np.repeat(vector, self.block, self.axis).take(np.arange(size), self.axis)
         return _along(vector, self.axis, self.integers.ndim)
 
 
@@ -71,6 +78,8 @@ def multiplied(grid: Grid, factors: Array, own_axis: int | None) -> Grid:
     Raises:
         Misfit: where no such grid exists.
     """
+    if grid.block is not None and grid.axis is not None:
+        return _multiplied_in_blocks(grid, factors, grid.axis, grid.block, own_axis)
     axis = grid.axis
     if axis is None and not _is_uniform(np.abs(factors)):
         axis = own_axis
@@ -86,6 +95,36 @@ def multiplied(grid: Grid, factors: Array, own_axis: int | None) -> Grid:
         scale, zero = np.broadcast_to(scale, size), np.broadcast_to(zero, size)
     steps += _along(zero.astype(steps.dtype), axis, steps.ndim)
     return Grid(steps.astype(grid.integers.dtype), scale, zero, axis)
+
+
+def _multiplied_in_blocks(
+    grid: Grid, factors: Array, axis: int, block: int, own_axis: int | None
+) -> Grid:
+    """The same where each block has a scale of its own, in which all factors are of one magnitude."""
+    magnitude = np.abs(factors)
+    if magnitude.shape[axis] > 1:
+        starts = np.arange(0, magnitude.shape[axis], block)
+        most = np.maximum.reduceat(magnitude, starts, axis)
+        if not ((magnitude == grid.along(most)) | (magnitude == 0)).all():
+            raise Misfit(Clash.AXIS)
+        magnitude = most
+    scale = _scaled(grid, magnitude)
+    steps = grid.steps
+    steps *= np.where(grid.along(scale) > 0, np.sign(factors), 0.0).astype(steps.dtype)
+    scale = np.where(scale > 0, scale, grid.scale).astype(grid.scale.dtype)
+    low, high = limits(grid.integers.dtype)
+    stored = steps + grid.along(grid.zero.astype(steps.dtype))
+    wrong = (stored < low) | (stored > high)
+    if wrong.any():
+        raise Misfit(Clash.RANGE, _channels_of(wrong, own_axis))
+    return Grid(stored.astype(grid.integers.dtype), scale, grid.zero, axis, block)
+
+
+def _channels_of(wrong: NDArray[np.bool_], axis: int | None) -> tuple[int, ...]:
+    if axis is None:
+        return ()
+    others = tuple(i for i in range(wrong.ndim) if i != axis)
+    return tuple(np.flatnonzero(wrong.any(axis=others)).tolist())
 
 
 def limits(dtype: DTypeLike) -> tuple[int, int]:

@@ -193,21 +193,12 @@ def _fold_network(subject: Subject, target: Path | None, how: _How) -> Folded[An
     written = None if target is None else how.to(subject.model, target)
     if written is not None and written.output is None:
         return Folded(written, _planned_only)
-    report, network = fold_in_memory(
-        subject.model,
-        subject.given,
-        data=how.data,
-        sampling=how.sampling,
-        verified=how.options.verified,
-        strict=how.options.strict,
-        reparameterize=how.options.reparameterize,
-        keep_modules=how.options.keep_modules,
-        only=how.options.only,
-        skip=how.options.skip,
-        rest=how.options.rest,
+    report, made = fold_in_memory(
+        subject.model, subject.given, how.options, data=how.data, sampling=how.sampling
     )
     return Folded(
-        replace(report, output=None if written is None else written.output), lambda: network
+        replace(report, output=None if written is None else written.output),
+        lambda: None if made is None else made.result,
     )
 
 
@@ -217,13 +208,8 @@ def _fold_parts(model: Any, opening: Opening, how: _How, only: tuple[str, ...]) 
     from bnfold.jobs.parts import fold_parts
 
     args, kwargs = opening.examples_for(model)
-    report, network = fold_parts(
-        Parts.of(model, args, kwargs, only),
-        sampling=how.sampling,
-        verified=how.options.verified,
-        strict=how.options.strict,
-        reparameterize=how.options.reparameterize,
-    )
+    parts = Parts.of(model, args, kwargs, only)
+    report, network = fold_parts(parts, None, how.options, sampling=how.sampling)
     return Folded(report, lambda: network)
 
 

@@ -106,8 +106,7 @@ class Folded(Result, Generic[M]):
 
         Raises:
             VerificationError: where it would compute something else.
-            UsageError: where ``strict`` was asked for and a BatchNorm has to stay, or no file was
-                asked for.
+            UsageError: where ``strict`` or ``min_folded`` refused it, or no file was asked for.
         """
         if self.report.refusal is not None:
             raise UsageError(f"no model was made: {self.report.refusal}")

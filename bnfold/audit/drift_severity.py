@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from bnfold.audit.drift import Drift
+from typing import TYPE_CHECKING
+
 from bnfold.audit.finding import Severity
-from bnfold.audit.subject import Layer
+
+if TYPE_CHECKING:
+    from bnfold.audit.drift import Drift
+    from bnfold.audit.subject import Layer
 
 
 def by_size(size: float, warning: float, error: float) -> Severity | None:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bnfold.audit.finding import Finding, Severity
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from bnfold.audit.subject import Layer, Subject
     from bnfold.planning import Reason
 
@@ -94,7 +94,7 @@ class Rule:
 
 def on_channels(layer: Layer, mask: NDArray[np.bool_], text: str, size: float | None = None) -> Hit:
     """A hit on the channels of ``mask``; ``{n}`` in the text becomes ``3 of 64 channels``."""
-    channels = tuple(int(i) for i in np.flatnonzero(mask))
+    channels = tuple(int(i) for i in mask.nonzero()[0])
     message = text.replace("{n}", some_channels(len(channels), mask.size))
     return Hit(message, layer.name, len(channels) if size is None else size, channels)
 

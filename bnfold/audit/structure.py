@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bnfold.audit.rule import Check, Hit, sentence_of
-from bnfold.audit.subject import Layer, Subject
-from bnfold.graph import Affine, Homogeneous, Kind, Linear, Node, Opaque, Product
-from bnfold.planning import Reason
+from bnfold.planning.reasons import Reason
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Layer, Subject
+    from bnfold.graph import Kind, Node
 
 PRE_ACTIVATION = "pre-activation"
 SHARED = "shared-value"
@@ -33,7 +37,6 @@ ALONE_REASONS = (
     Reason.CONSTANT_CHANNELS,
     Reason.SCALE_RANGE,
 )
-_BLOCKS = (Opaque, Homogeneous, Product)
 STRUCTURAL_REASONS = (*SHARED_REASONS, *BORDER_REASONS, *ALONE_REASONS)
 
 
@@ -51,8 +54,10 @@ def kept_because(layer: Layer) -> str | None:
 
 def is_pre_activation(layer: Layer) -> bool:
     """Whether it stands in front of an activation and has no linear layer of its own before it."""
+    from bnfold.graph import Homogeneous, Linear, Opaque, Product
+
     producer = layer.source.producer
-    if producer is None or isinstance(producer.kind, _BLOCKS):
+    if producer is None or isinstance(producer.kind, Opaque | Homogeneous | Product):
         return False
     if isinstance(producer.kind, Linear) and len(layer.source.readers) == 1:
         return False
@@ -61,11 +66,15 @@ def is_pre_activation(layer: Layer) -> bool:
 
 
 def _is_nonlinear(kind: Kind) -> bool:
-    return kind.nonlinear if isinstance(kind, Opaque) else isinstance(kind, _BLOCKS)
+    from bnfold.graph import Homogeneous, Opaque, Product
+
+    return kind.nonlinear if isinstance(kind, Opaque) else isinstance(kind, Homogeneous | Product)
 
 
 def _behind_scales(node: Node) -> list[Node]:
     """Who reads a layer; element-wise operations with a constant, which go into it, left out."""
+    from bnfold.graph import Affine
+
     readers = node.outputs[0].readers
     while len(readers) == 1 and isinstance(readers[0].kind, Affine):
         readers = readers[0].outputs[0].readers

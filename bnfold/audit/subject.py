@@ -99,9 +99,11 @@ class Layer:
 
     @property
     def linear_before(self) -> Node | None:
-        """The linear layer directly in front of it."""
+        """The linear layer directly in front of it, with no activation of its own."""
         producer = self.source.producer
-        return producer if producer is not None and isinstance(producer.kind, Linear) else None
+        if producer is None or not isinstance(producer.kind, Linear):
+            return None
+        return producer if producer.kind.activation is None else None
 
     def before(self) -> Iterator[Node]:
         """The node in front of it, and what stands before that, through mere movements."""

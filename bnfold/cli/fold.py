@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from bnfold.cli.applies import check_data_options, check_images, check_model_options
 from bnfold.cli.destinations import Destinations
@@ -128,6 +128,7 @@ def fold(
     def work(name: str) -> tuple[FoldResult, int, str | None]:
         from bnfold.cli.progress import progress_bar
         from bnfold.jobs import fold as job
+        from bnfold.jobs.parts import fold_parts
 
         check_model_options(
             name, source, keep_modules=how.keep_modules, submodule=bool(how.submodule)
@@ -138,7 +139,9 @@ def fold(
             opened = None if how.submodule else _whole(source, name, data, sampling, how)
             if opened is None:
                 parts = source.open_parts(name, how.submodule or (), data, sampling)
-                result = _fold_parts(parts, target, sampling, options)
+                # Without a target there is a plan alone.
+                asked = replace(options, verified=options.verified and target is not None)
+                result = fold_parts(parts, target, asked, sampling=sampling)[0]
             else:
                 result = job(
                     opened, target, data=data, sampling=sampling, options=options, progress=progress
@@ -169,22 +172,3 @@ def _whole(
         if not how.keep_modules:
             raise
         return None
-
-
-def _fold_parts(
-    parts: Any, output: Path | None, sampling: SampleOptions, options: FoldOptions
-) -> FoldResult:
-    from bnfold.jobs.parts import fold_parts
-
-    whole = options.only or options.skip or options.minimum is not None
-    if whole or options.rest.value != "keep":
-        raise UsageError("--only, --skip, --min-folded and --rest are for what is traced whole")
-    return fold_parts(
-        parts,
-        output,
-        sampling=sampling,
-        verified=options.verified and output is not None,  # else a plan alone
-        strict=options.strict,
-        force=options.force,
-        reparameterize=options.reparameterize,
-    )[0]

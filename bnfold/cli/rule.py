@@ -40,7 +40,7 @@ def _print_list(rules: Sequence[Rule], console: ReportConsole) -> None:
     from rich.table import Table
 
     from bnfold.audit import FAMILIES
-    from bnfold.reports.findings import COLOURS, WORDS
+    from bnfold.reports.severities import COLOURS, WORDS
 
     for prefix, family in FAMILIES.items():
         members = [r for r in rules if r.code.startswith(prefix)]
@@ -55,7 +55,7 @@ def _print_list(rules: Sequence[Rule], console: ReportConsole) -> None:
 
 
 def _print_page(found: Rule, console: ReportConsole) -> None:
-    from bnfold.reports.findings import COLOURS, WORDS
+    from bnfold.reports.severities import COLOURS, WORDS
 
     severity = f"[{COLOURS[found.severity]}]{WORDS[found.severity]}[/]"
     console.print(f"[bold]{found.code} {found.name}[/] ({severity})")

@@ -15,7 +15,7 @@ from bnfold.formats import Model, format_of
 from bnfold.planning import Plan
 from bnfold.recalibration.batches import Batches
 
-FORMAT_VERSION = "2.1"
+FORMAT_VERSION = "2.2"
 DEFAULT_SAMPLES, _BATCH, _FEW = 64, 16, 2
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -74,7 +74,9 @@ class ModelInfo:
 
 def notes_of(plan: Plan, format: str) -> tuple[str, ...]:
     """What a user should know beside the decisions."""
-    return plan.notes if plan.batch_norms else (*plan.notes, _WITHOUT_BATCH_NORM[format])
+    if plan.batch_norms or plan.frozen:
+        return plan.notes
+    return (*plan.notes, _WITHOUT_BATCH_NORM[format])
 
 
 def comparison_inputs(

@@ -94,6 +94,7 @@ class FoldResult:
             "batch_norms": len(self.plan.batch_norms),
             "folded": self.plan.foldable,
             "kept": self.plan.kept,
+            "frozen": self.plan.frozen,
             "affines": len(self.plan.affines),
         }
 

@@ -8,81 +8,43 @@ from bnfold.data import Data, SampleOptions
 from bnfold.jobs.common import ModelInfo, comparison_inputs
 from bnfold.jobs.fold import FoldResult, planned
 from bnfold.jobs.fold_options import FoldOptions
-from bnfold.planning import Rest
 
 
 def fold_in_memory(
     model: Any,
     network: Any,
+    options: FoldOptions,
     *,
     data: Data | None = None,
     sampling: SampleOptions | None = None,
-    verified: bool = True,
-    strict: bool = False,
-    reparameterize: bool = False,
-    keep_modules: bool = False,
-    only: tuple[str, ...] = (),
-    skip: tuple[str, ...] = (),
-    rest: Rest = Rest.KEEP,
 ) -> tuple[FoldResult, Any]:
     """Folds every BatchNorm of ``network`` that can go exactly.
 
     Args:
         model: what was traced of it.
         network: what the caller gave, which is not changed.
-        data: as for `jobs.fold`, as are the others.
+        options: what is folded, and what has to be so that something is made.
+        data: as for `jobs.fold`, as is ``sampling``.
 
     Returns:
-        What was done, and the folded network; None where ``strict`` refused it.
+        What was done, and what was made (its ``result`` is the folded network); None where
+        ``options`` refused it.
 
     Raises:
         UsageError: where a program has no modules to keep.
         DataError: where ``data`` does not fit.
         RuntimeUnavailableError: where it does not run.
     """
-    report, outcome = folded_network(
-        model,
-        network,
-        data,
-        sampling,
-        verified,
-        strict,
-        reparameterize,
-        keep_modules,
-        only,
-        skip,
-        rest,
-    )
-    return report, None if outcome is None else outcome.result
-
-
-def folded_network(
-    model: Any,
-    network: Any,
-    data: Data | None,
-    sampling: SampleOptions | None,
-    verified: bool,
-    strict: bool,
-    reparameterize: bool,
-    keep_modules: bool,
-    only: tuple[str, ...] = (),
-    skip: tuple[str, ...] = (),
-    rest: Rest = Rest.KEEP,
-) -> tuple[FoldResult, Any]:
-    """`fold_in_memory` with the outcome itself beside what was done."""
     from bnfold.formats import format_of
     from bnfold.formats.torch import FoldInMemory
 
-    options = FoldOptions(
-        reparameterize=reparameterize, keep_modules=keep_modules, only=only, skip=skip, rest=rest
-    )
     plan = planned(model.graph, options)
-    edited: Any = format_of(model).edit(model, plan, keep_modules=keep_modules)
-    refusal = FoldOptions(strict=strict).refusal(edited.plan)
+    edited: Any = format_of(model).edit(model, plan, keep_modules=options.keep_modules)
+    refusal = options.refusal(edited.plan)
     verification = outcome = None
     if refusal is None:
         outcome = FoldInMemory(network, edited)
-        if verified:
+        if options.verified:
             feeds, inputs = comparison_inputs(model, data, sampling)
             verification = outcome.verified(feeds, inputs)
     report = FoldResult(

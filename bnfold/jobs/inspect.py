@@ -146,6 +146,7 @@ class Inspection:
             "foldable": self.plan.foldable,
             "kept": self.plan.kept,
             "unknown": self.undecided,
+            "frozen": self.plan.frozen,
             "affines": len(self.plan.affines),
             **{f"{severity.value}s": count for severity, count in tally(self.findings).items()},
             "suppressed": len(self.suppressed),

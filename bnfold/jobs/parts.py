@@ -8,47 +8,50 @@ from pathlib import Path
 from typing import Any
 
 from bnfold.data import SampleOptions
-from bnfold.errors import ModelError
+from bnfold.errors import ModelError, UsageError
 from bnfold.files import file_sha256, publish, scratch_folder
 from bnfold.jobs.common import ModelInfo, check_target, check_unchanged
 from bnfold.jobs.fold import FoldResult, Output
-from bnfold.jobs.fold_memory import folded_network
+from bnfold.jobs.fold_memory import fold_in_memory
 from bnfold.jobs.fold_options import FoldOptions
-from bnfold.planning import Decision, Plan
+from bnfold.planning import Decision, Plan, Rest
 from bnfold.proof.congruence import Congruence
 from bnfold.proof.verification import Verification
+
+_WHOLE = "--only, --skip and --rest are for what is traced whole; leave them out"
 
 
 def fold_parts(
     parts: Any,
-    target: Path | None = None,
+    target: Path | None,
+    options: FoldOptions,
     *,
     sampling: SampleOptions | None = None,
-    verified: bool = True,
-    strict: bool = False,
-    force: bool = False,
-    reparameterize: bool = False,
 ) -> tuple[FoldResult, Any]:
     """Folds submodules of a network, each by itself; the network as a whole need not be traced.
 
     Args:
         parts: see `formats.torch.Parts`.
         target: the state dict of the whole network to write; None writes nothing.
-        sampling: as for `jobs.fold`, as are the others.
+        options: what is folded, and what has to be so that something is made.
+        sampling: as for `jobs.fold`.
 
     Returns:
-        What was done, and a copy of the network; None where ``strict`` refused it.
+        What was done, and a copy of the network; None where ``options`` refused it.
 
     Raises:
+        UsageError: where one of ``options`` is for what is traced whole.
         DataError: where inputs for a submodule cannot be made up.
         OutputError: where ``target`` must not or cannot be written.
         RuntimeUnavailableError: where one does not run.
     """
+    if options.only or options.skip or options.rest is not Rest.KEEP:
+        raise UsageError(_WHOLE)
     if target is not None:
-        check_target(target, parts, force=force)
-    tensors, reports = _folded(parts, sampling, verified, reparameterize)
+        check_target(target, parts, force=options.force)
+    tensors, reports = _folded(parts, sampling, options)
     report = _together(parts, reports)
-    if (refusal := FoldOptions(strict=strict).refusal(report.plan)) is not None:
+    if (refusal := options.refusal(report.plan)) is not None:
         return replace(report, refusal=refusal), None
     if target is None:
         result = parts.with_tensors(tensors)
@@ -68,15 +71,14 @@ def fold_parts(
 
 
 def _folded(
-    parts: Any, sampling: SampleOptions | None, verified: bool, reparameterize: bool
+    parts: Any, sampling: SampleOptions | None, options: FoldOptions
 ) -> tuple[dict[str, Any], list[FoldResult]]:
     """What changes in the whole network's tensors, and what was done to each part."""
     tensors: dict[str, Any] = {}
     reports: list[FoldResult] = []
+    each = replace(options, keep_modules=True, strict=False, minimum=None)  # asked of the whole
     for name, model in parts.models.items():
-        report, outcome = folded_network(
-            model, parts.modules[name], None, sampling, verified, False, reparameterize, True
-        )
+        report, outcome = fold_in_memory(model, parts.modules[name], each, sampling=sampling)
         changed = outcome.changed
         if parts.is_shared(name, list(changed)):
             parts.notes.append(f"{name} is not taken: it shares a tensor with another module")

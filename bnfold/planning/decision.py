@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -17,6 +18,8 @@ from bnfold.constants import Constant, Quantised
 from bnfold.graph import Geometry, Linear, Node, Value
 from bnfold.planning.forms import Form, Lower
 from bnfold.planning.reasons import Reason
+
+_PARTS = 2  # a product and a sum
 
 
 class Action(str, Enum):
@@ -55,7 +58,7 @@ class Decision:
     """What becomes of one normalisation: folded into or merged with the nodes ``into``, or kept.
 
     ``form`` is what one that stays is written as, where that is no BatchNorm; ``reason`` says why it
-    has to stay.
+    has to stay. ``part_of`` names the frozen BatchNorm that an affine operation is a part of.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Decision:
     into: tuple[str, ...] = ()
     reason: Refusal | None = None
     form: Form | None = None
+    part_of: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The decision as inspect and fold print it (the name stands beside it there)."""
@@ -74,7 +78,8 @@ class Decision:
             "into": list(self.into),
             "reason": self.reason.to_json() if self.reason else None,
         }
-        return found if self.form is None else {**found, "form": self.form}
+        more = {"form": self.form, "part_of": self.part_of}
+        return found | {key: value for key, value in more.items() if value is not None}
 
     @classmethod
     def from_json(
@@ -88,6 +93,7 @@ class Decision:
             tuple(data["into"]),
             Refusal.from_json(data["reason"]) if data["reason"] else None,
             data.get("form"),
+            data.get("part_of"),
         )
 
 
@@ -253,6 +259,12 @@ class Plan:
     @property
     def affines(self) -> tuple[Decision, ...]:
         return tuple(d for d in self.decisions if d.source == "affine")
+
+    @property
+    def frozen(self) -> int:
+        """How many frozen BatchNorm, written out as a product and a sum, leave the graph whole."""
+        parts = Counter(d.part_of for d in self.affines if d.part_of is not None)
+        return sum(count == _PARTS for count in parts.values())
 
     @property
     def foldable(self) -> int:

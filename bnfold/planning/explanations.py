@@ -35,6 +35,7 @@ def explained(
     wider: Refused | None,
     *,
     goes_with_branches: bool,
+    goes_with_sizes: bool,
     is_impossible: bool,
 ) -> Refusal:
     """The reason to name, and the sentence.
@@ -44,12 +45,15 @@ def explained(
         ahead: nor into what is behind it.
         wider: nor together with what is around it; None where that was not asked.
         goes_with_branches: whether it goes where parallel branches are merged.
+        goes_with_sizes: whether it goes where no axis is free.
         is_impossible: whether no choice of gauges at all would free it.
     """
     if back.reason is ahead.reason and back.culprit == ahead.culprit:
         return Refusal(back.reason, back.culprit, str(back))
     first = ahead if back.reason in _SAYS_LITTLE else back
     message = f"{back}; and {ahead}"
+    if goes_with_sizes:
+        message = f"{message}; it goes in a model whose sizes are all fixed"
     if not {back.reason, ahead.reason} <= _STRUCTURAL:
         return Refusal(first.reason, first.culprit, message)
     if goes_with_branches:

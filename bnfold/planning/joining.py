@@ -25,7 +25,7 @@ from bnfold.planning.ledger import LinearState
 def is_joinable(kind: Linear) -> bool:
     """Whether it is a matrix, or a convolution whose geometry is known; two quantised ones do not
     make a quantised one."""
-    if kind.weight.obstacle is not None:
+    if kind.weight.obstacle is not None or kind.activation is not None:
         return False
     if kind.geometry is None:
         return len(kind.layout.shape) == 2 and kind.weight_factor != 0
@@ -74,10 +74,10 @@ def single_channels(scale: Array, shift: Array, like: Linear) -> tuple[Linear, L
         weight_factor=1.0,
         bias_factor=1.0,
     )
-    return kind, LinearState(bias=shift if like.bias_axis == -1 else shift.reshape(-1, 1))
+    return kind, LinearState(bias=shift.reshape(-1, *[1] * (-1 - like.bias_axis)))
 
 
-def joined(a: Linear, state_a: LinearState, b: Linear, state_b: LinearState, sign: int) -> Linear:
+def joined(a: Linear, state_a: LinearState, b: Linear, state_b: LinearState, sign: float) -> Linear:
     """The layer ``a + sign * b``. Its weight and bias are float64, its type that of ``a``."""
     ours, theirs = _effective(a, state_a), sign * _effective(b, state_b)
     pairs = ((state_a.bias, 1), (state_b.bias, sign))

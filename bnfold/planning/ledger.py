@@ -159,12 +159,12 @@ class Ledger:
         if len(left) == 1:
             self.bypass(total, left[0][0])
 
-    def addends(self, total: Node) -> list[tuple[Value, int]]:
-        """What a sum adds by now, each with its sign."""
+    def addends(self, total: Node) -> list[tuple[Value, float]]:
+        """What a sum adds by now, each with its weight."""
         assert isinstance(total.kind, Sum)
         gone = self._dropped.get(total, [])
-        pairs = zip(total.inputs, total.kind.signs, strict=True)
-        return [(value, sign) for value, sign in pairs if value not in gone]
+        pairs = zip(total.inputs, total.kind.weights, strict=True)
+        return [(value, weight) for value, weight in pairs if value not in gone]
 
     def dropped(self, total: Node) -> tuple[Value, ...]:
         """What a sum that stands no longer adds."""
@@ -280,7 +280,7 @@ def _is_quantisation(obstacle: Obstacle, kind: Linear) -> bool:
 
 def _along(kind: Linear, vector: Array) -> Array:
     """A vector over output channels, shaped to broadcast as the bias of ``kind`` does."""
-    return vector if kind.bias_axis == -1 else vector.reshape(-1, 1)
+    return vector.reshape(-1, *[1] * (-1 - kind.bias_axis))
 
 
 def check_weight(peaks: Array, dtype: DTypeLike, culprit: str) -> None:

@@ -31,6 +31,7 @@ from bnfold.planning.ledger import Ledger
 from bnfold.planning.lowering import Rest, lowered
 from bnfold.planning.reasons import Reason, Refused
 from bnfold.planning.reparameterize import merge_branches
+from bnfold.planning.sizes import FirstSizes
 from bnfold.planning.walk import Walk
 
 
@@ -48,6 +49,7 @@ def make_plan(
     planner = _planned(graph, reparameterize, gauges)
     if not reparameterize and planner.kept:
         planner.with_branches = _freed_by_merges(graph, planner.kept, gauges)
+    planner.with_sizes = _freed_by_sizes(planner, reparameterize, gauges)
     found = (lowered(node, graph, planner.ledger, rest) for node in planner.kept)
     forms = {lower.node: lower for lower in found if lower is not None}
     own = (edit for edit in edits_of(planner.ledger, graph) if edit.node not in forms)
@@ -83,6 +85,7 @@ class _Planner:
         self.merges: dict[Node, MergeBranches] = {}
         self.gauges = GaugeFold()
         self.with_branches: frozenset[Node] = frozenset()
+        self.with_sizes: frozenset[Node] = frozenset()
 
     @property
     def kept(self) -> list[Node]:
@@ -136,13 +139,23 @@ class _Planner:
         return moved
 
     def _choose_gauges(self) -> None:
-        """Folds what no single map can, by maps on many values at once."""
-        found = self.gauges = fold_with_gauges(self.graph, self.ledger, self.kept)
+        """Folds what no single map can, by maps on many values at once.
+
+        Of two factors of a product one keeps its gauge: what is left may go with the other one.
+        """
+        found = self.gauges = self._chosen_gauges(turned=False)
+        if found.has_choice and self.kept:
+            later = self._chosen_gauges(turned=True)
+            self.gauges.refusals |= later.refusals
+
+    def _chosen_gauges(self, *, turned: bool) -> GaugeFold:
+        found = fold_with_gauges(self.graph, self.ledger, self.kept, turned=turned)
         for node, into in found.gone.items():
             names = tuple(n.name for n in into)
             self.made[node] = Decision(node.name, "batch_norm", Action.FOLD, Direction.BOTH, names)
         if found.region:
             self.regions.append(found.region)
+        return found
 
     def _merge_branches(self) -> bool:
         """Merges the branches of every sum that has such; norms among them are folded."""
@@ -193,6 +206,7 @@ class _Planner:
             Action.MERGE if merge else Action.FOLD,
             direction,
             tuple(n.name for n in walk.into),
+            part_of=node.kind.part_of if isinstance(node.kind, Affine) else None,
         )
         return True
 
@@ -216,6 +230,7 @@ class _Planner:
             self.refusals[node, Direction.FORWARD],
             self.gauges.refusals.get(node),
             goes_with_branches=node in self.with_branches,
+            goes_with_sizes=node in self.with_sizes,
             is_impossible=node in self.gauges.impossible,
         )
 
@@ -229,6 +244,19 @@ def _freed_by_merges(graph: Graph, kept: Sequence[Node], gauges: bool) -> frozen
         return frozenset()
     other.take_the_rest(gauges)
     return frozenset(kept) - frozenset(other.kept)
+
+
+def _freed_by_sizes(planner: _Planner, reparameterize: bool, gauges: bool) -> frozenset[Node]:
+    """Which norms stay only because elements share an axis whose size is free, heads and samples say:
+    found by a plan for one size."""
+    kept, graph = frozenset(planner.kept), planner.graph
+    mixed = any(
+        r.reason is Reason.MIXED_CHANNELS for (n, _), r in planner.refusals.items() if n in kept
+    )
+    if graph.oracle.rounds == 1 or not mixed:
+        return frozenset()
+    fixed = replace(graph, oracle=FirstSizes(graph.oracle))
+    return kept - frozenset(_planned(fixed, reparameterize, gauges).kept)
 
 
 def _is_source(node: Node) -> bool:

@@ -80,10 +80,23 @@ def _trial_shape(
     elif kind.axes is not None and len(kind.axes) == rank:
         kept = {kind.axes[axis] for axis in vary} if behind else set(vary)
     elif kind.touched is not None:
-        kept = {axis % rank for axis in kind.touched} | set(vary)
+        kept = (touched_axes(node, rank) or set()) | set(vary)
     else:
         kept = set(range(rank))
     return tuple(n if axis in kept else min(n, 1) for axis, n in enumerate(shape))
+
+
+def touched_axes(node: Node, rank: int) -> set[int] | None:
+    """The axes of a value of ``rank`` that a Movement works on, None for all of them.
+
+    Raises:
+        Refused: where it has no such axes, as in a file that is not sound.
+    """
+    assert isinstance(node.kind, Movement)
+    axes = node.kind.touched
+    if axes and not rank:
+        raise Refused(Reason.AXIS_MISMATCH, node.label)
+    return None if axes is None else {axis % rank for axis in axes}
 
 
 def blocks(node: Node, before: Shape, after: Shape) -> Iterator[tuple[range, range]]:

@@ -24,10 +24,11 @@ def grid_of(stored: Quantised) -> Grid:
     """The stored parts, loaded."""
     integers = np.asarray(stored.integers.load())
     scale = np.asarray(stored.scale.load())
-    zero = np.zeros((), integers.dtype) if stored.zero is None else np.asarray(stored.zero.load())
+    without = np.zeros(() if stored.block is None else scale.shape, integers.dtype)
+    zero = without if stored.zero is None else np.asarray(stored.zero.load())
     if stored.axis is None:
         scale, zero = scale.reshape(()), zero.reshape(())
-    return Grid(integers, scale, zero, stored.axis)
+    return Grid(integers, scale, zero, stored.axis, stored.block)
 
 
 def rescaled(node: Node, kind: Linear, out_scale: Array | None, in_scale: Array | None) -> Grid:
@@ -45,7 +46,8 @@ def rescaled(node: Node, kind: Linear, out_scale: Array | None, in_scale: Array 
         return multiplied(grid, factors, _output_axis(kind, stored))
     except Misfit as misfit:
         if misfit.clash is Clash.RANGE:
-            raise Refused(Reason.QUANTIZED_RANGE, node.label, _told(grid, misfit)) from None
+            told = _told(grid, misfit, kind.layout.outputs)
+            raise Refused(Reason.QUANTIZED_RANGE, node.label, told) from None
         scale = misfit.clash is Clash.SCALE
         reason = Reason.UNDERFLOW if scale else Reason.QUANTIZED_INPUTS
         raise Refused(reason, node.label) from None
@@ -101,7 +103,7 @@ def _weight_edit(
         kind.weight,
         grid.scale,
         zero,
-        grid.axis,
+        None if grid.block is not None else grid.axis,
         integers if stored.latent is None else None,
         None if stored.latent is None else floats,
     )
@@ -120,7 +122,7 @@ def _in_steps(bias: Constant, wanted: Array, weight: Grid, out_scale: Array | No
         out_scale: the factors of its output channels.
     """
     stored = bias.quantised
-    if stored is None or stored.input_scale is None:
+    if stored is None or stored.input_scale is None or weight.block is not None:
         return None
     step = np.asarray(stored.input_scale * weight.scale.astype(np.float64))
     scale = step.astype(stored.scale.dtype)
@@ -160,9 +162,9 @@ def _output_axis(kind: Linear, stored: Quantised) -> int | None:
     return stored.order[axes.pop() if axes else 0]
 
 
-def _told(grid: Grid, misfit: Misfit) -> str:
+def _told(grid: Grid, misfit: Misfit, outputs: int) -> str:
     low, high = limits(grid.integers.dtype)
-    count = 1 if grid.scale.ndim == 0 else grid.scale.size
+    count = 1 if grid.scale.ndim == 0 else grid.scale.size if grid.block is None else outputs
     count = max(count, len(misfit.where), *(i + 1 for i in misfit.where))
     ends = low if low < 0 else f"{low} or {high}"
     return channels(list(misfit.where), count, f"channels with a negative scale hold {ends}")

@@ -70,8 +70,8 @@ class Reason(Enum):
     # On the way
     COMPUTED_WEIGHT = "the weight of {culprit} is computed while the model runs"
     QUANTIZED_WEIGHT = (
-        "the weight of {culprit} is quantised in a form that takes no factor for each channel (in "
-        "blocks, shared, or computed on); fold the float model, then quantise that"
+        "the weight of {culprit} is quantised in a form that takes no factor for each channel (read "
+        "by others as well, computed on, or in a torch program); fold the float model, then quantise that"
     )
     QUANTIZED_PER_TENSOR = (
         "the quantised weight of {culprit} has one scale for all channels, and an operator set before "

@@ -42,7 +42,7 @@ class _Leaf:
     total: Node
     source: Value
     node: Node | None
-    sign: int
+    sign: float
 
     def may_leave(self, ledger: Ledger) -> bool:
         """Whether its sum can do without it: what would remain alone must not be subtracted."""
@@ -58,7 +58,7 @@ def merge_branches(graph: Graph, ledger: Ledger) -> Iterator[Merge]:
         ledger: what its nodes have absorbed; the merges are entered into it.
     """
     for root in graph.nodes:
-        if not isinstance(root.kind, Sum) or ledger.is_bypassed(root):
+        if not _is_plain_sum(root) or ledger.is_bypassed(root):
             continue
         if _parent_sum(root, ledger) is not None:
             continue
@@ -66,12 +66,16 @@ def merge_branches(graph: Graph, ledger: Ledger) -> Iterator[Merge]:
             yield merge
 
 
+def _is_plain_sum(node: Node) -> bool:
+    return isinstance(node.kind, Sum) and node.kind.is_plain
+
+
 def _parent_sum(node: Node, ledger: Ledger) -> Node | None:
-    """The sum that alone reads the output of ``node``, bypassed nodes in between."""
+    """The plain sum that alone reads the output of ``node``, bypassed nodes in between."""
     value = node.outputs[0]
     while len(readers := ledger.readers(value)) == 1 and not value.is_output:
         if not ledger.is_bypassed(readers[0]):
-            return readers[0] if isinstance(readers[0].kind, Sum) else None
+            return readers[0] if _is_plain_sum(readers[0]) else None
         value = readers[0].outputs[0]
     return None
 
@@ -97,14 +101,14 @@ def _leaves(root: Node, ledger: Ledger) -> tuple[list[_Leaf], list[Value]]:
     """The addends below ``root``, and the values between its sums."""
     found: list[_Leaf] = []
     inner: list[Value] = []
-    pending: list[tuple[Node, int]] = [(root, 1)]
+    pending: list[tuple[Node, float]] = [(root, 1)]
     while pending:
         total, outer = pending.pop()
         for value, sign in ledger.addends(total):
             made = ledger.origin(value)
             node = made.producer
             alone = _read_once(value, made, ledger)
-            if alone and node is not None and isinstance(node.kind, Sum):
+            if alone and node is not None and _is_plain_sum(node):
                 inner.append(value)
                 pending.append((node, outer * sign))
                 continue
@@ -112,7 +116,9 @@ def _leaves(root: Node, ledger: Ledger) -> tuple[list[_Leaf], list[Value]]:
     return found, inner
 
 
-def _leaf(value: Value, made: Value, total: Node, sign: int, alone: bool, ledger: Ledger) -> _Leaf:
+def _leaf(
+    value: Value, made: Value, total: Node, sign: float, alone: bool, ledger: Ledger
+) -> _Leaf:
     node = made.producer
     if alone and node is not None and isinstance(node.kind, Linear | Norm | Affine):
         return _Leaf(value, total, ledger.origin(node.inputs[0]), node, sign)

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from bnfold.planning.decision import Plan
-from bnfold.proof.expected import Changes, Expected, changes_of
-from bnfold.proof.listing import Call, Listing, Places
+from bnfold.proof.correspondence import Tensors, Values
+from bnfold.proof.expected import Changes, changes_of
+from bnfold.proof.listing import Call, Listing, Places, made_of_tensors
 
 _SHOWN = 5
 
@@ -57,18 +58,18 @@ class _Comparison:
     ) -> None:
         self.original, self.written = original, written
         self.changes, self.places = changes, places
-        self.names: dict[str, str] = {}
+        self.values = Values(changes.moved)
+        self.tensors = Tensors(original.tensors, written.tensors)
         self.differences: list[str] = []
-        self.back: dict[str, str] = {}
-        self.copied: dict[str, str] = {}
-        self.padded: dict[str, str] = {}
-        self.compared: set[str] = set()
         self.calls = 0
         self.maker = {n: i for i, call in enumerate(original.calls) for n in call.outputs}
         self.readers: dict[str, list[int]] = {}
+        self.known: dict[tuple[str, str], list[int]] = {}
         for index, call in enumerate(original.calls):
+            self.known.setdefault(self._key(call), []).append(index)
             for name in filter(None, call.inputs):
                 self.readers.setdefault(name, []).append(index)
+        self.fixed = made_of_tensors(original)
         self.made = {name for call in written.calls for name in call.outputs}
 
     def run(self) -> Congruence:
@@ -96,13 +97,8 @@ class _Comparison:
             shown.append(f"and {count - _SHOWN} more")
         expected = {id(e): e for each in self.changes.expected.values() for e in each}
         changed = sum(each.found for each in expected.values())
-        bypassed = {m: self.names.get(self._now(m)) for m in self.changes.moved}
-        names = {**{m: now for m, now in bypassed.items() if now is not None}, **self.names}
-        return Congruence(self.calls, len(self.compared), changed, tuple(shown), names)
-
-    def _stand(self, ours: str, theirs: str) -> None:
-        self.names[ours] = theirs
-        self.back[theirs] = ours
+        compared = len(self.tensors.compared)
+        return Congruence(self.calls, compared, changed, tuple(shown), self.values.names())
 
     def _only_hands_on(self, call: Call) -> bool:
         """Whether it picks the result of a bypassed operator that has several."""
@@ -123,7 +119,7 @@ class _Comparison:
         if len(self.original.outputs) != len(self.written.outputs):
             self._differs("the number of outputs differs")
         for name in self.original.inputs:
-            self._stand(name, name)
+            self.values.stand(name, name)
 
     def _is(self, index: int, theirs: Call) -> bool:
         """Whether ``theirs`` can be the original's call ``index``: operator, name, and the names of
@@ -143,10 +139,21 @@ class _Comparison:
         while position < len(self.written.calls):
             call = self.written.calls[position]
             own = index is not None and self._is(index, call)
-            if own or not self._take_inserted(call):
+            if own or self._is_yet_to_come(call, index) or not self._take_inserted(call):
                 break
             position += 1
         return position
+
+    def _key(self, call: Call) -> tuple[str, str]:
+        """What it is found by: its own name, or, where files leave that out, what it computes."""
+        return call.op, call.name or (self.values.now(call.outputs[0]) if call.outputs else "")
+
+    def _is_yet_to_come(self, theirs: Call, index: int | None) -> bool:
+        """Whether it is an operator of the original, behind some that have gone."""
+        later = (
+            i for i in self.known.get(self._key(theirs), ()) if index is not None and i > index
+        )
+        return any(i not in self.changes.gone and self._is(i, theirs) for i in later)
 
     def _take_inserted(self, call: Call) -> bool:
         """A copy, a padding that an edited layer will read, or a bias that an edit computed."""
@@ -154,31 +161,17 @@ class _Comparison:
         if source is None or len(call.outputs) != 1:
             return False
         if call.op in places.copies or call.op in places.pads:
-            table = self.copied if call.op in places.copies else self.padded
-            table[call.outputs[0]] = self._seen(source)
-            return self._seen(source) in self.back
+            table = self.values.copied if call.op in places.copies else self.values.padded
+            table[call.outputs[0]] = self.values.seen(source)
+            return self.values.seen(source) in self.values.original
         if call.op not in places.adds or not rest or rest[0] is None:
             return False
-        ours = self.back.get(source)
+        ours = self.values.original.get(source)
         maker = self.maker.get(ours or "", -1)
-        if ours is None or not self._take(rest[0], self.changes.expected.get(maker, [])):
+        if ours is None or not self.tensors.take(rest[0], self.changes.expected.get(maker, [])):
             return False
-        self._stand(ours, call.outputs[0])
+        self.values.stand(ours, call.outputs[0])
         return True
-
-    def _seen(self, theirs: str) -> str:
-        """What a value of the written file is a copy of."""
-        while theirs in self.copied:
-            theirs = self.copied[theirs]
-        return theirs
-
-    def _now(self, name: str) -> str:
-        """The original value that stands for ``name`` once the bypassed operators are gone."""
-        seen = set()
-        while name in self.changes.moved and name not in seen:
-            seen.add(name)
-            name = self.changes.moved[name]
-        return name
 
     def _match(self, index: int, theirs: Call) -> None:
         ours = self.original.calls[index]
@@ -195,7 +188,7 @@ class _Comparison:
                 self._differs(f"{key} of {ours.op} '{ours.name}' differs")
         self._inputs(index, ours, theirs)
         for a, b in zip(ours.outputs, theirs.outputs, strict=True):
-            self._stand(a, b)
+            self.values.stand(a, b)
 
     def _lowers_to(self, index: int) -> tuple[str, Mapping[str, Any]]:
         """The operator that stands for a lowered norm, and its settings."""
@@ -212,16 +205,18 @@ class _Comparison:
         if dict(theirs.settings) != dict(self._lowers_to(index)[1]):
             self._differs(f"the settings of {theirs.op} '{theirs.name}' differ")
         pairs = zip(tensors, lowered.reads, strict=False)
-        taken = [name is not None and self._take(name, [expected]) for name, expected in pairs]
+        taken = [
+            name is not None and self.tensors.take(name, [expected]) for name, expected in pairs
+        ]
         if len(tensors) != len(lowered.reads) or not all(taken):
             self._differs(f"the inputs of {theirs.op} '{theirs.name}' differ")
-        self._stand(ours.outputs[0], theirs.outputs[0])
+        self.values.stand(ours.outputs[0], theirs.outputs[0])
 
     def _may_be_named(self, ours: str, theirs: str, edited: bool) -> bool:
         """A value may take the name of one that came down to it, or, before an added bias, any new
         name."""
         if theirs in self.changes.moved:
-            return self._now(theirs) == ours
+            return self.values.now(theirs) == ours
         fresh = theirs not in self.readers and theirs not in self.maker
         return edited and fresh and theirs not in self.original.tensors
 
@@ -240,46 +235,24 @@ class _Comparison:
                 self._differs(f"{ours.op} '{ours.name}' reads '{b}' in place of '{a}'")
 
     def _input_agrees(self, index: int, ours: str | None, theirs: str | None) -> bool:
-        if ours is not None:
-            now = self._now(ours)
-            standing = {self.names.get(now), self.names.get(ours)} - {None}
-            if standing and theirs is not None:
-                seen = self._seen(theirs)
+        if ours is not None and theirs is not None:
+            if standing := self.values.standing(ours):
+                seen = self.values.seen(theirs)
                 if index in self.changes.expected:
-                    seen = self.padded.get(seen, seen)
-                return seen in {self._seen(name) for name in standing if name}
-            if standing:
-                return False
-            revalued = self.changes.revalued.get(now) if now != ours else None
-            if revalued is not None and theirs is not None:
-                self._stand(now, theirs)
-                return self._take(theirs, [revalued])
-        computed = self.changes.expected.get(index, [])
-        if theirs is not None and self._take(theirs, computed):
+                    seen = self.values.padded.get(seen, seen)
+                if seen in standing:
+                    return True
+                # A weight that operators make of stored tensors; these stay where others read it.
+                fixed = ours in self.fixed and ours not in self.changes.flows
+                computed = self.changes.expected.get(index, []) if fixed else []
+                return self.tensors.take(theirs, computed)
+            now = self.values.now(ours)
+            if now != ours and (revalued := self.changes.revalued.get(now)) is not None:
+                self.values.stand(now, theirs)
+                return self.tensors.take(theirs, [revalued])
+        if theirs is not None and self.tensors.take(theirs, self.changes.expected.get(index, [])):
             return True
-        if ours != theirs:
-            return False
-        return ours is None or self._same_tensor(ours)
-
-    def _take(self, name: str, computed: list[Expected]) -> bool:
-        """Whether a tensor of the written file holds something that the plan computed."""
-        tensor = self.written.tensors.get(name)
-        # Two may hold the same elements; each has to be there.
-        for expected in sorted(computed, key=lambda e: e.found) if tensor is not None else ():
-            if tensor is not None and expected.is_in(tensor):
-                expected.found = True
-                self.compared.add(name)
-                return True
-        return False
-
-    def _same_tensor(self, name: str) -> bool:
-        a, b = self.original.tensors.get(name), self.written.tensors.get(name)
-        if a is None or b is None:
-            return a is b
-        if name in self.compared:
-            return True
-        self.compared.add(name)
-        return a.equals(b)
+        return ours == theirs and (ours is None or self.tensors.same(ours))
 
     def _may_be_missing(self, index: int) -> bool:
         """Whether everything that read its outputs is gone, was given something else, or may be
@@ -297,10 +270,8 @@ class _Comparison:
 
     def _outputs(self) -> None:
         for a, b in zip(self.original.outputs, self.written.outputs, strict=False):
-            now = self._now(a)
-            standing = {self.names.get(a), self.names.get(now)} - {None}
-            seen = {self._seen(name) for name in standing if name}
-            if self._seen(b) not in seen and not (a == b and self._same_tensor(a)):
+            stands = self.values.seen(b) in self.values.standing(a)
+            if not stands and not (a == b and self.tensors.same(a)):
                 self._differs(f"the output '{a}' is '{b}'")
 
     def _all_expected_are_there(self) -> None:
@@ -313,9 +284,9 @@ class _Comparison:
     def _unchanged_tensors(self) -> None:
         """Tensors that stand in the written file beside those already compared."""
         for name in self.written.tensors:
-            if name in self.compared:
+            if name in self.tensors.compared:
                 continue
             if name not in self.original.tensors:
                 self._differs(f"tensor '{name}' was not in the original")
-            elif not self._same_tensor(name):
+            elif not self.tensors.same(name):
                 self._differs(f"tensor '{name}' differs")

@@ -73,6 +73,7 @@ class Changes:
     dropped: dict[int, set[str]] = field(default_factory=dict)
     revalued: dict[str, Expected] = field(default_factory=dict)  # constants that flow like values
     lowered: dict[int, Lowered] = field(default_factory=dict)
+    flows: set[str] = field(default_factory=set)  # what edited nodes compute on
 
 
 def changes_of(plan: Plan, places: Places) -> Changes:
@@ -80,6 +81,7 @@ def changes_of(plan: Plan, places: Places) -> Changes:
     changes = Changes()
     for edit in plan.edits:
         calls = places.calls_of(edit.node)
+        changes.flows.update(places.name_of(v) for v in edit.node.inputs if v.constant is None)
         if isinstance(edit, Bypass):
             changes.gone.update(calls)
             changes.moved[places.name_of(edit.node.outputs[0])] = places.name_of(edit.source)

@@ -86,6 +86,16 @@ class Places:
     stored_at: Callable[[Constant], tuple[int, ...]] = lambda constant: ()
 
 
+def made_of_tensors(listing: Listing) -> set[str]:
+    """The values that nothing flows into but stored tensors."""
+    found: set[str] = set()
+    for call in listing.calls:
+        known = all(n is None or n in listing.tensors or n in found for n in call.inputs)
+        if known and not call.op.startswith("("):  # what flows into a body is not listed there
+            found.update(call.outputs)
+    return found
+
+
 def same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Whether two arrays hold the same bits, NaN included."""
     a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)

@@ -35,14 +35,16 @@ def batch_statistics(run: Run) -> Recalibration:
     averages = {p.name: _Averages(len(run.batches), p.norm.channels) for p in run.plan.populations}
     pieces: dict[int, Piece] = {}
     problem: str | None = None
-    for index in run.own:
+    own = run.own
+    samples = sum(map(run.batches.samples_in, own))
+    for index in own:
         try:
             batch = run.batches[index]
         except DataError as error:  # all processes hear of it, below
             problem = problem or str(error)
             continue
         problem = problem or _forward(run, batch, pieces, averages)
-        run.tell("measuring", batch, 1)
+        run.tell("measuring", index, samples)
     run.refuse(problem)
     new: dict[str, Statistics] = {}
     found: dict[str, Measured] = {}

@@ -13,10 +13,13 @@ from bnfold.recalibration.batches import Batch, Batches
 from bnfold.recalibration.observer import Observer, Piece
 from bnfold.recalibration.processes import Processes
 
+# Of how many samples the share of changed predictions is worth telling: to 6 % or better.
+_ENOUGH_SAMPLES, _ONE_IN = 64, 3
+
 
 @dataclass(frozen=True)
 class OutputChange:
-    """How one output moved over the sample, in the Euclidean norm, relative to what it was.
+    """How one output moved over ``samples`` samples, in the Euclidean norm, relative to what it was.
 
     ``argmax_agreement`` is given where the output looks like class scores.
     """
@@ -24,6 +27,7 @@ class OutputChange:
     name: str
     relative_change: float
     argmax_agreement: float | None
+    samples: int
 
     def to_json(self) -> dict[str, Any]:
         finite = np.isfinite(self.relative_change)
@@ -31,6 +35,7 @@ class OutputChange:
             "name": self.name,
             "relative_change": self.relative_change if finite else None,
             "argmax_agreement": self.argmax_agreement,
+            "samples": self.samples,
         }
 
 
@@ -41,10 +46,14 @@ def output_names(observer: Observer) -> list[str]:
 
 
 class OutputChanges:
-    """The outputs of the original, batch by batch, beside those with the new statistics."""
+    """The outputs of the original, batch by batch, beside those with the new statistics.
+
+    For the original's outputs the whole network runs once more, so not all batches are ``compared``.
+    """
 
     def __init__(self, original: Observer, batches: Batches) -> None:
         self._original, self._batches = original, batches
+        self.compared = compared_batches(len(batches), batches.samples)
         self._changes = {name: Change() for name in output_names(original)}
         self._piece: Piece | None = None
 
@@ -61,12 +70,19 @@ class OutputChanges:
             self._piece = self._original.piece(types, list(self._changes), ())
         old = self._piece.run(batch.feeds, {})
         for name, change in self._changes.items():
-            change.add(valid_rows(old[name], batch), valid_rows(new[name], batch))
+            change.add(valid_rows(old[name], batch), valid_rows(new[name], batch), batch.valid)
 
     def results(self, processes: Processes) -> tuple[OutputChange, ...]:
         """What all processes have found."""
         found = (change.result(name, processes) for name, change in self._changes.items())
         return tuple(c for c in found if c is not None)
+
+
+def compared_batches(count: int, samples: int) -> frozenset[int]:
+    """Which of ``count`` batches: one in three, the ends among them; more where these hold few samples."""
+    enough = -(-_ENOUGH_SAMPLES * count // samples)
+    some = min(count, max(2, enough, -(-count // _ONE_IN)))
+    return frozenset(np.linspace(0, count - 1, some).astype(int).tolist())
 
 
 def valid_rows(array: NDArray[Any], batch: Batch) -> NDArray[Any]:
@@ -79,10 +95,11 @@ class Change:
 
     def __init__(self) -> None:
         self.moved = self.was = 0.0
-        self.same = self.rows = 0
+        self.same = self.rows = self.samples = 0
         self.like_scores = self.comparable = True
 
-    def add(self, old: NDArray[Any], new: NDArray[Any]) -> None:
+    def add(self, old: NDArray[Any], new: NDArray[Any], samples: int) -> None:
+        self.samples += samples
         floating = old.dtype.kind == "f" or "float" in old.dtype.name
         if not floating or old.shape != new.shape:
             self.comparable = False
@@ -104,13 +121,17 @@ class Change:
             self.was,
             self.same,
             self.rows,
+            self.samples,
             not self.like_scores,
             not self.comparable,
         )
-        moved, was, same, rows, unlike, incomparable = processes.sum(np.array(own, np.float64))
+        moved, was, same, rows, samples, unlike, incomparable = processes.sum(
+            np.array(own, np.float64)
+        )
         if incomparable:
             return None
         with np.errstate(all="ignore"):
             change = float(np.sqrt(moved / was)) if moved else 0.0
         agreement = float(same / rows) if rows and not unlike else None
-        return OutputChange(name, float("inf") if np.isnan(change) else change, agreement)
+        change = float("inf") if np.isnan(change) else change
+        return OutputChange(name, change, agreement, int(samples))

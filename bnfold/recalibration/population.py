@@ -32,20 +32,24 @@ def population_statistics(run: Run) -> Recalibration:
         RuntimeUnavailableError: where the model does not run on the data.
     """
     new, found = {}, {}
+    through = run.through
+    total = sum(run.batches.samples_in(index) for indices in through for index in indices)
     for number, level in enumerate(run.plan.levels):
-        for population, result in zip(level.populations, _measure(run, number), strict=True):
+        results = _measure(run, number, through, total)
+        for population, result in zip(level.populations, results, strict=True):
             found[population.name] = result
             new[population.name] = run.settle(population, result.whole)
     return Recalibration(new, found)
 
 
-def _measure(run: Run, number: int) -> list[Measured]:
-    """The moments of one level's layers over the whole sample."""
+def _measure(run: Run, number: int, through: list[list[int]], total: int) -> list[Measured]:
+    """The moments of one level's layers over the whole sample; ``total`` is for the progress."""
     level = run.plan.levels[number]
     slots = [Slots(len(run.batches), p.norm.channels) for p in level.populations]
     pieces, checked = _Pieces(run, number), checked_batches(len(run.batches))
+    goes_on = {index for indices in through[number + 1 : number + 2] for index in indices}
     problem: str | None = None
-    for index in run.own:
+    for index in through[number]:
         try:
             batch, values = pieces.activations(index)
             for population, slot in zip(level.populations, slots, strict=True):
@@ -58,21 +62,18 @@ def _measure(run: Run, number: int) -> list[Measured]:
             continue
         if not level.populations and run.outputs is not None:
             run.outputs.add(index, values)
-        if level.kept:
+        if level.kept and index in goes_on:
             run.cache.put(index, {name: values[name] for name in level.kept})
-        run.tell("measuring", index, len(run.plan.levels))
+        run.tell("measuring", index, total)
     run.refuse(problem)
     return [measured(run.processes.sum(slot.packed())) for slot in slots]
 
 
 def _pooled(batch: Batch, population: Population, values: Activations, slot: Slots) -> Moments:
     """The moments of one batch at all calls of a layer; those of its samples go into ``slot``."""
-    several = []
-    for name in population.values:
-        moments = batch.moments(values[name], population.norm, population.name)
-        slot.add(batch.index, moments)
-        several.append(moments.pooled())
-    return Moments.merged(several, population.norm.channels)
+    norm = population.norm
+    several = (batch.moments(values[v], norm, population.name) for v in population.values)
+    return Moments.merged((slot.add(batch.index, m) for m in several), norm.channels)
 
 
 class _Pieces:

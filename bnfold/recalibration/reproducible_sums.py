@@ -38,13 +38,17 @@ class Slots:
         self._count = min(SLOTS, batches)
         self._slots: dict[tuple[int, int], Moments] = {}
 
-    def add(self, batch: int, moments: SampleMoments) -> None:
-        """Adds the samples of one batch."""
+    def add(self, batch: int, moments: SampleMoments) -> Moments:
+        """Adds the samples of one batch, and returns them as one population."""
         first = batch * len(moments.mean) % 2  # so that batches of one sample alternate as well
+        whole = Moments.empty(self.channels)
         for parity in (0, 1):
             key = batch % SLOTS, parity
             before = self._slots.get(key, Moments.empty(self.channels))
-            self._slots[key] = before.merge(moments[(parity + first) % 2 :: 2].pooled())
+            half = moments[(parity + first) % 2 :: 2].pooled()
+            self._slots[key] = before.merge(half)
+            whole = whole.merge(half)
+        return whole
 
     def packed(self) -> Array:
         """Shape ``(slots, 2, 1 + 2 C)``, float64: count, mean and m2; zero where nothing was added."""

@@ -60,11 +60,18 @@ class Run:
     def own(self) -> list[int]:
         return own_batches(len(self.batches), self.processes.rank, self.processes.size)
 
-    def tell(self, stage: str, batch: Batch | int, steps: int) -> None:
-        """Reports one more batch done, out of ``steps`` times all of this process's samples."""
-        index = batch if isinstance(batch, int) else batch.index
+    @property
+    def through(self) -> list[list[int]]:
+        """The batches of this process that go through each level: all where layers are measured; in
+        a last level that measures nothing, those whose outputs are compared."""
+        compared = self.outputs.compared if self.outputs is not None else ()
+        some = [index for index in self.own if index in compared]
+        return [self.own if level.populations else some for level in self.plan.levels]
+
+    def tell(self, stage: str, index: int, total: int) -> None:
+        """Reports one more batch done, out of ``total`` samples (times levels)."""
         self.done += self.batches.samples_in(index)
-        self.progress(stage, self.done, steps * sum(map(self.batches.samples_in, self.own)))
+        self.progress(stage, self.done, total)
 
     def settle(self, population: Population, measured: Moments) -> Statistics:
         """Blends a measurement with the old statistics and notes it for the pieces to come.

@@ -104,7 +104,7 @@ class WholeCheck:
                     moments = batch.moments(new[name], population.norm, population.name)
                     slots[population.name].add(index, moments)
             for name, change in changes.items():
-                change.add(valid_rows(old[name], batch), valid_rows(new[name], batch))
+                change.add(valid_rows(old[name], batch), valid_rows(new[name], batch), batch.valid)
             done += batch.valid
             self.progress("checking", done, total)
         check = self._check(slots)

@@ -19,10 +19,9 @@ from bnfold.jobs import NormReport
 from bnfold.jobs.inspect import Range
 from bnfold.planning import Action, Decision
 from bnfold.reports.fates import ARROWS
+from bnfold.reports.severities import COLOURS, WORDS
 from bnfold.reports.terminal import Name, ReportConsole, escape, name_table
 
-COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
-WORDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
 # Rows of one kind that are shown before the rest of them share a line, and lines in all.
 _OF_A_KIND, _LINES = 3, 24
 

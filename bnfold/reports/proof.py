@@ -22,11 +22,12 @@ def proof_in_words(found: Verification) -> Iterator[str]:
         yield found.problem
     if (congruence := found.congruence) is not None:
         kept = congruence.tensors - congruence.changed_tensors
-        yield (
+        sentence = (
             f"the written file: {_counted(congruence.calls, 'node')} and {_counted(kept, 'tensor')} "
-            f"as in the original, {_counted(congruence.changed_tensors, 'tensor')} as the plan "
-            "computed them"
+            "as in the original"
         )
+        changed = f", {_counted(congruence.changed_tensors, 'tensor')} as the plan computed them"
+        yield sentence + (", a copy" if found.of_a_copy else changed)
         for difference in congruence.differences:
             yield f"the written file differs: {difference}"
     if pieces := found.pieces:
@@ -49,7 +50,7 @@ def proof_in_words(found: Verification) -> Iterator[str]:
                 f"channel {value.channel}, {verdict}"
             )
     silent = [o.name for o in found.outputs if not o.informs]
-    if silent and found.congruence is not None:
+    if silent and found.congruence is not None and not found.of_a_copy:
         names = ", ".join(silent[:3]) + (", …" if len(silent) > 3 else "")
         yield (
             f"no difference could show in {names} (constant, saturated, blurred by rounding, or not "

@@ -76,6 +76,8 @@ def _print_outputs(result: RecalibrationResult, console: ReportConsole) -> None:
         text = f"output {escape(change.name)}: changed by {change.relative_change:.2%}"
         if change.argmax_agreement is not None:
             text += f", same class for {change.argmax_agreement:.2%}"
+        if change.samples < result.samples:
+            text += f" (of {change.samples} samples)"
         console.print(text)
     for warning in result.warnings:
         console.print(f"[yellow]warning:[/] {escape(warning)}")

@@ -174,7 +174,7 @@ def _print_verification(found: Verification, console: ReportConsole) -> None:
     for each in found.outputs:
         numbers, verdict = _comparison(each)
         table.add_row(Name(escape(each.name)), *(numbers[title] for title in titles), verdict)
-    if found.outputs:
+    if found.outputs and not found.of_a_copy:
         console.print(table)
     for line in proof_in_words(found):
         console.print(f"  {escape(line)}")
@@ -200,10 +200,11 @@ def _undecided(count: int) -> str:
 
 def _summary(plan: Plan) -> str:
     """One line: how many BatchNorm there are, and what becomes of them."""
-    total, affines = len(plan.batch_norms), len(plan.affines)
-    also = f"; {affines} affine operations go as well" if affines else ""
+    total, affines = len(plan.batch_norms), len(plan.affines) - 2 * plan.frozen
+    also = f"; {plan.frozen} frozen BatchNorm fold" if plan.frozen else ""
+    also += f"; {affines} affine operations go as well" if affines else ""
     if not total:
-        return f"no BatchNorm{also}"
+        return also.removeprefix("; ") if plan.frozen else f"no BatchNorm{also}"
     merged = sum(d.action is Action.MERGE for d in plan.batch_norms)
     parts = [f"{plan.foldable - merged} fold"]
     if merged:

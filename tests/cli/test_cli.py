@@ -351,7 +351,7 @@ def test_inspect_json(command: Command) -> None:
     assert {
         "format_version", "command", "model", "batch_norms", "findings", "summary"
     } <= document.keys()  # fmt: skip
-    assert document["format_version"] == "2.1"
+    assert document["format_version"] == "2.2"
     assert document["command"] == "inspect"
     assert document["model"].keys() >= {"path", "format", "sha256"}
     (norm,) = document["batch_norms"]
@@ -415,6 +415,20 @@ def test_affines_stand_beside_the_norms(command: Command) -> None:
     assert [a["name"] for a in document["affines"]] == ["a0", "a1"]
 
 
+def test_a_frozen_norm_is_counted_as_one(command: Command) -> None:
+    """Its product and its sum are no two affine operations, and its file is not without BatchNorm."""
+    for words in (("inspect", "written_out.onnx"), ("fold", "written_out.onnx", "-o", "o.onnx")):
+        text = command(*words)
+        assert "1 frozen BatchNorm fold" in text.out
+        assert "affine operations" not in text.out and "no BatchNorm" not in text.out + text.err
+    assert "is the frozen BatchNorm 'norm'; it folds" in command("inspect", "written_out.onnx").out
+    document = command("fold", "written_out.onnx", "--dry-run", "--format", "json").json
+    assert (document["summary"]["frozen"], document["summary"]["affines"]) == (1, 2)
+    assert [a["part_of"] for a in document["affines"]] == ["norm", "norm"]
+    others = command("inspect", "affine.onnx", "--format", "json").json
+    assert others["summary"]["frozen"] == 0
+
+
 @pytest.mark.parametrize("name", ["mean_holds_nan", "variance_holds_inf", "negative_variance"])
 def test_json_of_broken_statistics_is_json(name: str, command: Command, tmp_path: Path) -> None:
     save(BY_NAME[name].build(), tmp_path / "broken.onnx")
@@ -459,6 +473,19 @@ def test_help_is_quick_to_import() -> None:
     )
     done = subprocess.run([sys.executable, "-c", heavy], text=True, capture_output=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("words", [["BN108"], ["BN2"], ["unheard-of"]])
+def test_a_rule_is_explained_without_what_checks_it(words: list[str]) -> None:
+    """Its page, a list of pages, and the error that looks for close names."""
+    code = (
+        f"import sys, bnfold.cli as cli; sys.argv = ['bnfold', 'rule', *{words!r}]\n"
+        "try: cli.main()\nexcept SystemExit as done: code = done.code\n"
+        "heavy = {'numpy', 'onnx', 'onnxruntime', 'torch', 'bnfold.graph', 'bnfold.jobs'}\n"
+        "print(code, heavy & set(sys.modules), len([m for m in sys.modules if '.rules.bn' in m]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=False)
+    assert done.stdout.splitlines()[-1] == f"{2 if words == ['unheard-of'] else 0} set() 32"
 
 
 def test_a_page_that_cannot_be_written_stops_everything(

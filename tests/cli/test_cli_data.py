@@ -210,8 +210,11 @@ def test_a_copy_is_called_a_copy(place: Path, command: Command) -> None:
     outcome = command("fold", "kept.onnx", "-o", "copy.onnx", "-f", "json")
     assert outcome.code == 0
     assert any("is a copy of the original" in note for note in json.loads(outcome.out)["notes"])
+    shown = command("fold", "kept.onnx", "-o", "copy.onnx", "--force").out
+    assert "as in the original, a copy" in shown and "no difference could show" not in shown
     outcome = command("fold", "model.onnx", "-o", "folded.onnx", "-f", "json")
     assert not any("copy" in note for note in json.loads(outcome.out)["notes"])
+    assert "a copy" not in command("fold", "model.onnx", "-o", "folded.onnx", "--force").out
 
 
 def test_modules_that_are_kept_are_counted(place: Path, command: Command) -> None:

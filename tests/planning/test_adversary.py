@@ -78,6 +78,53 @@ def a_bias_that_equals_the_weight() -> onnx.ModelProto:
     return net.model(net.op("MatMul", net.weight(3, 1), y, name="head"))
 
 
+def _bias_behind_identity(named: bool) -> onnx.ModelProto:
+    """The operator that hands the bias on goes with the fold, and the sum behind it stays."""
+    net = Net(opset=15)
+    y = net.op("MatMul", net.input(2, SIZE), net.weight(SIZE, SIZE), name="product")
+    bias = net.op("Identity", net.weight(SIZE), name="bias")
+    model = net.model(net.bn(net.op("Add", y, bias, name="sum"), SIZE))
+    for node in model.graph.node if not named else ():
+        node.ClearField("name")
+    return model
+
+
+def a_bias_behind_an_identity() -> onnx.ModelProto:
+    return _bias_behind_identity(named=True)
+
+
+def operators_without_names() -> onnx.ModelProto:
+    return _bias_behind_identity(named=False)
+
+
+def a_weight_that_an_operator_makes_for_two_layers() -> onnx.ModelProto:
+    """The operator stays for the layer that does not change."""
+    net = Net(opset=15)
+    x = net.input(2, SIZE)
+    weight = net.op("Transpose", net.weight(SIZE, SIZE), name="turned")
+    y = net.bn(net.op("MatMul", x, weight, name="first"), SIZE)
+    return net.model(y, net.relu(net.op("MatMul", x, weight, name="second")))
+
+
+def a_weight_in_a_node_for_two_layers() -> onnx.ModelProto:
+    net = Net(opset=15)
+    x = net.input(2, SIZE, 5, 5)
+    weight = net.constant_node(np.eye(SIZE).reshape(SIZE, SIZE, 1, 1), "weight")
+    y = net.bn(net.op("Conv", x, weight, name="first"), SIZE)
+    return net.model(y, net.relu(net.op("Conv", x, weight, name="second")))
+
+
+def a_number_in_a_sum() -> onnx.ModelProto:
+    """It becomes a vector along the channels, wherever these are; here the rows are as long."""
+    net = Net(opset=10)
+    x = net.input(2, SIZE, 3, SIZE)
+    branch = net.conv(x, SIZE, SIZE, (1, 1), "branch")
+    y = net.bn(x, SIZE, scale=UP, shift=0.0, mean=0.0)
+    y = net.relu(net.op("Add", y, branch, name="add"))
+    y = net.op("Sum", y, net.const(0.3), name="sum")
+    return net.model(net.conv(y, SIZE, SIZE, (1, 1), "head"))
+
+
 NETWORKS: list[Callable[[], onnx.ModelProto]] = [
     attention_over_a_vector,
     attention_over_a_vector_in_front_of_a_norm,
@@ -85,6 +132,11 @@ NETWORKS: list[Callable[[], onnx.ModelProto]] = [
     an_addend_of_a_higher_rank,
     an_input_that_is_added_twice,
     a_bias_that_equals_the_weight,
+    a_bias_behind_an_identity,
+    operators_without_names,
+    a_weight_that_an_operator_makes_for_two_layers,
+    a_weight_in_a_node_for_two_layers,
+    a_number_in_a_sum,
 ]
 
 
@@ -111,3 +163,14 @@ def test_what_is_written_computes_the_same(
     tolerance = 1e-12 if double else 1e-5
     np.testing.assert_allclose(after, before, rtol=tolerance, atol=tolerance)
     assert bnfold.fold(model, reparameterize=reparameterize).ok
+
+
+def test_a_file_that_joins_a_number_to_maps_gets_a_plan() -> None:
+    """Before operator set 8 a maximum has the shape of its first input, a number here."""
+    net = Net(opset=7)
+    x = net.conv(net.input("N", SIZE, 5, 5), SIZE, SIZE, (1, 1))
+    y = net.bn(net.relu(x), SIZE, scale=UP)
+    least = net.op("Max", net.const(0.0), x, name="max")
+    joined = net.op("Concat", least, y, name="join", axis=1)
+    model = net.model(net.conv(joined, 2 * SIZE, 3, (1, 1), "head"))
+    assert bnfold.fold(model, verify=False).report.plan.batch_norms

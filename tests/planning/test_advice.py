@@ -82,3 +82,25 @@ def test_no_exact_fold_is_said_where_it_is_a_theorem(
     for decision in kept:
         assert decision.reason is not None
         assert ("no exact fold exists" in decision.reason.message) is claimed
+
+
+def _heads(samples: int | str) -> onnx.ModelProto:
+    """Attention with the heads of all samples on one axis, as many networks have it."""
+    net = Net()
+    x = net.input(samples, 4, 5)
+    q = net.op("Reshape", x, net.ints(-1, 2, 5), name="queries")
+    v = net.op("Reshape", net.conv(x, 4, 4, (1,), "values"), net.ints(-1, 2, 5), name="heads")
+    score = net.op("MatMul", net.op("Transpose", q, name="flip", perm=[0, 2, 1]), q, name="score")
+    mixed = net.op("MatMul", v, net.op("Softmax", score, name="rows", axis=1), name="mix")
+    joined = net.op("Reshape", mixed, net.ints(-1, 4, 5), name="joined")
+    return net.model(net.op("Sigmoid", net.bn(joined, 4), name="end"))
+
+
+def test_it_goes_where_the_sizes_are_fixed(tmp_path: Path) -> None:
+    """Which head a place on an axis is of depends on the number of samples, where that is free."""
+    plan = make_plan(bnfold.load(save(_heads("N"), tmp_path / "free.onnx")).graph)
+    (reason,) = [d.reason for d in plan.batch_norms if d.reason]
+    assert reason.reason.code == "mixed_channels"
+    assert reason.message.endswith("it goes in a model whose sizes are all fixed")
+    result = bnfold.fold(save(_heads(2), tmp_path / "fixed.onnx"), tmp_path / "folded.onnx")
+    assert result.ok and result.plan.kept == 0

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 import bnfold
+from bnfold.algebra.running_error import Rounded
 from bnfold.formats import format_of
 from bnfold.graph import Kind, Node, Opaque
 from bnfold.planning import make_plan
@@ -93,14 +94,18 @@ def test_the_identity_needs_nothing(tmp_path: Path) -> None:
     assert [type(e).__name__ for e in plan.edits] == ["Bypass"]
 
 
+def _exact(numbers: list[float]) -> Rounded:
+    return Rounded.exact(np.array(numbers))
+
+
 def test_scales_compose_and_a_wrong_sign_is_found() -> None:
     scales, node = Scales([2] * 3, [1] * 3, 40.0), _NODE
-    scales.relate(1, 0, np.array([2.0, -3.0]), node)
-    scales.relate(2, 1, np.array([5.0, 7.0]), node)
+    scales.relate(1, 0, _exact([2.0, -3.0]), node)
+    scales.relate(2, 1, _exact([5.0, 7.0]), node)
     mark = scales.mark()
-    scales.relate(2, 0, np.array([10.0, -21.0]), node)
+    scales.relate(2, 0, _exact([10.0, -21.0]), node)
     with pytest.raises(Conflict) as found:
-        scales.relate(2, 0, np.array([10.0, 21.0]), node)
+        scales.relate(2, 0, _exact([10.0, 21.0]), node)
     assert found.value.where.tolist() == [False, True]
     scales.positive(0, node)
     with pytest.raises(Conflict) as found:
@@ -113,17 +118,58 @@ def test_scales_compose_and_a_wrong_sign_is_found() -> None:
 
 
 def test_shifts_are_eliminated_and_taken_back() -> None:
-    shifts, node, one = Shifts([1] * 4, [2, 2, 1, 1]), _NODE, np.ones(1)
-    shifts.add({0: one, 2: one, 1: -one}, np.zeros(1), node)
-    shifts.add({1: one}, 3 * one, node)
+    shifts, node, one = Shifts([1] * 4, [2, 2, 1, 1]), _NODE, _exact([1.0])
+    shifts.add({0: one, 2: one, 1: -one}, _exact([0.0]), node)
+    shifts.add({1: one}, _exact([3.0]), node)
     mark = shifts.mark()
-    shifts.add({0: one}, 1 * one, node)
+    shifts.add({0: one}, one, node)
     assert [float(v[0]) for v in shifts.values()[:3]] == [1.0, 3.0, 2.0]
     with pytest.raises(Conflict):
-        shifts.add({2: one}, 5 * one, node)
+        shifts.add({2: one}, _exact([5.0]), node)
     shifts.back_to(mark)
-    shifts.add({2: one}, 5 * one, node)
+    shifts.add({2: one}, _exact([5.0]), node)
     assert [float(v[0]) for v in shifts.values()[:3]] == [-2.0, 3.0, 5.0]
+
+
+def _no_shift_may_pass(shift: float, mean: float) -> onnx.ModelProto:
+    """What comes in is a graph output, what goes out is rectified: only a scale may go."""
+    net = Net(dtype=TensorProto.DOUBLE)
+    y = net.op("Gemm", net.input(2, 4), net.weight(4, 4), net.weight(4), name="stem")
+    scale = np.array([0.5, 1.0, 1.5, 2.0])
+    moved = scale / np.sqrt(2.0) * mean + shift
+    z = net.relu(net.bn(y, 4, scale=scale, shift=moved, mean=mean, variance=2.0, epsilon=0.0))
+    return net.model(net.op("Gemm", z, net.weight(4, 4), net.weight(4), name="head"), y)
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.3])
+@pytest.mark.parametrize("shift", [0.0, 1e-17, 4e-16, 4e-15, 1e-14, 4e-13, 1e-11])
+def test_plan_and_proof_agree_on_a_shift_that_almost_cancels(
+    shift: float, mean: float, tmp_path: Path
+) -> None:
+    """In float64 a shift counts as none where it is rounding, and only there."""
+    source = tmp_path / "a.onnx"
+    onnx.save(_no_shift_may_pass(shift, mean), source)
+    result = bnfold.fold(source, tmp_path / "b.onnx")
+    assert result.ok, result.to_json()["verification"]
+    if shift < 1e-16:
+        assert result.plan.kept == 0
+    if shift > 5e-15:
+        assert result.plan.kept == 1
+
+
+@pytest.mark.parametrize(("more", "left"), [(0.0, 0), (3e-13, 1)])
+def test_plan_and_proof_agree_on_scales_that_are_almost_one(
+    more: float, left: int, tmp_path: Path
+) -> None:
+    """Both sides of the norm are graph outputs: it goes where it is the identity, to within rounding."""
+    net = Net(dtype=TensorProto.DOUBLE)
+    y = net.op("Gemm", net.input(2, 4), net.weight(4, 4), name="stem")
+    scale = np.sqrt(2.0) * (1 + more)
+    z = net.relu(net.bn(y, 4, scale=scale, shift=0.0, mean=0.0, variance=2.0, epsilon=0.0))
+    source = tmp_path / "a.onnx"
+    onnx.save(net.model(y, net.op("Gemm", z, net.weight(4, 4), name="head"), z), source)
+    result = bnfold.fold(source, tmp_path / "b.onnx")
+    assert result.ok and result.plan.kept == left
 
 
 def test_every_kind_says_which_gauges_it_allows() -> None:

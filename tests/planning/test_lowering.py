@@ -15,12 +15,11 @@ from onnx import TensorProto, helper
 import bnfold
 from bnfold.cli.options import RestForm
 from bnfold.errors import UsageError
-from bnfold.formats.onnx.edit.edited import OnnxEdited
 from bnfold.planning import Rest
 from bnfold.reports.text import rendered
 from situations import SITUATIONS
 from situations.build import Net, Situation, operators
-from situations.fold import save
+from situations.fold import save, spoil_written
 from situations.run import as_double, error, feeds_for, run, run_in_double
 
 _LEFT = [s for s in SITUATIONS if s.runs and any(e.action == "keep" for e in s.norms.values())][::3]
@@ -167,16 +166,7 @@ def test_a_planted_fault_is_found(
 ) -> None:  # fmt: skip
     if (rest, spoil) == ("depthwise", _wider):
         pytest.skip("a convolution has no such factor")
-    write = OnnxEdited.write
-
-    def wrongly(self: OnnxEdited, path: Path) -> list[Path]:
-        files = write(self, path)
-        model = onnx.load(files[-1])
-        spoil(model)
-        onnx.save(model, files[-1])
-        return files
-
-    monkeypatch.setattr(OnnxEdited, "write", wrongly)
+    spoil_written(monkeypatch, spoil)
     path = save(_between((4, 4)), tmp_path / "a.onnx")
     result = bnfold.fold(path, tmp_path / "b.onnx", rest=rest)
     assert not result.ok

@@ -17,29 +17,13 @@ from safetensors.torch import load_file, save_file
 
 import bnfold
 from bnfold.algebra.rounding import cast
-from bnfold.formats.onnx.edit.edited import OnnxEdited
 from bnfold.formats.torch.edit.edited import TorchEdited
 from bnfold.formats.torch.run.fold import TorchFold
 from bnfold.planning import Plan, decision, make_plan
 from situations.build import Net, body
-from situations.fold import save
+from situations.fold import Spoil, save, spoil_written
 
 fold_job = importlib.import_module("bnfold.jobs.fold")
-Spoil = Callable[[onnx.ModelProto], None]
-
-
-def _written_wrongly(monkeypatch: pytest.MonkeyPatch, spoil: Spoil) -> None:
-    """Everything that is written from now on is spoilt on disk."""
-    write = OnnxEdited.write
-
-    def wrongly(self: OnnxEdited, path: Path) -> list[Path]:
-        files = write(self, path)
-        model = onnx.load(files[-1])
-        spoil(model)
-        onnx.save(model, files[-1])
-        return files
-
-    monkeypatch.setattr(OnnxEdited, "write", wrongly)
 
 
 def _choosing(condition: float) -> onnx.ModelProto:
@@ -70,7 +54,7 @@ def _fold(model: onnx.ModelProto, folder: Path) -> Any:
 
 def test_exchanged_branches_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _fold(_choosing(1e9), tmp_path).ok
-    _written_wrongly(monkeypatch, _exchange_branches)
+    spoil_written(monkeypatch, _exchange_branches)
     (tmp_path / "f.onnx").unlink()
     assert not _fold(_choosing(1e9), tmp_path).ok
 
@@ -92,7 +76,7 @@ def _retype(model: onnx.ModelProto) -> None:
 def test_what_stands_beside_a_node_is_compared(
     spoil: Spoil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _written_wrongly(monkeypatch, spoil)
+    spoil_written(monkeypatch, spoil)
     found = _fold(_choosing(0.0), tmp_path)
     assert not found.ok and found.verification.congruence.differences
 

@@ -17,11 +17,10 @@ import bnfold
 from bnfold.algebra.rounding import cast
 from bnfold.constants import Constant
 from bnfold.errors import DataError
-from bnfold.formats.onnx.edit.edited import OnnxEdited
 from bnfold.formats.onnx.graph.constants import Constants
 from bnfold.planning import decision
 from situations.build import Net
-from situations.fold import ROOT, save
+from situations.fold import ROOT, save, spoil_written
 
 Head = Callable[[Net, str], str]
 
@@ -203,17 +202,8 @@ FILES: dict[str, Callable[[Any], None]] = {
 def test_a_fault_in_the_written_file_is_found(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = OnnxEdited.write
-
-    def wrongly(self: OnnxEdited, path: Path) -> list[Path]:
-        files = write(self, path)
-        model = onnx.load(files[-1])
-        FILES[what](model)
-        onnx.save(model, files[-1])
-        return files
-
     source = save(network("scores"), tmp_path / "m.onnx")
-    monkeypatch.setattr(OnnxEdited, "write", wrongly)
+    spoil_written(monkeypatch, FILES[what])
     result = bnfold.fold(source, tmp_path / "f.onnx")
     assert not result.ok and result.verification is not None
     congruence = result.verification.congruence
@@ -228,20 +218,15 @@ def test_a_fault_in_an_unchanged_tensor_is_found(
     net = Net()
     folds = net.relu(net.bn(net.conv(net.input("N", 3, 8, 8), 3, 4, name="c1"), 4, "b1"), "r1")
     source = save(net.model(net.conv(folds, 4, 4, name="untouched")), tmp_path / "m.onnx")
-    write = OnnxEdited.write
 
-    def wrongly(self: OnnxEdited, path: Path) -> list[Path]:
-        files = write(self, path)
-        model = onnx.load(files[-1])
+    def flip(model: onnx.ModelProto) -> None:
         tensor = next(t for t in model.graph.initializer if t.name == "untouched.weight")
         raw = bytearray(numpy_helper.to_array(tensor).tobytes())
         raw[0] ^= 1
         tensor.ClearField("float_data")
         tensor.raw_data = bytes(raw)
-        onnx.save(model, files[-1])
-        return files
 
-    monkeypatch.setattr(OnnxEdited, "write", wrongly)
+    spoil_written(monkeypatch, flip)
     result = bnfold.fold(source, tmp_path / "f.onnx")
     assert not result.ok and result.verification is not None
     congruence = result.verification.congruence

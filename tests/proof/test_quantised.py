@@ -15,14 +15,13 @@ from onnx import numpy_helper
 
 import bnfold
 from bnfold.algebra.quantisation import Grid, multiplied
-from bnfold.formats.onnx.edit.edited import OnnxEdited
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.run.inference import OnnxRuns
 from bnfold.formats.onnx.run.session import Session
 from bnfold.planning import quantised
 from bnfold.proof.steps import agree_to_a_step
 from situations.build import Net
-from situations.fold import save
+from situations.fold import save, spoil_written
 from situations.quantised import dequantised, rounded
 
 Head = Callable[[Net, str], str]
@@ -133,11 +132,8 @@ def test_a_fault_in_a_written_tensor_is_found(
     which: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last element of one of the tensors in front of the first layer."""
-    write = OnnxEdited.write
 
-    def wrongly(self: OnnxEdited, path: Path) -> list[Path]:
-        files = write(self, path)
-        model = onnx.load(files[-1])
+    def shift_last(model: onnx.ModelProto) -> None:
         nodes = {n.name: n for n in model.graph.node}
         names = dict.fromkeys(
             name
@@ -148,10 +144,8 @@ def test_a_fault_in_a_written_tensor_is_found(
         array = numpy_helper.to_array(stored[which]).copy()
         array.reshape(-1)[-1:] += 1 if array.dtype.kind in "iu" else 1e-4
         stored[which].CopyFrom(numpy_helper.from_array(array, stored[which].name))
-        onnx.save(model, files[-1])
-        return files
 
-    monkeypatch.setattr(OnnxEdited, "write", wrongly)
+    spoil_written(monkeypatch, shift_last)
     result = bnfold.fold(save(network(), tmp_path / "m.onnx"), tmp_path / "f.onnx")
     assert not result.ok and result.verification is not None
     assert result.verification.congruence is not None

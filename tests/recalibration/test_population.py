@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
@@ -15,6 +16,7 @@ from bnfold.data import SampleOptions
 from bnfold.formats import open_model
 from bnfold.jobs.recalibrate import recalibrate
 from bnfold.jobs.recalibration_result import RecalibrationOptions, RecalibrationResult
+from bnfold.recalibration.output_change import compared_batches
 
 from .networks import CALIBRATION, SAMPLES, Builder, Found, digits, reference_statistics, stored
 
@@ -109,8 +111,10 @@ def test_recomputed_where_nothing_can_be_kept(
     run(source, CALIBRATION, tmp_path / "kept.onnx")
     monkeypatch.setattr("bnfold.recalibration.cache._SHARE_OF_DISK", 0.0)
     result = run(source, CALIBRATION, tmp_path / "computed.onnx", cache_memory=0)
-    # Three levels behind the first, and the outputs.
-    assert result.cost.recomputed_batches == 16 * 4 and not result.cost.memory + result.cost.disk
+    # Three levels behind the first, and the outputs of one batch in three.
+    assert (
+        result.cost.recomputed_batches == 16 * 3 + 6 and not result.cost.memory + result.cost.disk
+    )
     assert_same(stored(tmp_path / "computed.onnx"), stored(tmp_path / "kept.onnx"), rtol=1e-6)
 
 
@@ -266,3 +270,31 @@ def test_half_precision(tmp_path: Path) -> None:
     assert result.check.agrees
     for name, (mean, variance) in stored(tmp_path / "out.onnx").items():
         assert np.isfinite(mean).all() and (variance > 0).all(), name
+
+
+@pytest.mark.parametrize(
+    ("count", "samples", "expected"),
+    [(1, 1, 1), (4, 64, 4), (16, 256, 6), (128, 2048, 43), (16, 16, 16), (2, 9000, 2), (9, 90, 7)],
+)
+def test_outputs_are_compared_on_a_third_or_on_64_samples(
+    count: int, samples: int, expected: int
+) -> None:
+    chosen = compared_batches(count, samples)
+    assert len(chosen) == expected and {0, count - 1} <= chosen
+
+
+def test_the_change_of_the_outputs_is_that_of_the_samples_it_names(tmp_path: Path) -> None:
+    """512 samples, 6 batches of 32: the outputs of both files on those, in onnxruntime."""
+    source, target = SAMPLES / "residual_stale_statistics.onnx", tmp_path / "out.onnx"
+    (change,) = run(source, CALIBRATION, target, batch_size=32).outputs
+    with np.load(CALIBRATION) as archive:
+        images = archive["image"].reshape(16, 32, 1, 8, 8)[sorted(compared_batches(16, 512))]
+    images = images.reshape(-1, 1, 8, 8)
+    old, new = (
+        ort.InferenceSession(str(file)).run(["scores"], {"image": images})[0]
+        for file in (source, target)
+    )
+    assert change.samples == len(images) == 192
+    assert change.argmax_agreement == (old.argmax(1) == new.argmax(1)).mean()
+    moved = np.linalg.norm(new - old) / np.linalg.norm(old)
+    assert change.relative_change == pytest.approx(moved, rel=1e-4)

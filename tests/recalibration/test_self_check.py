@@ -12,12 +12,12 @@ import pytest
 from onnx import numpy_helper
 
 from bnfold.formats import open_model
-from bnfold.formats.onnx.edit.edited import OnnxEdited
 from bnfold.formats.onnx.run.observer import OnnxPiece
 from bnfold.jobs.recalibrate import recalibrate
 from bnfold.jobs.recalibration_result import RecalibrationOptions, RecalibrationResult
 from bnfold.recalibration.cache import ActivationCache
 from bnfold.recalibration.self_check import checked_batches, proof_batch_size
+from situations.fold import spoil_written
 
 from .networks import CALIBRATION, SAMPLES, stored
 
@@ -73,16 +73,7 @@ def test_nothing_planted(tmp_path: Path) -> None:
 def test_a_fault_in_the_written_file(
     fault: Callable[[onnx.ModelProto], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = OnnxEdited.write
-
-    def wrongly(self: OnnxEdited, path: Path) -> list[Path]:
-        files = write(self, path)
-        model = onnx.load(files[-1])
-        fault(model)
-        onnx.save(model, files[-1])
-        return files
-
-    monkeypatch.setattr(OnnxEdited, "write", wrongly)
+    spoil_written(monkeypatch, fault)
     result = _run(tmp_path / "out.onnx")
     assert not result.check.agrees and not result.ok and result.output is None
     assert not (tmp_path / "out.onnx").exists()

@@ -11,6 +11,7 @@ from situations import (
     constants,
     gauges,
     keep,
+    layers,
     linear,
     mixtures,
     movement,
@@ -37,6 +38,7 @@ SITUATIONS: tuple[Situation, ...] = (
     *nested.TABLE,
     *gauges.TABLE,
     *mixtures.TABLE,
+    *layers.TABLE,
 )
 BY_NAME = {situation.name: situation for situation in SITUATIONS}
 assert len(BY_NAME) == len(SITUATIONS), "two situations of one name"

@@ -63,12 +63,14 @@ for _name, _chain in _CHAINS.items():
 
 def _frozen(net: Net, y: str) -> str:
     """rsqrt(var + eps) * gamma computed from constants, as a FrozenBatchNorm leaves it."""
-    eps = net.const(np.array(1e-5))
-    sigma = net.op("Sqrt", net.op("Add", net.weight(4, low=0.5), eps, name="v"), name="s")
-    scale = net.op("Mul", net.weight(4), net.op("Reciprocal", sigma, name="r"), name="scale")
-    shift = net.op(
-        "Sub", net.weight(4), net.op("Mul", net.weight(4), scale, name="m"), name="shift"
+    mean, bias, gamma = (
+        net.weight(4, name=f"norm.{name}") for name in ("running_mean", "bias", "weight")
     )
+    variance = net.weight(4, name="norm.running_var", low=0.5)
+    eps = net.const(np.array(1e-5))
+    sigma = net.op("Sqrt", net.op("Add", variance, eps, name="v"), name="s")
+    scale = net.op("Mul", gamma, net.op("Reciprocal", sigma, name="r"), name="scale")
+    shift = net.op("Sub", bias, net.op("Mul", mean, scale, name="m"), name="shift")
     scale = net.op("Reshape", scale, net.ints(1, 4, 1, 1), name="scale4")
     shift = net.op("Unsqueeze", shift, net.ints(0, 2, 3), name="shift4")
     return net.op("Add", net.op("Mul", y, scale, name="a0"), shift, name="a1")

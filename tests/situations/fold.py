@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import pytest
 
 import bnfold
+from bnfold.formats.onnx.edit.edited import OnnxEdited
 from bnfold.jobs import FoldResult
 from situations.build import Situation
 
 ROOT = Path(__file__).parents[2]
+Spoil = Callable[[onnx.ModelProto], None]
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,17 @@ def save(model: onnx.ModelProto, path: Path, **options: Any) -> Path:
     """Writes a model and hands its path on."""
     onnx.save(model, path, **options)
     return path
+
+
+def spoil_written(monkeypatch: pytest.MonkeyPatch, spoil: Spoil) -> None:
+    """Plants a fault in every ONNX file that is written from now on."""
+    write = OnnxEdited.write
+
+    def wrongly(self: OnnxEdited, path: Path) -> list[Path]:
+        files = write(self, path)
+        model = onnx.load(files[-1])
+        spoil(model)
+        onnx.save(model, files[-1])
+        return files
+
+    monkeypatch.setattr(OnnxEdited, "write", wrongly)

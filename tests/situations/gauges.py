@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -114,11 +115,66 @@ def pre_activation_with_a_dead_channel() -> onnx.ModelProto:
     return trunk.head()
 
 
-@TABLE.add({"bn0": keep("constant_channels", "relu0")})
+@TABLE.add({"bn0": keep("constant_channels", "conv0")})
 def pre_activation_with_a_constant_channel() -> onnx.ModelProto:
+    """relu(0 x + 1) is 1: at a border of zeros, the next layer would have to be given less of it."""
     trunk = _Trunk()
     trunk.block("0", scale=UP * [1, 0, 1, 1], shift=np.array([0.5, 1.0, 0.2, 0.1]))
     return trunk.head()
+
+
+def _constant_channel(behind: str, shift: float = 1.0) -> onnx.ModelProto:
+    """Channel 1 is constant behind the norm; a trunk reads what comes before it."""
+    net = Net()
+    x = net.conv(net.input("N", 3, 8, 8), 3, 4, (1, 1), "stem")
+    y = net.bn(x, 4, scale=UP * [1, 0, 1, 1], shift=np.array([0.5, shift, 0.2, 0.1]))
+    if behind == "pool":
+        y = net.op("MaxPool", y, name="first", kernel_shape=[2, 2])
+    leaky = "LeakyRelu" if behind == "leaky" else "Abs" if behind == "abs" else "Relu"
+    y = net.op(leaky, y, name="relu")
+    if behind == "average":
+        y = net.op("AveragePool", y, name="average", kernel_shape=[2, 2])
+    if behind == "counted":
+        y = net.op(
+            "AveragePool", y, name="average", kernel_shape=[2, 2], pads=[1] * 4, count_include_pad=1
+        )
+    if behind == "length":
+        y = net.op("ReduceL2", y, name="length", axes=[2, 3])
+    if behind == "sigmoid":
+        return net.model(net.op("Sigmoid", y, name="end"), net.conv(x, 4, 2, (1, 1), "other"))
+    y = net.conv(y, 4, 2, (1, 1), "conv")
+    return net.model(y, net.conv(x, 4, 2, (1, 1), "other"))
+
+
+for _behind in ("conv", "leaky", "abs", "pool", "average"):
+    TABLE.add({"bn": both("stem", "conv")}, name=f"constant_channel_before_{_behind}")(
+        partial(_constant_channel, _behind)
+    )
+for _behind, _culprit in (("counted", "average"), ("length", "length")):
+    TABLE.add(
+        {"bn": keep("constant_channels", _culprit)}, name=f"constant_channel_before_{_behind}"
+    )(partial(_constant_channel, _behind))
+TABLE.add({"bn": keep("constant_channels", "end")}, name="constant_channel_before_sigmoid")(
+    partial(_constant_channel, "sigmoid")
+)
+TABLE.add({"bn": both("stem", "conv")}, name="channel_that_is_rectified_away")(
+    partial(_constant_channel, "conv", -1.0)
+)
+TABLE.add({"bn": keep("constant_channels", "relu")}, name="negative_constant_behind_a_leaky_relu")(
+    partial(_constant_channel, "leaky", -1.0)
+)
+TABLE.add({"bn": keep("constant_channels", "relu")}, name="negative_constant_rectified_later")(
+    partial(_constant_channel, "pool", -1.0)
+)
+
+
+@TABLE.add({"bn": keep("constant_channels")})
+def negative_constant_that_is_rectified_for_one_reader() -> onnx.ModelProto:
+    net = Net()
+    x = net.conv(net.input("N", 3, 8, 8), 3, 4, (1, 1), "stem")
+    y = net.bn(x, 4, scale=UP * [1, 0, 1, 1], shift=np.array([0.5, -1.0, 0.2, 0.1]))
+    ends = [net.conv(net.relu(y, "relu"), 4, 2, (1, 1), "c0"), net.conv(y, 4, 2, (1, 1), "c1")]
+    return net.model(*ends, net.conv(x, 4, 2, (1, 1), "other"))
 
 
 @TABLE.add({"bn0": keep("far_offset")})
@@ -167,6 +223,27 @@ def norm_without_a_shift_behind_a_gate() -> onnx.ModelProto:
     product = net.op("Mul", y, _gate(net, y), name="product")
     z = net.relu(net.bn(product, 4, scale=UP, shift=0.0, mean=0.0), "end")
     return net.model(net.conv(z, 4, 2, name="head", pads=[1] * 4))
+
+
+def _two_factors(second: float, *, same: bool = False) -> onnx.ModelProto:
+    """Each factor of a product has a norm of its own, without a shift."""
+    net = Net()
+    x = net.input("N", 4, "H", "W")
+    ends = []
+    for i, (start, sign) in enumerate((("Sigmoid", 1.0), ("Tanh", second))):
+        y = net.op("Sigmoid" if same else start, x, name=f"start{i}")
+        y = net.bn(y, 4, f"bn{i}", scale=UP * [1, sign, 1, 1], shift=0.0, mean=0.0)
+        ends.append(net.relu(y, f"relu{i}"))
+    product = net.op("Mul", *ends, name="product")
+    return net.model(net.conv(product, 4, 2, name="head", pads=[1] * 4))
+
+
+TABLE.add({"bn0": both("head"), "bn1": both("head")}, name="norms_before_both_factors")(
+    partial(_two_factors, 1.0)
+)
+TABLE.add(
+    {"bn0": both("head"), "bn1": keep("negative_scale", "relu1")}, name="sign_before_one_factor"
+)(partial(_two_factors, -1.0))
 
 
 @TABLE.add({"bn": keep("nonlinear_reader", "end")})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import ArrayLike
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from situations.build import Net, Table, ahead, back, body, keep
 
@@ -78,6 +79,17 @@ for _name, _build in {
         _behind_conv, _PER_TENSOR, _POSITIVE, low=-128
     ),
     "dead_channels": partial(_behind_conv, _PER_TENSOR, {"scale": [0.0, -1.0, 1e-44, 1.0]}),
+    "in_blocks": partial(
+        _behind_conv, (np.int8, np.full((4, 2, 3, 3), 0.02), None), opset=21, axis=1, block_size=2
+    ),
+    "in_asymmetric_blocks": partial(
+        _behind_conv,
+        (np.uint8, np.full((4, 2, 3, 3), 0.02), np.full((4, 2, 3, 3), 128)),
+        low=1,
+        opset=21,
+        axis=1,
+        block_size=2,
+    ),
     "last_opset": partial(_behind_conv, _PER_TENSOR, opset=23),
 }.items():
     add({"bn": back("conv")}, name=f"quantised_{_name}")(_build)
@@ -85,11 +97,28 @@ for _name, _build in {
 for _name, _build in {
     "quantized_per_tensor": partial(_behind_conv, _PER_TENSOR, opset=12),
     "quantized_range": partial(_behind_conv, _PER_TENSOR, low=-128),
-    "quantized_weight": partial(
-        _behind_conv, (np.int8, np.full((4, 1, 3, 3), 0.02), None), opset=21, axis=1, block_size=3
-    ),
 }.items():
     add({"bn": keep(_name, "Conv 'conv'")}, name=f"{_name}_stays")(_build)
+
+
+_BLOCKS: dict[str, Any] = {"opset": 21, "axis": 0, "block_size": 2}
+add({"bn": keep("quantized_inputs", "Conv 'conv'")}, name="quantised_blocks_of_output_channels")(
+    partial(_behind_conv, (np.int8, np.full((2, 3, 3, 3), 0.02), None), **_BLOCKS)
+)
+add({"bn": back("conv")}, name="quantised_blocks_of_output_channels_alike")(
+    partial(
+        _behind_conv,
+        (np.int8, np.full((2, 3, 3, 3), 0.02), None),
+        {"scale": [0.5, -0.5, 2.0, 2.0], "variance": 1.0},
+        **_BLOCKS,
+    )
+)
+add({"bn": keep("quantized_range", "Conv 'conv'")}, name="quantised_blocks_with_the_least_integer")(
+    partial(
+        _behind_conv, (np.int8, np.full((4, 1, 3, 3), 0.02), None), low=-128, opset=21, axis=1,
+        block_size=3,
+    )
+)  # fmt: skip
 
 
 def _layer(opset: int, op: str, shape: tuple[int, ...], **settings: Any) -> onnx.ModelProto:
@@ -277,6 +306,17 @@ def _with_bias(step: float | None, opset: int = 17, **more: Any) -> onnx.ModelPr
     return net.model(net.relu(net.bn(y, 4)))
 
 
+@add({"bn": back("conv")}, after="QuantizeLinear DequantizeLinear DequantizeLinear Conv Relu")
+def quantised_bias_beside_blocks() -> onnx.ModelProto:
+    net = Net(opset=21)
+    x = rounded(net, net.input("N", 3, "H", "W"))
+    how = (np.int8, np.full((4, 1, 3, 3), 0.02), None)
+    weight = dequantised(net, (4, 3, 3, 3), how, axis=1, block_size=3)
+    integers = net.const([1000, -50, 20, 3], dtype=np.int32)
+    bias = net.op("DequantizeLinear", integers, net.const(np.float32(1e-3)), name="bias")
+    return net.model(net.relu(net.bn(net.op("Conv", x, weight, bias, name="conv"), 4)))
+
+
 _KEPT = "QuantizeLinear DequantizeLinear DequantizeLinear DequantizeLinear Conv Relu"
 _FLOAT = "QuantizeLinear DequantizeLinear DequantizeLinear Conv Relu"
 add({"bn": back("conv")}, name="quantised_bias_in_steps", after=_KEPT, tolerance=2e-4)(
@@ -338,3 +378,33 @@ add({"bn_1": back("conv_1"), "bn_2": back("conv_2")}, name="quantised_weights_in
 add({"bn_1": keep("quantized_weight", "Conv 'conv_1'"),
      "bn_2": keep("quantized_weight", "Conv 'conv_2'")},
     name="quantised_weight_that_bodies_capture")(partial(_in_bodies, inside=False))  # fmt: skip
+
+
+def _contributed(build: Callable[[], onnx.ModelProto]) -> onnx.ModelProto:
+    """The same network with onnxruntime's own operators, which hold 16 bits at any operator set."""
+    model = build()
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            node.domain = "com.microsoft"
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return model
+
+
+_WIDE = (np.int16, (2e-5, 3e-5, 1e-5, 4e-5), None)
+for _name, _expected, _made in (
+    ("per_channel", back("conv"), partial(_behind_conv, _PER_CHANNEL, axis=0)),
+    ("per_tensor_at_opset_11", back("conv"), partial(_behind_conv, _PER_TENSOR, opset=11)),
+    ("sixteen_bits", back("conv"), partial(_behind_conv, _WIDE, opset=17, axis=0)),
+    ("range", keep("quantized_range", "Conv 'conv'"), partial(_behind_conv, _PER_TENSOR, low=-128)),
+    ("fake", back("conv"), fake_quantised_weight_with_negative_scales),
+    (
+        "values",
+        keep("quantized_value", "DequantizeLinear 'x_dequantize'"),
+        quantised_activations_between,
+    ),
+    ("bias_in_steps", back("conv"), partial(_with_bias, None)),
+):
+    _after = _KEPT if _name == "bias_in_steps" else None
+    add({"bn": _expected}, name=f"contributed_quantised_{_name}", after=_after, tolerance=2e-4)(
+        partial(_contributed, _made)
+    )

@@ -193,7 +193,7 @@ def scales_of_a_resize_are_computed() -> onnx.ModelProto:
     x = net.input("N", 3, "H", "W")
     rows = net.op("Slice", net.op("Shape", x, name="size"), net.ints(2), net.ints(3), name="rows")
     rows = net.op("Cast", rows, name="cast", to=TensorProto.FLOAT)
-    factor = net.op("Div", rows, net.const(np.array([4.0])), name="div")
+    factor = net.op("Div", rows, net.const(np.array([16.0])), name="div")
     scales = net.op("Concat", net.const(np.ones(2)), factor, factor, name="scales", axis=0)
     y = net.op("Resize", x, "", scales, name="resize", mode="nearest")
     return net.model(net.relu(net.bn(net.op("Softmax", y, name="softmax"), 3)))

@@ -20,16 +20,19 @@ and the weights are sound, `bnfold recalibrate` measures both anew.
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule, on_channels
-from bnfold.audit.subject import Subject
-from bnfold.planning import Reason
+from bnfold.planning.reasons import Reason
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Subject
 
 
 def check(subject: Subject) -> Iterable[Hit]:
+    import numpy as np
+
     for layer in subject.known:
         norm = layer.norm
         arrays = {"running mean": norm.mean, "running variance": norm.variance,

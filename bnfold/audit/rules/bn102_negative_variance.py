@@ -20,11 +20,14 @@ accumulate the mean and the squared deviations instead.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule, on_channels
-from bnfold.audit.subject import Subject
-from bnfold.planning import Reason
+from bnfold.planning.reasons import Reason
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Subject
 
 
 def check(subject: Subject) -> Iterable[Hit]:

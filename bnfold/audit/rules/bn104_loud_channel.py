@@ -21,15 +21,18 @@ stored one. If it is, recalibrate; if the channel carries nothing, set its scale
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule, on_channels
-from bnfold.audit.subject import Subject
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Subject
 
 
 def check(subject: Subject) -> Iterable[Hit]:
+    import numpy as np
+
     for layer in subject.known:
         norm = layer.norm
         live = np.isfinite(layer.gain) & ~layer.dead & (layer.gain > 0)

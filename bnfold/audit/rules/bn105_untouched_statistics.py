@@ -23,10 +23,13 @@ model (`ignore = ["BN105"]` in the settings).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule, number
-from bnfold.audit.subject import Layer, Subject
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Layer, Subject
 
 
 def check(subject: Subject) -> Iterable[Hit]:

@@ -20,10 +20,13 @@ constant belongs into the bias of the layers that read them.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule, on_channels
-from bnfold.audit.subject import Subject
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Subject
 
 
 def check(subject: Subject) -> Iterable[Hit]:

@@ -19,17 +19,18 @@ belongs into the bias of the layers that read them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule, on_channels
-from bnfold.audit.subject import Subject
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Subject
 
 
 def check(subject: Subject) -> Iterable[Hit]:
     for layer in subject.known:
-        off = np.abs(layer.norm.scale) <= subject.thresholds.zero_scale
+        off = abs(layer.norm.scale) <= subject.thresholds.zero_scale
         if off.any():
             yield on_channels(layer, off, "The scale switches off {n}.")
 

@@ -22,20 +22,23 @@ Where the target knows only one scale per tensor, equalise the ranges across lay
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from bnfold.algebra.affine import Array
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule
-from bnfold.audit.subject import Layer, Subject
-from bnfold.graph import Linear
-from bnfold.planning import Action, Direction
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bnfold.algebra.affine import Array
+    from bnfold.audit.subject import Layer, Subject
 
 _STEPS = 127
 
 
 def check(subject: Subject) -> Iterable[Hit]:
+    import numpy as np
+
     for layer in subject.known:
         peaks = _peaks(layer)
         if peaks is None:
@@ -55,6 +58,11 @@ def check(subject: Subject) -> Iterable[Hit]:
 
 def _peaks(layer: Layer) -> tuple[Array, Array] | None:
     """The largest weight of each live channel before and after the fold."""
+    import numpy as np
+
+    from bnfold.graph import Linear
+    from bnfold.planning import Action, Direction
+
     decision, linear = layer.decision, layer.linear_before
     if decision is None or decision.action is not Action.FOLD or linear is None:
         return None
@@ -71,7 +79,8 @@ def _peaks(layer: Layer) -> tuple[Array, Array] | None:
 
 
 def _lost(peaks: Array) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    return np.asarray(peaks < peaks.max() / _STEPS)
+    lost: np.ndarray[tuple[int], np.dtype[np.bool_]] = peaks < peaks.max() / _STEPS
+    return lost
 
 
 RULE = Rule("BN108", "weight-range", Severity.WARNING, check, __doc__, thresholds=("lost-share",))

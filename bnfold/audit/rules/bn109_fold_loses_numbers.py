@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Rule, kept_for
-from bnfold.planning import Reason
+from bnfold.planning.reasons import Reason
 
 REASONS = (Reason.OVERFLOW, Reason.UNDERFLOW)
 RULE = Rule(

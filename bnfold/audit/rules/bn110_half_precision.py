@@ -18,15 +18,18 @@ and the one in front in float32.
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule, on_channels
-from bnfold.audit.subject import Subject
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Subject
 
 
 def check(subject: Subject) -> Iterable[Hit]:
+    import numpy as np
+
     for layer in subject.known:
         largest = np.maximum(np.abs(layer.norm.mean), layer.norm.variance)
         beyond = np.isfinite(largest) & (largest > subject.thresholds.half_limit)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Rule, kept_for
-from bnfold.planning import Reason
+from bnfold.planning.reasons import Reason
 
 REASONS = (Reason.TRAINING_MODE, Reason.STATISTICS_IN_USE)
 RULE = Rule("BN201", "training-mode", Severity.ERROR, kept_for(*REASONS), __doc__, reasons=REASONS)

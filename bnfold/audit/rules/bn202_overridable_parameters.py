@@ -20,11 +20,14 @@ If no caller of yours replaces weights, give `--freeze-initializers` to `bnfold 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule
-from bnfold.audit.subject import Subject
-from bnfold.planning import Reason
+from bnfold.planning.reasons import Reason
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Subject
 
 REASONS = (Reason.OVERRIDABLE_INITIALIZER,)
 

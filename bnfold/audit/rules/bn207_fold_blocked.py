@@ -30,7 +30,7 @@ from bnfold.audit.rules import (
     bn202_overridable_parameters,
 )
 from bnfold.audit.structure import STRUCTURAL_REASONS
-from bnfold.planning import Reason
+from bnfold.planning.reasons import Reason
 
 _SAID_ELSEWHERE = {
     *STRUCTURAL_REASONS,

@@ -18,35 +18,39 @@ Nothing, unless the size of the file matters more than the time of one BatchNorm
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule, listed
-from bnfold.audit.subject import Subject
-from bnfold.graph import Linear, Node
-from bnfold.planning import Action
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Subject
+    from bnfold.graph import Node
 
 
 def check(subject: Subject) -> Iterable[Hit]:
+    from bnfold.graph import Linear
+    from bnfold.planning import Action
+
     users: dict[tuple[int, str], list[Node]] = {}
     for node in subject.graph.nodes:
         if isinstance(node.kind, Linear):
-            users.setdefault(_key(node), []).append(node)
+            users.setdefault((node.scope, node.kind.weight.name), []).append(node)
     for layer in subject.layers:
         decision = layer.decision
         if decision is None or decision.action is Action.KEEP:
             continue
         for node in subject.named(decision.into):
-            others = [n.label for n in users.get(_key(node), ()) if n is not node]
-            if others and isinstance(node.kind, Linear):
+            if not isinstance(node.kind, Linear):
+                continue
+            users_too = users.get((node.scope, node.kind.weight.name), ())
+            others = [n.label for n in users_too if n is not node]
+            if others:
                 yield Hit(
                     f"Folds into {node.label}, whose weight {listed(others)} "
                     f"use{'s' if len(others) == 1 else ''} too: it gets a copy of its own.",
                     layer.name,
                 )
-
-
-def _key(node: Node) -> tuple[int, str]:
-    return (node.scope, node.kind.weight.name) if isinstance(node.kind, Linear) else (0, "")
 
 
 RULE = Rule("BN208", "shared-weight", Severity.INFO, check, __doc__)

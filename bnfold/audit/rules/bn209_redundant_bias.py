@@ -18,14 +18,18 @@ Nothing for this file. Build the layer without it (`bias=False`) when you train 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule
-from bnfold.audit.subject import Subject
-from bnfold.graph import Linear
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Subject
 
 
 def check(subject: Subject) -> Iterable[Hit]:
+    from bnfold.graph import Linear
+
     for layer in subject.layers:
         linear = layer.linear_before
         if linear is None or len(layer.source.readers) != 1 or layer.source.is_output:

@@ -19,11 +19,14 @@ Nothing for this file. Leave it out when you train again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule
-from bnfold.audit.subject import Layer, Subject
-from bnfold.graph import Linear, Node
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Layer, Subject
+    from bnfold.graph import Node
 
 _NAMES = ("lrn", "local_response_norm")
 
@@ -39,6 +42,8 @@ def check(subject: Subject) -> Iterable[Hit]:
 
 def _beside(layer: Layer) -> Iterator[Node]:
     """Two steps to either side, no linear layer crossed."""
+    from bnfold.graph import Linear
+
     for first in filter(None, [layer.source.producer]):
         yield first
         if not isinstance(first.kind, Linear):

@@ -21,23 +21,35 @@ before the conversion.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from bnfold.audit.chains import chains
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule
-from bnfold.audit.subject import Subject
+
+if TYPE_CHECKING:
+    from bnfold.audit.chains import Chain
+    from bnfold.audit.subject import Subject
 
 
 def check(subject: Subject) -> Iterable[Hit]:
+    from bnfold.audit.chains import chains
+
     gone = {decision.name for decision in subject.plan.affines}
     for chain in chains(subject.graph):
         if not chain.computed:
             fate = (
                 "folds" if all(n.name in gone for n in chain.nodes) else "stays, in part or whole"
             )
-            yield Hit(
-                f"{chain.label} is an affine map per channel; it {fate}.", chain.nodes[0].name
-            )
+            yield Hit(f"{chain.label} is {_what(chain)}; it {fate}.", chain.nodes[0].name)
+
+
+def _what(chain: Chain) -> str:
+    """The norm that the file tells of, or what it amounts to."""
+    from bnfold.graph import Affine
+
+    parts = {n.kind.part_of for n in chain.nodes if isinstance(n.kind, Affine)}
+    name = parts.pop() if len(parts) == 1 else None
+    return f"the frozen BatchNorm '{name}'" if name else "an affine map per channel"
 
 
 RULE = Rule("BN212", "taken-apart", Severity.INFO, check, __doc__)

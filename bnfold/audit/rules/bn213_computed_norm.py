@@ -18,14 +18,18 @@ Nothing. It works as intended and bnfold leaves it alone.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from bnfold.audit.chains import chains
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule
-from bnfold.audit.subject import Subject
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Subject
 
 
 def check(subject: Subject) -> Iterable[Hit]:
+    from bnfold.audit.chains import chains
+
     for chain in chains(subject.graph):
         if chain.computed:
             yield Hit(

@@ -24,10 +24,13 @@ it. If the stored statistics may be those of one batch, compare them with data
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule, counted, listed
-from bnfold.audit.subject import Subject
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Subject
 
 # By the weight of the new batch, with what the file says in either way of counting.
 _EXTREMES = {

@@ -20,11 +20,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule
-from bnfold.audit.subject import Layer, Subject
-from bnfold.graph import Linear
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Layer, Subject
 
 
 def check(subject: Subject) -> Iterable[Hit]:
@@ -36,6 +38,8 @@ def check(subject: Subject) -> Iterable[Hit]:
 
 
 def _expected(layer: Layer) -> tuple[str, str] | None:
+    from bnfold.graph import Linear
+
     linear = layer.linear_before
     if linear is None or not isinstance(linear.kind, Linear):
         return None

@@ -21,11 +21,14 @@ See BN404 for where it begins. If it begins at the first layer, check the prepro
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from bnfold.audit.drift_severity import by_size
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule, number
-from bnfold.audit.subject import Subject
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Subject
 
 
 def check(subject: Subject) -> Iterable[Hit]:

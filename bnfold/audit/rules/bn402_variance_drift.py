@@ -22,11 +22,14 @@ before and after.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from bnfold.audit.drift_severity import by_size
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule, number
-from bnfold.audit.subject import Subject
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Subject
 
 
 def check(subject: Subject) -> Iterable[Hit]:

@@ -21,11 +21,14 @@ Look at these channels in the page that `--report` writes. If the data is repres
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from bnfold.audit.drift_severity import is_adrift
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule, on_channels
-from bnfold.audit.subject import Subject
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Subject
 
 
 def check(subject: Subject) -> Iterable[Hit]:

@@ -20,11 +20,14 @@ changed (pruned, quantised, averaged, fine-tuned) without its statistics.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from bnfold.audit.drift_severity import is_adrift
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule, counted
-from bnfold.audit.subject import Subject
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Subject
 
 
 def check(subject: Subject) -> Iterable[Hit]:

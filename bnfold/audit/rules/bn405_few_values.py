@@ -20,12 +20,14 @@ Give more samples, a few hundred of different kinds. Sorted or repeated samples 
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-import numpy as np
+from math import inf
+from typing import TYPE_CHECKING
 
 from bnfold.audit.finding import Severity
 from bnfold.audit.rule import Hit, Rule, counted, listed
-from bnfold.audit.subject import Subject
+
+if TYPE_CHECKING:
+    from bnfold.audit.subject import Subject
 
 _CHANCE = "what is said of drift may be chance"
 
@@ -36,7 +38,7 @@ def check(subject: Subject) -> Iterable[Hit]:
         (layer.observed.samples for layer, _ in subject.compared if layer.observed), None
     )
     if samples is not None and samples < limits.few_samples:
-        yield Hit(f"The data holds {counted(samples, 'sample')}; {_CHANCE}.", size=np.inf)
+        yield Hit(f"The data holds {counted(samples, 'sample')}; {_CHANCE}.", size=inf)
     few = [
         (drift.count, layer.name)
         for layer, drift in subject.compared

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 
 from bnfold.algebra.affine import AffineMap
-from bnfold.graph import Affine, Linear, Node, Norm, Value
+from bnfold.graph import Affine, Linear, Node, Norm, Sum, Value
 from bnfold.planning.gauges.laws import Field
 from bnfold.planning.gauges.network import Network
 from bnfold.planning.gauges.solution import Gauges
@@ -121,7 +121,8 @@ class _Carrier:
         if self.gauges.are_identity(found.cells):
             return
         assert value.constant is not None
-        rank = max([len(value.constant.shape), *(axis + 1 for axis in found.axes)])
+        summed = isinstance(node.kind, Sum)  # its axes are those of the sum, which may have more
+        rank = self.network.rank(node.outputs[0]) if summed else len(value.constant.shape)
         self.walk.absorb_in_constant(value, _inverse(self._map(found, rank)), node)
 
     def _map(self, found: Field, rank: int) -> AffineMap:

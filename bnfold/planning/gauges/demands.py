@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,17 +24,29 @@ from bnfold.graph import (
     Sum,
     Value,
 )
-from bnfold.planning.gauges import passing
-from bnfold.planning.gauges.laws import IDENTITY, Candidate, Cells, Field, scale_laws, shift_laws
+from bnfold.planning.gauges import constants, passing
+from bnfold.planning.gauges.laws import (
+    IDENTITY,
+    Candidate,
+    Cells,
+    Field,
+    ScaleLaw,
+    ShiftLaw,
+    scale_laws,
+    shift_laws,
+)
 from bnfold.planning.gauges.network import Network, is_changeable, union
 from bnfold.planning.kinds import affine, norm
 from bnfold.planning.ledger import Ledger, check_changeable
 from bnfold.planning.reasons import Reason, Refused
 
 
-def network_of(graph: Graph, ledger: Ledger, norms: list[Node]) -> Network:
-    """The network around some norms, with all its laws."""
-    network = Network(graph, ledger, norms)
+def network_of(graph: Graph, ledger: Ledger, norms: list[Node], *, turned: bool = False) -> Network:
+    """The network around some norms, with all its laws.
+
+    ``turned``: of a product of two values that both may vary, the first keeps its gauge, not the second.
+    """
+    network = Network(graph, ledger, norms, turned=turned)
     for node in network.nodes:
         _state(network, node)
     for value in network.reached:
@@ -67,8 +80,22 @@ def _linear(network: Network, node: Node) -> None:
     )
     if not kind.every_tap_everywhere or kind.layout.is_stack:
         network.laws.no_shift(cells, node)
+    for other in node.inputs[1:]:
+        network.laws.fix(network.field(other).cells, node)
     network.read[node] = cells
     _writes(network, node, kind.out_axis % ranks[1], kind.layout.outputs)
+    if kind.activation is not None:
+        _is_activated(network, node, kind.activation)
+
+
+def _is_activated(network: Network, node: Node, activation: Homogeneous | Opaque) -> None:
+    """What a layer writes has passed an activation of its own."""
+    written = network.written[node]
+    if isinstance(activation, Homogeneous):
+        network.laws.positive(written, node)
+        network.laws.no_shift(written, node)
+    else:
+        network.laws.fix(written, node)
 
 
 def _ranks(network: Network, source: Value, target: Value, kind: Linear) -> tuple[int, int]:
@@ -97,10 +124,16 @@ def _norm(network: Network, node: Node) -> None:
     scale, shift = norm.vectors(node, network.ledger)
     if node in network.own:
         live, after = scale != 0, network.written[node]
+        places = np.flatnonzero(live)
         scales = scale_laws(after[live], cells[live], scale[live], node)
         terms = [(after[live], 1.0), (cells[live], -scale[live])]
-        shifts = shift_laws(terms, shift[live], node) if live.any() else []
-        network.laws.candidates.append(Candidate(node, (*scales, *shifts), after[~live]))
+        size = norm.magnitude(node, network.ledger)[live]
+        shifts = shift_laws(terms, shift[live], node, size) if live.any() else []
+        own: list[ScaleLaw | ShiftLaw] = [*scales, *shifts]
+        laws = tuple(replace(law, places=places[law.places]) for law in own)
+        levels = constants.levels(node, network)[~live]
+        dead = np.flatnonzero(~live)
+        network.laws.candidates.append(Candidate(node, laws, after[dead], levels, dead))
 
 
 def _affine(network: Network, node: Node) -> None:
@@ -138,11 +171,11 @@ def _sum(network: Network, node: Node) -> None:
     target = network.laws.new_field(axes, sizes)
     cells = target.over(axes, sizes)
     terms: list[tuple[Cells, Array | float]] = [(cells, -1.0)]
-    for (value, sign), found in zip(addends, fields, strict=True):
+    for (value, weight), found in zip(addends, fields, strict=True):
         if value.constant is not None and is_changeable(value):
             found = network.constants[node, value] = network.laws.new_field(axes, sizes)
         network.laws.laws += scale_laws(cells, found.over(axes, sizes), 1.0, node)
-        terms.append((found.over(axes, sizes), float(sign)))
+        terms.append((found.over(axes, sizes), float(weight)))
     network.laws.laws += shift_laws(terms, 0.0, node)
     network.fields[node.outputs[0]] = target
 
@@ -155,10 +188,11 @@ def _product(network: Network, node: Node) -> None:
     first, second = network.lifted(a, rank), network.lifted(b, rank)
     if network.origin(a) is network.origin(b):
         raise Refused(Reason.SHIFT_BLOCKED, node.label)
-    if first.is_fixed and not node.kind.divides:
+    if not node.kind.divides and (first.is_fixed or (network.turned and not second.is_fixed)):
         first, second = second, first
     if not second.is_fixed:
         network.unsure.add(node)
+        network.has_choice |= not node.kind.divides
     network.laws.fix(second.cells, node)
     network.laws.no_shift(first.cells, node)
     network.fields[node.outputs[0]] = first

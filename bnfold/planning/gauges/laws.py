@@ -52,17 +52,18 @@ class SignLaw:
 
 @dataclass(frozen=True, eq=False)
 class ShiftLaw:
-    """``sum(factor * δ[cells]) = offset``."""
+    """``sum(factor * δ[cells]) = offset``; ``size`` tells how large the numbers were that make the offset."""
 
     cells: tuple[Cells, ...]
     factors: tuple[Array, ...]
     offset: Array
+    size: Array
     node: Node
     places: Places
 
     @property
     def vectors(self) -> tuple[Array, ...]:
-        return (*self.factors, self.offset)
+        return (*self.factors, self.offset, self.size)
 
 
 Law = ScaleLaw | SignLaw | ShiftLaw
@@ -72,13 +73,16 @@ Law = ScaleLaw | SignLaw | ShiftLaw
 class Candidate:
     """A norm that could go, and the laws under which it computes nothing.
 
-    ``dead`` are the cells of its output that hold a constant which ends as 0 at every reader: these may
-    store anything, and every reader takes them times 0.
+    ``dead`` are the cells of its output that hold a constant, whatever comes in; ``levels`` is that
+    constant, as it leaves a rectifier behind the norm. These may store anything: every reader takes them
+    times 0, and is given the constant.
     """
 
     node: Node
     laws: tuple[ScaleLaw | ShiftLaw, ...]
     dead: Cells
+    levels: Array
+    dead_channels: Places
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,11 +164,14 @@ def scale_laws(a: Cells, b: Cells, ratio: Array | float, node: Node) -> list[Sca
 
 
 def shift_laws(
-    terms: Sequence[tuple[Cells, Array | float]], offset: Array | float, node: Node
+    terms: Sequence[tuple[Cells, Array | float]],
+    offset: Array | float,
+    node: Node,
+    size: Array | float = 0.0,
 ) -> list[ShiftLaw]:
     """``sum(factor * δ[cells]) = offset``, element by element; the identity's shift is none."""
-    cells, numbers = _flat([c for c, _ in terms], [*(f for _, f in terms), offset])
-    *factors, offset = numbers
+    cells, numbers = _flat([c for c, _ in terms], [*(f for _, f in terms), offset, size])
+    *factors, offset, size = numbers
     speaks = np.array([c != IDENTITY for c in cells])
     found: list[ShiftLaw] = []
     patterns = speaks[:, :1] if speaks.all() else np.unique(speaks, axis=1)
@@ -177,7 +184,7 @@ def shift_laws(
         law_cells = tuple(cells[i][mask] for i in kept)
         law_factors = tuple(factors[i][mask] for i in kept)
         places = np.flatnonzero(mask)
-        found.append(ShiftLaw(law_cells, law_factors, offset[mask], node, places))
+        found.append(ShiftLaw(law_cells, law_factors, offset[mask], size[mask], node, places))
     return found
 
 

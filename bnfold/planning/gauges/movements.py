@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnfold.constants import Shape
-from bnfold.graph import Graph, Movement, Node
+from bnfold.graph import Graph, Node
 from bnfold.planning.gauges.laws import IDENTITY, Cells, Field
 from bnfold.planning.probe import index_probe, trial_shapes
 from bnfold.planning.reasons import Reason, Refused
@@ -60,13 +60,6 @@ def writes_constants(node: Node, graph: Graph) -> tuple[bool, bool]:
             zeros |= bool((own == 0).any())
             others |= bool((own != 0).any())
     return zeros, others
-
-
-def touched(node: Node, rank: int) -> set[int] | None:
-    """The axes that the operator works on, None for all of them."""
-    assert isinstance(node.kind, Movement)
-    axes = node.kind.touched
-    return None if axes is None else {axis % rank for axis in axes}
 
 
 def _in_round(node: Node, fields: list[Field], graph: Graph, round: int) -> list[Moved]:

@@ -43,12 +43,15 @@ class Network:
     """The laws around some norms. ``read`` and ``written`` are the cells that a node absorbs.
 
     ``unsure`` are nodes that might allow more than their laws say: unknown operators, those that could
-    not be tried, and products, of which one factor has been chosen to keep its gauge.
+    not be tried, and products, of which one factor has been chosen to keep its gauge: ``turned`` chooses
+    the other one, where there is such a choice.
     """
 
     graph: Graph
     ledger: Ledger
     norms: list[Node]
+    turned: bool = False
+    has_choice: bool = False
     laws: Laws = field(default_factory=Laws)
     fields: dict[Value, Field] = field(default_factory=dict)
     constants: dict[tuple[Node, Value], Field] = field(default_factory=dict)

@@ -6,10 +6,11 @@ import numpy as np
 
 from bnfold.graph import Average, Homogeneous, Mixture, Monotone, Movement, Node
 from bnfold.planning.gauges.laws import Cells, Field
-from bnfold.planning.gauges.movements import moved, touched, writes_constants
+from bnfold.planning.gauges.movements import moved, writes_constants
 from bnfold.planning.gauges.network import Network, is_changeable, union
 from bnfold.planning.kinds import average as averages
 from bnfold.planning.kinds.mixture import check_mixed
+from bnfold.planning.probe import touched_axes
 from bnfold.planning.reasons import Reason, Refused
 
 
@@ -25,7 +26,7 @@ def movement(network: Network, node: Node) -> None:
     if all(f.is_fixed for f in fields):
         return
     whole = {axis for f in fields for axis in f.axes}
-    axes = touched(node, network.rank(node.inputs[0])) if whole else set()
+    axes = touched_axes(node, network.rank(node.inputs[0])) if whole else set()
     if kind.fill is not None and kind.fill != 0:
         raise Refused(Reason.SHIFT_BLOCKED, node.label)
     if axes is not None and not axes & whole:
@@ -70,7 +71,7 @@ def _input_fields(network: Network, node: Node) -> list[Field]:
     for i, value in enumerate(node.inputs):
         if value.constant is not None and is_changeable(value):
             shape = value.constant.shape
-            axes = touched(node, len(shape))
+            axes = touched_axes(node, len(shape))
             wanted = tuple(sorted(vary | (axes or set()))) if axes is not None else ()
             if wanted and wanted[-1] >= len(shape):  # it does not line up with the others
                 raise Refused(Reason.AXIS_MISMATCH, node.label)

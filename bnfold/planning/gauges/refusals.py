@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from numpy.typing import NDArray
 
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import is_half
-from bnfold.graph import Homogeneous, Node, Norm
+from bnfold.graph import Node, Norm
 from bnfold.planning.gauges.conflicts import Clash, Conflict
+from bnfold.planning.gauges.laws import Candidate
 from bnfold.planning.gauges.network import Network
+from bnfold.planning.gauges.solution import Gauges
 from bnfold.planning.kinds import norm
 from bnfold.planning.ledger import Ledger
 from bnfold.planning.reasons import Reason, Refused, channels
@@ -27,34 +30,33 @@ def check_soundness(node: Node, network: Network) -> None:
     scale, shift = norm.vectors(node, network.ledger)
     if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
         raise Refused(Reason.OVERFLOW, node.label)
-    _check_offset(kind, scale != 0)
-    dead = scale == 0
     if not network.value_readers(node.outputs[0]) and not node.outputs[0].is_output:
         raise Refused(Reason.UNREAD, node.outputs[0].name)
-    if dead.any():
-        for reader in network.value_readers(node.outputs[0]):
-            rectifies = isinstance(reader.kind, Homogeneous) and reader.kind.rectifies
-            wrong = shift[dead] > 0 if rectifies else shift[dead] != 0
-            if wrong.any():
-                told = channels(
-                    np.flatnonzero(dead)[wrong].tolist(), kind.channels, "scales are zero"
-                )
-                raise Refused(Reason.CONSTANT_CHANNELS, reader.label, told)
 
 
-def _check_offset(kind: Norm, live: NDArray[np.bool_]) -> None:
-    """Offsets are measured beside what the channel holds anyway: its own mean, in deviations."""
-    assert kind.epsilon is not None
-    most = _MOST_OFFSET_HALF if is_half(kind.dtype) else _MOST_OFFSET
-    held = 1 + np.abs(kind.mean) / np.sqrt(kind.variance + kind.epsilon)
-    far = live & (np.abs(kind.shift) > most * held * np.abs(kind.scale))
-    if far.any():
-        told = f"are more than {most:g} times smaller than the shifts beside them"
-        raise Refused(
-            Reason.FAR_OFFSET,
-            None,
-            channels(np.flatnonzero(far).tolist(), kind.channels, f"scales {told}"),
-        )
+def far_offsets(
+    accepted: Sequence[Candidate], network: Network, gauges: Gauges
+) -> dict[Node, Refused]:
+    """The norms whose own shifts, moved before them, would cost the values there their digits.
+
+    How far is too far is measured beside what a channel holds anyway: its own mean, in deviations. A shift
+    that goes on behind the norm costs nothing.
+    """
+    found = {}
+    for candidate in accepted:
+        kind = candidate.node.kind
+        assert isinstance(kind, Norm) and kind.epsilon is not None
+        deviation = np.sqrt(kind.variance + kind.epsilon)
+        most = _MOST_OFFSET_HALF if is_half(kind.dtype) else _MOST_OFFSET
+        held = most * (1 + np.abs(kind.mean) / deviation)
+        _, shift = gauges.of(network.read[candidate.node])
+        far = (kind.scale != 0) & (np.abs(kind.shift) > held * np.abs(kind.scale))
+        far &= np.abs(shift) > held * deviation
+        if far.any():
+            told = f"scales are more than {most:g} times smaller than the shifts beside them"
+            detail = channels(np.flatnonzero(far).tolist(), kind.channels, told)
+            found[candidate.node] = Refused(Reason.FAR_OFFSET, None, detail)
+    return found
 
 
 def refusal_of(node: Node, conflict: Conflict, ledger: Ledger) -> Refused:

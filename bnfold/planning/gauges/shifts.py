@@ -1,8 +1,9 @@
 """The shifts of all blocks: a system of linear equations, kept solved while laws are added.
 
 Every law is a row with very few unknowns. A new one is reduced by the rows before it; what is left
-names a new pivot, or has to be 0 = 0. The pivot is the unknown that fewest laws speak of: mostly the
-output of a layer that only this sum reads, so that rows stay short along a trunk of any length.
+names a new pivot, or has to be 0 = 0, to within the rounding of the elimination itself. The pivot is
+the unknown that fewest laws speak of: mostly the output of a layer that only this sum reads, so that
+rows stay short along a trunk of any length.
 """
 
 from __future__ import annotations
@@ -13,18 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnfold.algebra.affine import Array
+from bnfold.algebra.running_error import Rounded
 from bnfold.graph import Node
 from bnfold.planning.gauges.conflicts import Clash, Conflict
-
-_EQUAL = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
 class _Row:
     """``δ[pivot] = offset + sum(factor * δ[unknown])``; ``nodes`` are those whose laws made it so."""
 
-    offset: Array
-    terms: dict[int, Array]
+    offset: Rounded
+    terms: dict[int, Rounded]
     nodes: tuple[Node, ...]
 
 
@@ -49,51 +49,47 @@ class Shifts:
         while len(self._undo) > mark:
             self._undo.pop()()
 
-    def add(self, terms: dict[int, Array], offset: Array, node: Node) -> None:
+    def add(self, terms: dict[int, Rounded], offset: Rounded, node: Node) -> None:
         """``sum(factor * δ[block]) = offset``.
 
         Raises:
             Conflict: where that contradicts what holds.
         """
-        size = np.abs(offset) + sum(np.abs(factor) for factor in terms.values())
-        found, size = self._reduced(_Row(-offset, dict(terms), (node,)), size)
-        allowed = _EQUAL * size
-        left = {b: f for b, f in found.terms.items() if (np.abs(f) > allowed).any()}
+        found = self._reduced(_Row(-offset, dict(terms), (node,)))
+        left = {b: f for b, f in found.terms.items() if not f.may_be(0).all()}
         if not left:
-            wrong = np.abs(found.offset) > allowed
+            wrong = ~found.offset.may_be(0)
             if wrong.any():
                 raise Conflict(Clash.SHIFT, wrong, found.nodes)
             return
-        whole = [b for b, f in left.items() if (np.abs(f) > allowed).all()]
+        whole = [b for b, f in left.items() if not f.may_be(0).any()]
         if not whole:
-            raise Conflict(Clash.SHIFT, np.ones_like(offset, bool), found.nodes)
+            raise Conflict(Clash.SHIFT, np.ones_like(offset.value, bool), found.nodes)
         pivot = min(whole, key=lambda b: (self._weights[b], -b))
-        by = -1 / left.pop(pivot)
+        by = -left.pop(pivot).inverse()
         row = _Row(found.offset * by, {b: f * by for b, f in left.items()}, found.nodes)
         self._put(pivot, row)
 
     def values(self) -> list[Array]:
         """A shift for every block that obeys all laws; 0 where nothing asks for more."""
         return [
-            self._reduced(self._rows[block], np.zeros(length))[0].offset
+            self._reduced(self._rows[block]).offset.settled_at(0)
             if block in self._rows
             else np.zeros(length)
             for block, length in enumerate(self._lengths)
         ]
 
-    def _reduced(self, row: _Row, size: Array) -> tuple[_Row, Array]:
-        """A row without pivots, and how large the numbers were that it was made of."""
+    def _reduced(self, row: _Row) -> _Row:
+        """A row without pivots."""
         offset, terms, nodes = row.offset, dict(row.terms), dict.fromkeys(row.nodes)
         while (pivot := next((b for b in terms if b in self._rows), None)) is not None:
             factor, known = terms.pop(pivot), self._whole(pivot)
             offset = offset + factor * known.offset
-            size = size + np.abs(factor * known.offset)
             for block, theirs in known.terms.items():
                 moved = factor * theirs
-                size = size + np.abs(moved)
                 terms[block] = terms[block] + moved if block in terms else moved
             nodes |= dict.fromkeys(known.nodes[:_FEW])
-        return _Row(offset, terms, tuple(nodes)), size
+        return _Row(offset, terms, tuple(nodes))
 
     def _whole(self, pivot: int) -> _Row:
         """The row of a pivot, written in unknowns that are no pivots themselves."""

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnfold.algebra.affine import Array
+from bnfold.algebra.running_error import Rounded
 from bnfold.graph import Node
 from bnfold.planning.gauges.blocks import Blocks, Piece
 from bnfold.planning.gauges.conflicts import Clash, Conflict
+from bnfold.planning.gauges.constants import Obstacles
 from bnfold.planning.gauges.laws import (
     IDENTITY,
     Candidate,
@@ -22,8 +24,6 @@ from bnfold.planning.gauges.laws import (
 )
 from bnfold.planning.gauges.scales import Scales
 from bnfold.planning.gauges.shifts import Shifts
-
-_EQUAL = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +57,7 @@ class Solver:
         self._pieces = {law: list(self.blocks.pieces(law)) for law in every}
         lengths = self.blocks.ends - self.blocks.starts
         self._lengths: list[int] = lengths.tolist()
-        self._tied = np.zeros(laws.count, bool)
-        for law in laws.laws:
-            if isinstance(law, ScaleLaw):
-                for cells in law.cells:
-                    self._tied[cells] = True
+        self._obstacles = Obstacles(laws)
         self._weights = [0] * len(lengths)
         for law in laws.laws:
             for piece in self._pieces[law]:
@@ -80,9 +76,11 @@ class Solver:
         self._shifts = Shifts(self._lengths, self._weights)
         identity = int(self.blocks.of(np.array([IDENTITY]))[0])
         nobody = self.laws.candidates[0].node
-        self._scales.pin(identity, np.ones(1), nobody)
-        self._shifts.add({identity: np.ones(1)}, np.zeros(1), nobody)
+        one = Rounded.exact(np.ones(1))
+        self._scales.pin(identity, one, nobody)
+        self._shifts.add({identity: one}, Rounded.exact(np.zeros(1)), nobody)
         self._dead = np.zeros(self.laws.count, bool)
+        self._levels = np.zeros(self.laws.count)
         self._died: list[Cells] = []
         for law in self.laws.laws:
             for piece in self._pieces[law]:
@@ -103,6 +101,7 @@ class Solver:
             raise same[0].together(same)
         if candidate.dead.size:
             self._dead[candidate.dead] = True
+            self._levels[candidate.dead] = candidate.levels
             self._died.append(candidate.dead)
 
     def mark(self) -> tuple[int, int, int]:
@@ -117,8 +116,10 @@ class Solver:
     def _clashes(self, candidate: Candidate) -> list[Conflict]:
         """Enters the laws of a norm; in which channels, for what reason, some of them cannot hold."""
         found = []
-        if self._tied[candidate.dead].any():
-            found.append(Conflict(Clash.CONSTANT, np.flatnonzero(candidate.dead >= 0)))
+        blocked = self._obstacles.stand_in_the_way(candidate.dead, candidate.levels)
+        if blocked.any():
+            nodes = self._obstacles.nodes(candidate.dead[blocked], candidate.levels[blocked])
+            found.append(Conflict(Clash.CONSTANT, candidate.dead_channels[blocked], nodes))
         for law in candidate.laws:
             if any(self._dead[cells].any() for cells in law.cells):
                 found.append(Conflict(Clash.CONSTANT, law.places))
@@ -142,25 +143,27 @@ class Solver:
         """What the accepted norms need; the identity wherever they need nothing."""
         scale = np.concatenate(self._scales.values())
         shift = np.concatenate(self._shifts.values())
-        scale = np.where(np.abs(scale - 1) < _EQUAL, 1.0, scale)
-        return Gauges(np.where(self._dead, 0.0, scale), np.where(self._dead, 0.0, shift))
+        return Gauges(np.where(self._dead, 0.0, scale), np.where(self._dead, self._levels, shift))
 
     def _enter(self, law: Law, piece: Piece) -> None:
         if isinstance(law, ShiftLaw):
             self._enter_shift(law, piece)
         elif not isinstance(law, ScaleLaw):
             self._scales.positive(piece.blocks[0], law.node)
-        elif len(piece.blocks) == 1:
-            self._scales.pin(piece.blocks[0], law.ratio[piece.span], law.node)
         else:
-            self._scales.relate(piece.blocks[0], piece.blocks[1], law.ratio[piece.span], law.node)
+            ratio = Rounded.computed(law.ratio[piece.span])
+            if len(piece.blocks) == 1:
+                self._scales.pin(piece.blocks[0], ratio, law.node)
+            else:
+                self._scales.relate(piece.blocks[0], piece.blocks[1], ratio, law.node)
 
     def _enter_shift(self, law: ShiftLaw, piece: Piece) -> None:
-        terms: dict[int, Array] = {}
+        terms: dict[int, Rounded] = {}
         for block, factor in zip(piece.blocks, law.factors, strict=True):
-            part = factor[piece.span]
+            part = Rounded.computed(factor[piece.span])
             terms[block] = terms[block] + part if block in terms else part
-        self._shifts.add(terms, law.offset[piece.span], law.node)
+        offset = Rounded.computed(law.offset[piece.span], law.size[piece.span])
+        self._shifts.add(terms, offset, law.node)
 
 
 def choose(

@@ -14,7 +14,7 @@ from bnfold.planning.gauges.conflicts import Clash
 from bnfold.planning.gauges.demands import network_of
 from bnfold.planning.gauges.laws import Candidate
 from bnfold.planning.gauges.network import Network
-from bnfold.planning.gauges.refusals import check_soundness, refusal_of
+from bnfold.planning.gauges.refusals import check_soundness, far_offsets, refusal_of
 from bnfold.planning.gauges.solution import Solver, alone, choose
 from bnfold.planning.ledger import Ledger
 from bnfold.planning.reasons import Refused
@@ -32,26 +32,32 @@ class GaugeFold:
     """What the stage did: the norms that go, who absorbs each, and the values in another gauge.
 
     ``impossible`` are those that could not go even if all others stayed, whatever gauges were chosen.
+    ``has_choice``: of some product the other factor could have kept its gauge as well.
     """
 
     gone: dict[Node, tuple[Node, ...]] = field(default_factory=dict)
     region: frozenset[Value] = frozenset()
     refusals: dict[Node, Refused] = field(default_factory=dict)
     impossible: frozenset[Node] = frozenset()
+    has_choice: bool = False
 
 
-def fold_with_gauges(graph: Graph, ledger: Ledger, norms: list[Node]) -> GaugeFold:
+def fold_with_gauges(
+    graph: Graph, ledger: Ledger, norms: list[Node], *, turned: bool = False
+) -> GaugeFold:
     """Removes all norms that some choice of gauges makes the identity, and enters it in the ledger.
 
     Args:
         graph: the network.
         ledger: what its nodes have absorbed.
         norms: those that still stand.
+        turned: which factor of a product keeps its gauge, as in `network_of`.
     """
     result = GaugeFold()
-    network = network_of(graph, ledger, norms) if norms else None
+    network = network_of(graph, ledger, norms, turned=turned) if norms else None
     if network is None or not network.laws.candidates:
         return result
+    result.has_choice = network.has_choice
     solver = Solver(network.laws, _span(norms))
     refused = result.refusals
     for candidate in network.laws.candidates:
@@ -61,8 +67,12 @@ def fold_with_gauges(graph: Graph, ledger: Ledger, norms: list[Node]) -> GaugeFo
             refused[candidate.node] = refusal
     for attempt in range(_ATTEMPTS):
         accepted, conflicts = choose(solver, refused)
-        walk = Walk(graph, ledger, merging=True)
         gauges = solver.gauges()
+        while far := far_offsets(accepted, network, gauges):
+            refused |= far
+            accepted, conflicts = choose(solver, refused)
+            gauges = solver.gauges()
+        walk = Walk(graph, ledger, merging=True)
         try:
             carry_out(network, gauges, {c.node for c in accepted}, walk)
         except Impossible as error:

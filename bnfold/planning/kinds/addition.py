@@ -19,8 +19,8 @@ def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     for taker in range(1 if amap.has_no_shift else len(addends)):
         attempt = walk.fork(node)
         try:
-            for i, (branch, sign) in enumerate(addends):
-                whole = AffineMap(maps[i].scale, sign * maps[i].shift)
+            for i, (branch, weight) in enumerate(addends):
+                whole = AffineMap(maps[i].scale, maps[i].shift / weight)
                 attempt.pull(branch, whole if i == taker else maps[i].without_shift(), node)
         except Refused as error:
             refusal = refusal or error
@@ -40,9 +40,9 @@ def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
         raise Refused(Reason.UNKNOWN_SHAPE, node.outputs[0].name)
     grown = len(out_shapes[0]) - len(in_shapes[0])
     axes = tuple(None if i < grown else i - grown for i in range(len(out_shapes[0])))
-    signs = [sign for branch, sign in walk.ledger.addends(node) if branch is value]
+    weights = [weight for branch, weight in walk.ledger.addends(node) if branch is value]
     total = amap.with_axes(axes)
-    walk.push(node.outputs[0], AffineMap(total.scale, total.shift * sum(signs)))
+    walk.push(node.outputs[0], AffineMap(total.scale, total.shift * sum(weights)))
 
 
 def restricted(node: Node, branch: Value, amap: AffineMap, walk: Walk) -> AffineMap:

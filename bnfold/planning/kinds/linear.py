@@ -10,6 +10,8 @@ from bnfold.planning.reasons import Reason, Refused
 
 def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     kind = walk.ledger.kind(node)
+    if kind.activation is not None:
+        raise Refused(Reason.NONLINEAR_PRODUCER, node.label)
     vectors = amap.vectors(kind.out_axis, kind.layout.outputs)
     if vectors is None:
         raise Refused(Reason.AXIS_MISMATCH, node.label)
@@ -19,6 +21,8 @@ def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
 
 def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     kind = walk.ledger.kind(node)
+    if value in node.inputs[1:]:
+        raise Refused(Reason.OPAQUE_READER, node.label)
     vectors = amap.vectors(kind.in_axis, kind.layout.inputs)
     if vectors is None:
         raise Refused(Reason.AXIS_MISMATCH, node.label)

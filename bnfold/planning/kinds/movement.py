@@ -12,7 +12,7 @@ from bnfold.algebra.rounding import float_info
 from bnfold.constants import Shape
 from bnfold.graph import Movement, Node, Value
 from bnfold.planning.kinds.walking import Walk
-from bnfold.planning.probe import index_probe, trial_shapes
+from bnfold.planning.probe import index_probe, touched_axes, trial_shapes
 from bnfold.planning.reasons import Reason, Refused
 
 _MOST_GAIN = 64.0  # half precision holds 65504: room for values up to a thousand
@@ -84,14 +84,8 @@ def _spread(amap: AffineMap, shape: Shape, node: Node) -> tuple[Array, Array]:
 
 def _is_untouched(node: Node, amap: AffineMap) -> bool:
     """Whether the map varies only along axes that the operator leaves alone."""
-    touched = _touched(node, amap.rank)
+    touched = touched_axes(node, amap.rank)
     return touched is not None and not touched & set(amap.varies_along)
-
-
-def _touched(node: Node, rank: int) -> set[int] | None:
-    assert isinstance(node.kind, Movement)
-    axes = node.kind.touched
-    return None if axes is None else {axis % rank for axis in axes}
 
 
 def _check_fill(node: Node, amap: AffineMap) -> None:

@@ -40,6 +40,18 @@ def vectors(node: Node, ledger: Ledger) -> tuple[Array, Array]:
     return node.kind.vectors()
 
 
+def magnitude(node: Node, ledger: Ledger) -> Array:
+    """How large the values are that it writes, and the numbers of which its shift is the sum.
+
+    Its own statistics tell: what comes in is about as far from 0 as its mean and deviation say.
+    """
+    kind = node.kind
+    assert isinstance(kind, Norm) and kind.epsilon is not None
+    scale, shift = vectors(node, ledger)
+    deviation = np.sqrt(kind.variance + kind.epsilon)
+    return np.asarray(np.abs(shift) + np.abs(scale) * (np.abs(kind.mean) + deviation))
+
+
 def parameters(kind: Norm, state: NormState) -> tuple[Array, Array]:
     """The gamma and beta with which ``kind``, its statistics unchanged, becomes ``state``."""
     assert kind.epsilon is not None

@@ -103,11 +103,13 @@ def of_recalibration(result: RecalibrationResult) -> str:
         f"{counted(len(changes), 'BatchNorm', '')} measured anew on {counted(result.samples, 'sample')}; "
         f"the means moved most in {farthest.name}, by {farthest.typical_shift:.2g} standard deviations"
     )
+    some = min((o.samples for o in result.outputs), default=result.samples)
+    where = f" on {some:,} of them" if some < result.samples else ""
     agreements = [o.argmax_agreement for o in result.outputs if o.argmax_agreement is not None]
     if agreements:
-        return f"{sentence}; {1 - min(agreements):.1%} of the predictions changed."
+        return f"{sentence}; {1 - min(agreements):.1%} of the predictions changed{where}."
     moved = max((o.relative_change for o in result.outputs), default=0.0)
-    return f"{sentence}; the outputs changed by {moved:.1%}."
+    return f"{sentence}; the outputs changed by {moved:.1%}{where}."
 
 
 def counted(count: int, what: str, plural: str = "s") -> str:

@@ -27,9 +27,16 @@ pytest.importorskip("onnxscript")
 
 Exporter = Callable[[nn.Module, tuple[Any, ...], Path], None]
 
-# Exporters rewrite these before we see them: a sum with a number, a write through a view, a matrix
-# product turned, a computed weight evaluated.
-_REWRITTEN = {"add_zero", "written_alias", "weight_times_x", "conv_called_twice"}
+# Exporters rewrite these before we see them: a sum with a number, one with weights, a write through a
+# view, a matrix product turned, a computed weight evaluated, a grid in a form that takes factors.
+_REWRITTEN = {
+    "fake_quantised_weight",
+    "weighted_sum",
+    "add_zero",
+    "written_alias",
+    "weight_times_x",
+    "conv_called_twice",
+}
 CASES = [case for case in (*FOLDS, *STAYS) if case.name not in _REWRITTEN]
 # Without its optimiser the newer exporter writes batch statistics as arithmetic.
 _DYNAMO_CANNOT = {"no_statistics", "functional_training"}

@@ -84,6 +84,26 @@ def test_named_submodules_alone() -> None:
         bnfold.fold(net, (x,), submodule="head")
 
 
+def test_options_hold_for_parts_or_are_refused() -> None:
+    net, x = randomised(Detector()), images(2, 3, 14, 14)
+    refused = bnfold.fold(net, (x,), keep_modules=True, min_folded=4)
+    assert refused.refusal is not None and "3 of 3" in refused.refusal and not refused.ok
+    assert bnfold.fold(net, (x,), keep_modules=True, min_folded=3).ok
+    unfit: list[dict[str, Any]] = [{"only": "head.*"}, {"skip": "head.*"}, {"rest": "affine"}]
+    for options in unfit:
+        with pytest.raises(UsageError, match="traced whole"):
+            bnfold.fold(net, (x,), keep_modules=True, **options)
+
+
+def test_a_minimum_holds_in_memory() -> None:
+    net, x = randomised(nn.Sequential(conv(3, 8), bn())), images(2, 3, 14, 14)
+    refused = bnfold.fold(net, (x,), min_folded=2)
+    assert refused.refusal is not None and "1 of 1" in refused.refusal and not refused.ok
+    with pytest.raises(UsageError, match="asks for 2"):
+        _ = refused.model
+    assert bnfold.fold(net, (x,), min_folded=1).ok
+
+
 @pytest.mark.parametrize("reach", ["a call", "a shared tensor"])
 def test_what_others_reach_into_is_left(reach: str) -> None:
     net, x = randomised(Detector(reach)), images(2, 3, 14, 14)

@@ -137,6 +137,10 @@ def net(forward: Callable[..., Any], **modules: nn.Module) -> Callable[[], nn.Mo
     return lambda: Lambda(forward, **copy.deepcopy(modules))
 
 
+def _fake(x: Tensor) -> Tensor:
+    return torch.fake_quantize_per_tensor_affine(x, 0.05, 0, -128, 127)
+
+
 def _alias(m: Any, x: Tensor) -> Tensor:
     """A write through a view of what the norm reads."""
     y = m.c(x)
@@ -339,6 +343,30 @@ FOLDS = [
     Case("before_conv", chain(bn(3), conv(padding=0)), {"0": AHEAD}),
     Case("dropout", chain(conv(), nn.Dropout2d(), bn(), nn.Dropout()), {"2": BACK}),
     Case("add_zero", net(lambda m, x: m.b(m.c(x) + 0), c=conv(), b=bn()), {"b": BACK}, affines=1),
+    Case(
+        "weighted_sum",
+        net(
+            lambda m, x: m.b(torch.add(m.c(x), m.d(x), alpha=0.25)),
+            c=conv(bias=False),
+            d=conv(bias=False),
+            b=bn(),
+        ),
+        {"b": BACK},
+    ),
+    Case(
+        "einsum",
+        net(lambda m, x: m.b(torch.einsum("nchw,oc->nohw", x, m.w.value)), w=Matrix(8, 3), b=bn()),
+        {"b": BACK},
+    ),
+    Case(
+        "einsum_behind",
+        net(
+            lambda m, x: torch.einsum("oc,nchw->nohw", m.w.value, m.b(x)).relu(),
+            w=Matrix(8, 3),
+            b=bn(3),
+        ),
+        {"b": AHEAD},
+    ),
     Case("two_norms", chain(conv(), bn(), bn()), {"1": BACK, "2": BACK}),
 ]
 
@@ -357,6 +385,28 @@ STAYS = [
         {"2": "axis_mismatch"},
     ),
     Case("padded", chain(bn(3), conv()), {"0": "padded_reader"}),
+    # What training for quantisation leaves: folded as floats, the layer would be quantised no more.
+    Case(
+        "fake_quantised_weight",
+        net(
+            lambda m, x: m.b(F.conv2d(x, _fake(m.w.value))).relu(), w=Matrix(8, 3, 3, 3), b=bn()
+        ),
+        {"b": "quantized_weight"},
+    ),
+    Case(
+        "fake_quantised_values",
+        net(lambda m, x: m.b(_fake(m.c(x))).relu(), c=conv(), b=bn()),
+        {"b": "quantized_value"},
+    ),
+    Case(
+        "einsum_over_two_axes",
+        net(
+            lambda m, x: m.b(torch.einsum("nchw,och->now", x, m.w.value)).relu(),
+            w=Matrix(8, 3, 12),
+            b=nn.BatchNorm1d(8),
+        ),
+        {"b": "opaque_producer"},
+    ),
     Case("between_activations", chain(conv(), nn.ReLU(), bn(), nn.ReLU()), {"2": "nonlinear_reader"}),
     Case(
         "linear_wrong_axis",

@@ -14,6 +14,7 @@ from onnx import helper
 from bnfold.formats.onnx.edit.quantised import requantise
 from bnfold.formats.onnx.edit.working_copy import WorkingCopy, set_attribute
 from bnfold.formats.onnx.graph.model import OnnxModel
+from bnfold.formats.onnx.graph.operators import PRODUCTS
 from bnfold.formats.onnx.graph.scopes import Scope
 from bnfold.graph import Affine, Linear, Node, Norm, Value
 from bnfold.planning.decision import (
@@ -29,6 +30,8 @@ from bnfold.planning.decision import (
     Reweight,
 )
 from bnfold.planning.forms import Lower
+
+_BIAS_AT = {"DeformConv": 3}
 
 
 class Editor:
@@ -54,7 +57,7 @@ class Editor:
     def _reweight(self, edit: Reweight) -> None:
         proto, kind = self._copy(edit.node), edit.kind
         if edit.weight_changed:
-            position = 0 if kind.bias_axis == -2 else 1
+            position = 1 if _position_of(edit.node, edit.node.inputs[0]) == 0 else 0
             shape, dtype = kind.weight.shape, kind.weight.dtype
             self.draft.replace(proto, position, edit.weight_blocks, shape, dtype)
         if (bias := edit.new_bias()) is not None:
@@ -182,15 +185,15 @@ class Editor:
         def give(to: onnx.NodeProto, position: int) -> None:
             self._give(to, position, bias)
 
-        if proto.op_type != "MatMul":
-            give(proto, 2)
+        if proto.op_type not in PRODUCTS:
+            give(proto, _BIAS_AT.get(proto.op_type, 2))
             if kind.bias_factor != 1.0:
                 set_attribute(proto, "beta", 1.0)
         elif native.bias_add is not None:
             add = self.draft.copy_of(native.bias_add)
             give(add, 1 if add.input[0] in proto.output else 0)
         elif np.any(bias != 0):
-            if self._becomes_gemm(node):
+            if proto.op_type == "MatMul" and self._becomes_gemm(node):
                 proto.op_type = "Gemm"
                 give(proto, 2)
             else:

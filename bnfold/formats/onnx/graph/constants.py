@@ -18,7 +18,7 @@ from onnx import helper
 from bnfold.constants import Constant, Obstacle
 from bnfold.formats.onnx.file.tensors import TensorStore
 from bnfold.formats.onnx.graph.element_types import element_type
-from bnfold.formats.onnx.graph.evaluation import STANDARD, Runtime, inputs_of
+from bnfold.formats.onnx.graph.evaluation import STANDARD, Runtime, inputs_of, is_known
 from bnfold.formats.onnx.graph.inference import Inference, dtype_in, shape_in
 from bnfold.formats.onnx.graph.precomputed import Precomputed
 from bnfold.formats.onnx.graph.quantised import stored_form
@@ -225,7 +225,7 @@ class Constants:
 
 def is_deterministic(node: onnx.NodeProto) -> bool:
     """Whether a node makes the same of the same, by itself; a norm has to be reported, and counts not."""
-    known = node.domain in STANDARD and node.op_type not in _NEVER
+    known = is_known(node) and node.op_type not in _NEVER
     return known and not any(True for _ in bodies_of(node))
 
 

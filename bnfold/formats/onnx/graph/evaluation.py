@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 STANDARD = ("", "ai.onnx")
+CONTRIBUTED = "com.microsoft"  # onnxruntime's own operators
+_QUANTISING = ("QuantizeLinear", "DequantizeLinear")
 # What the runtime hands over only after a cast to a type that holds the same numbers.
 _WIDER: dict[int, int] = {
     TensorProto.BFLOAT16: TensorProto.FLOAT,
@@ -59,7 +61,8 @@ def piece_of(nodes: Sequence[onnx.NodeProto], name: Callable[[str], str]) -> Pie
     for node in nodes:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
-        copy.name = copy.domain = ""
+        copy.name = ""
+        copy.domain = "" if node.domain in STANDARD else node.domain
         for i, given in enumerate(node.input):
             if given:
                 copy.input[i] = inner.get(given) or name(given)
@@ -69,6 +72,12 @@ def piece_of(nodes: Sequence[onnx.NodeProto], name: Callable[[str], str]) -> Pie
             copy.output[i] = inner.get(made) or (name(made) if made else f"{makes[0]}:unread{i}")
         copies.append(copy)
     return Piece(tuple(copies), tuple(reads), makes)
+
+
+def is_known(node: onnx.NodeProto) -> bool:
+    """Whether its meaning is: a standard operator, or the like of one that onnxruntime has of its own."""
+    contributed = node.domain == CONTRIBUTED and node.op_type in _QUANTISING
+    return contributed or node.domain in STANDARD
 
 
 def inputs_of(nodes: Iterable[onnx.NodeProto]) -> list[str]:
@@ -162,7 +171,10 @@ class Runtime:
         graph = helper.make_graph(nodes, "ahead", list(inputs), outputs, list(tensors))
         model = helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid("", self.opset)],
+            opset_imports=[
+                helper.make_opsetid("", self.opset),
+                helper.make_opsetid(CONTRIBUTED, 1),
+            ],
             ir_version=max(4, self.ir_version),  # inputs are no constants, constants no inputs
         )
         try:

@@ -15,6 +15,12 @@ from bnfold.constants import Shape
 from bnfold.formats.onnx.file.tensors import tensor_of
 
 Types = Mapping[str, TypeProto]
+_LIKE = {
+    ("com.microsoft", "FusedConv"): "Conv",
+    ("com.microsoft", "QuantizeLinear"): "QuantizeLinear",
+    ("com.microsoft", "DequantizeLinear"): "DequantizeLinear",
+}
+_NEWEST = 21  # the operator set whose operators take as many number types as onnxruntime's own do
 _STEERING = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.FLOAT)
 
 
@@ -45,8 +51,11 @@ class Inference:
         """
         if any(name and name not in types for name in node.input):
             return {}
+        version = self._opsets.get(node.domain, 1)
+        if (like := _as_standard(node)) is not node:
+            node, version = like, _NEWEST
         try:
-            schema = defs.get_schema(node.op_type, self._opsets.get(node.domain, 1), node.domain)
+            schema = defs.get_schema(node.op_type, version, node.domain)
         except defs.SchemaError:
             return {}
         try:
@@ -62,6 +71,20 @@ class Inference:
             raise Contradiction(str(error)) from None
         except checker.ValidationError:  # stricter than the runtimes, about inputs left out
             return {}
+
+
+def _as_standard(node: onnx.NodeProto) -> onnx.NodeProto:
+    """An operator of onnxruntime's own whose result has the shape that a standard one gives it."""
+    like = _LIKE.get((node.domain, node.op_type))
+    if like is None:
+        return node
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    copy.op_type, copy.domain = like, ""
+    schema = defs.get_schema(like, _NEWEST, "")
+    del copy.attribute[:], copy.input[schema.max_input :]
+    copy.attribute.extend(a for a in node.attribute if a.name in schema.attributes)
+    return copy
 
 
 def may_steer(known: TypeProto | None) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from bnfold.constants import Constant, Quantised
+from bnfold.formats.onnx.graph.evaluation import CONTRIBUTED
 from bnfold.formats.onnx.graph.scopes import Scope
 
 Find = Callable[[Scope, str], Constant | None]
@@ -58,7 +59,8 @@ def _dequantised(
     integers, scale, zero = _inputs(find, scope, node)
     if integers is None or scale is None or str(integers.dtype) not in _INTEGERS:
         return None
-    if _int(node, "block_size", 0) or not _fits(node, integers, scale, zero):
+    block = _int(node, "block_size", 0) or None
+    if not _fits(node, integers, scale, zero, block):
         return None
     rounding = scope.producers.get(node.input[0])
     latent = None
@@ -70,17 +72,30 @@ def _dequantised(
         integers,
         scale,
         zero,
-        None if scale.shape in _ONE_NUMBER else _axis(node, integers),
+        None if scale.shape in _ONE_NUMBER and block is None else _axis(node, integers),
         tuple(order or range(len(integers.shape))),
-        splits=opset >= _FIRST_OPSET_WITH_AXIS,
+        splits=opset >= _FIRST_OPSET_WITH_AXIS or node.domain == CONTRIBUTED,
         latent=latent,
         native=StoredAt(scope, node, rounding if latent is not None else None),
+        block=block,
     )
 
 
-def _fits(node: onnx.NodeProto, integers: Constant, scale: Constant, zero: Constant | None) -> bool:
-    """Whether scale and zero point hold one number, or one for each channel along the axis."""
+def _fits(
+    node: onnx.NodeProto,
+    integers: Constant,
+    scale: Constant,
+    zero: Constant | None,
+    block: int | None,
+) -> bool:
+    """Whether scale and zero point hold one number, or one for each channel, or block, along the axis."""
     shapes = {scale.shape, scale.shape if zero is None else zero.shape}
+    if block is not None:
+        axis, sizes = _axis(node, integers), list(integers.shape)
+        if not 0 <= axis < len(sizes) or block < 0:
+            return False
+        sizes[axis] = -(-sizes[axis] // block)
+        return shapes == {tuple(sizes)}
     if shapes <= set(_ONE_NUMBER):
         return True
     axis = _axis(node, integers)

@@ -9,7 +9,15 @@ import onnx
 from bnfold.errors import ModelError
 from bnfold.formats.onnx.file.tensors import TensorStore
 from bnfold.formats.onnx.graph.constants import Constants
-from bnfold.formats.onnx.graph.operators import NONLINEAR, READERS, SHAPE_READS, NodeView, Reading
+from bnfold.formats.onnx.graph.frozen import mark_frozen_norms
+from bnfold.formats.onnx.graph.operators import (
+    NONLINEAR,
+    PRODUCTS,
+    SHAPE_READS,
+    NodeView,
+    Reading,
+    reader_of,
+)
 from bnfold.formats.onnx.graph.oracle import OnnxOracle
 from bnfold.formats.onnx.graph.scopes import Scope, bodies_of, captured_names, label, scopes_of
 from bnfold.formats.onnx.graph.sequences import find_cuts
@@ -81,8 +89,9 @@ class _Reader:
                 self._value(scope, output.name).is_output = True
         for node in self.nodes:
             self._check_channels(node)
-        nodes = join_biases(self.nodes, {"MatMul"}, self._rank, lambda node: node.native.proto)
+        nodes = join_biases(self.nodes, PRODUCTS, self._rank, lambda node: node.native.proto)
         _COMPUTED_NORMS.mark(nodes)
+        mark_frozen_norms(nodes)
         return Graph(nodes, self.oracle), self.scopes, self.constants
 
     def _check_channels(self, node: Node) -> None:
@@ -157,7 +166,7 @@ class _Reader:
 
     def _reading(self, scope: Scope, proto: onnx.NodeProto) -> Reading:
         native = proto.domain in ("", "ai.onnx")
-        reader = READERS.get(proto.op_type) if native else None
+        reader = reader_of(proto)
         reading = reader(self._view(scope, proto)) if reader else None
         if reading is not None:
             return self._with_fixed_settings(scope, proto, reading)

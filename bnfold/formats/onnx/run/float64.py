@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from bnfold.errors import RuntimeUnavailableError
+from bnfold.formats.onnx.graph.evaluation import is_known
 from bnfold.formats.onnx.run.float64_quantised import dequantised, quantised
 from bnfold.formats.onnx.run.parameters import FedModel
 from bnfold.formats.onnx.run.session import Session
@@ -52,7 +53,7 @@ def run_in_double(
 
 
 def _run(node: onnx.NodeProto, known: Mapping[str, Array], like: onnx.ModelProto) -> list[Array]:
-    own = _OWN.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    own = _OWN.get(node.op_type) if is_known(node) else None
     arrays = [known[name] if name else None for name in node.input]
     if own is not None:
         return [own(node, [None if a is None else _wide(a) for a in arrays])]

@@ -36,10 +36,13 @@ def _operands(node: onnx.NodeProto, arrays: Sequence[Array | None]) -> tuple[Arr
     values, scale = arrays[0], arrays[1]
     assert values is not None and scale is not None
     zero = arrays[2] if len(arrays) > 2 else None
-    if settings.get("block_size"):
-        raise NotImplementedError("scales by blocks")
+    block, axis = settings.get("block_size"), int(settings.get("axis", 1))
+    if block:
+        places = np.arange(values.shape[axis]) // block
+        spread = scale.take(places, axis)
+        return values, spread, np.zeros_like(spread) if zero is None else zero.take(places, axis)
     shape = [1] * values.ndim
     if scale.size > 1:
-        shape[int(settings.get("axis", 1))] = -1
+        shape[axis] = -1
     scale = scale.reshape(shape)
     return values, scale, np.zeros_like(scale) if zero is None else zero.reshape(shape)

@@ -22,6 +22,8 @@ _ADJUSTABLE = {
     "Gemm": frozenset({"beta"}),
     "DequantizeLinear": frozenset({"axis"}),
     "QuantizeLinear": frozenset({"axis"}),
+    "com.microsoft::DequantizeLinear": frozenset({"axis"}),
+    "com.microsoft::QuantizeLinear": frozenset({"axis"}),
 }
 _SLIDING = frozenset({"kernel_shape", "dilations", "pads", "auto_pad"})
 _PROVENANCE = "the provenance in the metadata"

@@ -10,6 +10,7 @@ from onnx import helper, numpy_helper
 
 from bnfold.constants import Constant
 from bnfold.formats.onnx.edit.name_index import NameIndex
+from bnfold.formats.onnx.graph.evaluation import is_known
 from bnfold.formats.onnx.graph.model import OnnxModel
 
 _HALF = 0.5
@@ -35,7 +36,7 @@ def _rounding(model: OnnxModel, index: NameIndex) -> Iterator[tuple[onnx.NodePro
     """Each node that rounds computed values, with its scale."""
     for own, copy in zip(model.scopes, index.scopes, strict=True):
         for node in copy.graph.node:
-            if node.op_type != "QuantizeLinear" or node.domain not in ("", "ai.onnx"):
+            if node.op_type != "QuantizeLinear" or not is_known(node):
                 continue
             computed = not model.has_constant(own, node.input[0])
             if computed and model.has_constant(own, node.input[1]):

@@ -65,7 +65,9 @@ class Editor:
     @edit.register
     def _reweight(self, edit: Reweight) -> None:
         node, call = edit.node, self._call(edit.node)
-        if edit.weight_changed:
+        if edit.weight_changed and base_name(call) == "einsum":
+            self._give_operand(node, call, edit.new_weight())
+        elif edit.weight_changed:
             name = weight_argument(node)
             self._give(call, name, edit.new_weight(), self._hint(call, name, "weight"))
         if (bias := edit.new_bias()) is not None:
@@ -215,6 +217,15 @@ class Editor:
         if isinstance(old, Call) and self.draft.replace_data(old, call, tensor):
             return
         set_argument(call, name, self.draft.parameter(tensor, hint, call))
+
+    def _give_operand(self, node: Node, call: Call, array: NDArray[Any]) -> None:
+        """The same for the constant among two operands that come as a list."""
+        place = 1 - list(arguments_of(node.native.call)["tensors"]).index(node.native.flows[0])
+        operands, tensor = list(arguments_of(call)["tensors"]), to_torch(array)
+        if not self.draft.replace_data(operands[place], call, tensor):
+            hint = self.draft.target(operands[place]) or f"{module_path(call) or call.name}.weight"
+            operands[place] = self.draft.parameter(tensor, hint, call)
+            set_argument(call, "tensors", operands)
 
     def _hint(self, call: Call, argument: str, leaf: str) -> str:
         """The name that a new parameter should get: beside the others of its module."""

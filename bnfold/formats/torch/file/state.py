@@ -141,8 +141,8 @@ def chosen(
     fitting = [k for k in networks if module is None or fits(module, networks[k])]
     if len(networks) > 1 and len(fitting) != 1:
         raise UsageError(
-            f"{path} holds several networks ({names}); say which with --weights-key "
-            f"{list(networks)[-1]}, say"
+            f"{path} holds several networks ({names}); choose one, for example with "
+            f"--weights-key {list(networks)[-1]}"
         )
     return networks[fitting[0] if fitting else next(iter(networks))]
 

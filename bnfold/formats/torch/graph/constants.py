@@ -29,6 +29,7 @@ from bnfold.formats.torch.graph.arguments import (
 from bnfold.formats.torch.graph.bodies import Bodies
 
 _SMALL = 1 << 16
+_ROUNDING = ("dequantize", "fake_quantize")
 _DATA = {InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR}
 
 
@@ -134,7 +135,7 @@ class Constants:
         node = self.bodies.origin(node)
         if node.op != "call_function":
             return None
-        if is_aten_call(node) and "dequantize" in base_name(node):
+        if is_aten_call(node) and any(op in base_name(node) for op in _ROUNDING):
             return Obstacle("QUANTIZED_WEIGHT")
         inputs = (self._obstacle(n) for n in nodes_in((node.args, node.kwargs)))
         return next((obstacle for obstacle in inputs if obstacle), None)

@@ -24,13 +24,19 @@ from bnfold.formats.torch.graph.arguments import (
 from bnfold.formats.torch.graph.constants import Constants
 from bnfold.formats.torch.graph.frozen import Frozen, join_frozen_norms
 from bnfold.formats.torch.graph.names import Names
-from bnfold.formats.torch.graph.operators import NONLINEAR, READERS, SHAPE_READS, CallView, Reading
+from bnfold.formats.torch.graph.operators import (
+    NONLINEAR,
+    PRODUCTS,
+    SHAPE_READS,
+    CallView,
+    Reading,
+    reader_of,
+)
 from bnfold.formats.torch.graph.operators.batch_norm import READERS as BATCH_NORMS
 from bnfold.formats.torch.graph.oracle import TorchOracle
 from bnfold.formats.torch.graph.symbols import Symbols
 from bnfold.graph import Graph, Linear, Node, Norm, Opaque, Value
 
-_PRODUCTS = frozenset(("matmul", "mm", "bmm"))
 _COMPUTED_NORMS = ComputedNorms(
     operators=frozenset(
         "layer_norm native_layer_norm group_norm native_group_norm instance_norm rms_norm "
@@ -97,7 +103,7 @@ class _Reader:
             for output in nodes_in(graph.output_node().args):
                 if is_tensor(output):
                     self._value(output).is_output = True
-        nodes = join_biases(self.nodes, _PRODUCTS, self._rank, lambda node: node.native.call)
+        nodes = join_biases(self.nodes, PRODUCTS, self._rank, lambda node: node.native.call)
         nodes = join_frozen_norms(nodes, self.constants)
         _COMPUTED_NORMS.mark(nodes)
         return Graph(nodes, self.oracle), self.constants, self.oracle
@@ -122,7 +128,7 @@ class _Reader:
 
     def _reading(self, call: Call) -> Reading:
         view = CallView(call, self.constants)
-        reader = READERS.get(view.op) if is_aten(call) else None
+        reader = reader_of(view)
         # Operators differ in what an overload means; one that lacks what its reader needs is unknown.
         try:
             reading = reader(view) if reader else None

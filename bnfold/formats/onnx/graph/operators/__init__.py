@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import onnx
+
 from bnfold.formats.onnx.graph.operators import (
     averages,
     batch_norm,
+    contributed,
     convolutions,
+    einsum,
     elementwise,
     homogeneous,
     matrices,
@@ -27,6 +31,7 @@ READERS: dict[str, Callable[[NodeView], Reading | None]] = {
     **averages.READERS,
     **batch_norm.READERS,
     **convolutions.READERS,
+    **einsum.READERS,
     **elementwise.READERS,
     **homogeneous.READERS,
     **matrices.READERS,
@@ -36,6 +41,9 @@ READERS: dict[str, Callable[[NodeView], Reading | None]] = {
     **resizes.READERS,
     **sequences.READERS,
 }
+
+# Matrix products, which have no bias of their own.
+PRODUCTS = frozenset({"MatMul", "Einsum"})
 
 # Named so that a refusal can say "is not linear"; everything else unknown is refused as well.
 NONLINEAR = frozenset(
@@ -53,4 +61,12 @@ SHAPE_READS: dict[str, tuple[int, ...]] = {
     "EyeLike": (0,),
 }
 
-__all__ = ["NONLINEAR", "READERS", "SHAPE_READS", "NodeView", "Reading"]
+
+def reader_of(proto: onnx.NodeProto) -> Callable[[NodeView], Reading | None] | None:
+    """The reader of a node's operator, None where there is none."""
+    if proto.domain == contributed.DOMAIN:
+        return contributed.READERS.get(proto.op_type)
+    return READERS.get(proto.op_type) if proto.domain in ("", "ai.onnx") else None
+
+
+__all__ = ["NONLINEAR", "PRODUCTS", "READERS", "SHAPE_READS", "NodeView", "Reading", "reader_of"]

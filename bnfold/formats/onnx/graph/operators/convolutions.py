@@ -44,6 +44,25 @@ def _read(view: NodeView, *, transposed: bool) -> Reading:
     return Reading(kind, (view.name(0),))
 
 
+def read_deformed(view: NodeView) -> Reading:
+    """A convolution that reads between pixels, where computed offsets say: linear in what it reads.
+
+    Outside of the map it reads zeros, so that no shift may enter it.
+    """
+    weight, bias = view.constant(1), view.constant(3)
+    if weight is None or not is_float(weight.dtype) or (view.name(3) and bias is None):
+        names = tuple(n for i, n in enumerate(view.proto.input) if n and not view.constant(i))
+        return Reading(Opaque(obstacle=Obstacle("COMPUTED_WEIGHT")), names)
+    groups = int(view.attribute("group", 1))
+    _check(view, weight.shape, groups)
+    layout = WeightLayout.conv(weight.shape, groups)
+    if bias is not None:
+        view.require(bias.shape == (layout.outputs,), f"has a bias of shape {bias.shape}")
+    kind = Linear(layout, weight, bias, out_axis=1, in_axis=1, rank=4, every_tap_everywhere=False)
+    steering = (view.name(i) for i in (2, 4) if view.name(i) and view.constant(i) is None)
+    return Reading(kind, (view.name(0), *steering))
+
+
 def _check(view: NodeView, shape: tuple[int, ...], groups: int) -> None:
     view.require(len(shape) > 2, f"has a weight of shape {shape}, without spatial axes")
     view.require(shape[0] % groups == 0, f"has a weight of shape {shape} for {groups} groups")
@@ -95,4 +114,8 @@ def _every_tap(view: NodeView, kernel: tuple[int, ...], geometry: Geometry | Non
     return all(n == 1 for n in kernel + geometry.strides) and not any(settings)
 
 
-READERS = {"Conv": read_conv, "ConvTranspose": read_conv_transpose}
+READERS = {
+    "Conv": read_conv,
+    "ConvTranspose": read_conv_transpose,
+    "DeformConv": read_deformed,
+}

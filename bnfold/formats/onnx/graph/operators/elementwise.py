@@ -1,4 +1,4 @@
-"""Add, Sub, Mul, Div, Neg and Sum: affine with a constant, else a sum or a product of computed values."""
+"""Add, Sub, Mul, Div, Neg, Sum, Mean: affine with a constant, else sums or products of computed values."""
 
 from __future__ import annotations
 
@@ -37,9 +37,12 @@ def read_neg(view: NodeView) -> Reading:
 
 
 def read_sum(view: NodeView) -> Reading:
-    if len(view.proto.input) == 1:
+    """Sum and Mean of any number of values."""
+    count = len(view.proto.input)
+    if count == 1:
         return Reading(Movement(()), (view.name(0),))
-    return Reading(Sum((1,) * len(view.proto.input)), tuple(view.proto.input))
+    weight = 1 / count if view.proto.op_type == "Mean" else 1
+    return Reading(Sum((weight,) * count), tuple(view.proto.input))
 
 
 def read_where(view: NodeView) -> Reading | None:
@@ -67,5 +70,6 @@ READERS = {
     "Sub": read_binary,
     "Neg": read_neg,
     "Sum": read_sum,
+    "Mean": read_sum,
     "Where": read_where,
 }

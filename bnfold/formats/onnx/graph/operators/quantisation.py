@@ -35,7 +35,7 @@ def in_steps(view: NodeView, weight: Constant, bias: Constant | None, axis: int)
     own, theirs = scales[0], scales[1]
     zero = theirs.zero is not None and bool(np.asarray(theirs.zero.load()).any())
     per_output = own.axis is None or own.axis == own.order[axis]
-    if zero or not per_output or theirs.latent is not None:
+    if zero or not per_output or theirs.latent is not None or own.block is not None:
         return bias
     steps = entering * own.scale.float64().reshape(-1)
     if not np.allclose(theirs.scale.float64().reshape(-1), steps, rtol=_CLOSE, atol=0):

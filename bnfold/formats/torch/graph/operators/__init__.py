@@ -6,8 +6,9 @@ all (a product of two computed values, say): it is `Opaque` then.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from bnfold.formats.torch.graph.arguments import is_aten, is_aten_call, operator_of
 from bnfold.formats.torch.graph.operators import (
     averages,
     batch_norm,
@@ -18,7 +19,9 @@ from bnfold.formats.torch.graph.operators import (
     maxima,
     mixtures,
     movements,
+    quantisation,
     resizes,
+    vision,
 )
 from bnfold.formats.torch.graph.operators.view import CallView, Reading
 
@@ -32,8 +35,17 @@ READERS: dict[str, Callable[[CallView], Reading | None]] = {
     **maxima.READERS,
     **mixtures.READERS,
     **movements.READERS,
+    **quantisation.READERS,
     **resizes.READERS,
 }
+
+_OTHERS: dict[str, Mapping[str, Callable[[CallView], Reading | None]]] = {
+    vision.NAMESPACE: vision.READERS,
+    quantisation.NAMESPACE: quantisation.DECOMPOSED,
+}
+
+# Matrix products, which have no bias of their own.
+PRODUCTS = frozenset(("matmul", "mm", "bmm", "einsum"))
 
 # Named so that a refusal can say "is not linear"; everything else unknown is refused as well.
 NONLINEAR = frozenset(
@@ -58,4 +70,14 @@ SHAPE_READS: dict[str, tuple[str, ...]] = {
     "to": ("other",),
 }
 
-__all__ = ["NONLINEAR", "READERS", "SHAPE_READS", "CallView", "Reading"]
+
+def reader_of(view: CallView) -> Callable[[CallView], Reading | None] | None:
+    """The reader of a call's operator, None where there is none."""
+    if is_aten(view.node):
+        return READERS.get(view.op)
+    if not is_aten_call(view.node):
+        return None
+    return _OTHERS.get(operator_of(view.node).namespace, {}).get(view.op)
+
+
+__all__ = ["NONLINEAR", "PRODUCTS", "READERS", "SHAPE_READS", "CallView", "Reading", "reader_of"]

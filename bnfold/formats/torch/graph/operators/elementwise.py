@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isfinite
 
 import numpy as np
 
@@ -84,12 +85,14 @@ def _computed(view: CallView, op: str) -> Reading | None:
 
 def _sum(view: CallView, op: str) -> Reading | None:
     alpha = view.get("alpha", 1)
-    if op not in ("add", "sub", "rsub") or alpha not in (1, -1):
+    if op not in ("add", "sub", "rsub") or not isinstance(alpha, int | float):
+        return None
+    if not isfinite(alpha) or alpha == 0:
         return None
     if not _keeps_type(view, "self", "other"):
         return None
-    signs = {"add": (1, alpha), "sub": (1, -alpha), "rsub": (-alpha, 1)}[op]
-    return Reading(Sum(signs), (view.flow("self"), view.flow("other")))
+    weights = {"add": (1, alpha), "sub": (1, -alpha), "rsub": (-alpha, 1)}[op]
+    return Reading(Sum(weights), (view.flow("self"), view.flow("other")))
 
 
 def read_neg(view: CallView) -> Reading:

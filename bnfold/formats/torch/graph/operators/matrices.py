@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bnfold.algebra.weights import WeightLayout
+from bnfold.formats.einsum import einsum_layer
+from bnfold.formats.torch.graph.arguments import value_of
 from bnfold.formats.torch.graph.operators.convolutions import computed_weight
 from bnfold.formats.torch.graph.operators.mixtures import attention
 from bnfold.formats.torch.graph.operators.view import CallView, Reading, is_float
@@ -79,7 +81,21 @@ def read_product(view: CallView) -> Reading | None:
     return Reading(kind, (flow,))
 
 
+def read_einsum(view: CallView) -> Reading | None:
+    """A product of two operands where the equation says no more than that."""
+    tensors = view.get("tensors")
+    known = [view.constants.find(t) for t in tensors]
+    if len(known) != 2 or (known[0] is None) == (known[1] is None):
+        return None
+    flow = 0 if known[0] is None else 1
+    weight = known[1 - flow]
+    assert weight is not None
+    kind = einsum_layer(view.get("equation"), flow, value_of(tensors[flow]).ndim, weight)
+    return None if kind is None else Reading(kind, (tensors[flow],))
+
+
 READERS = {
+    "einsum": read_einsum,
     "linear": read_linear,
     "addmm": read_addmm,
     "matmul": read_product,
