@@ -93,13 +93,15 @@ def _folded(
 def _compared(parts: Any, report: FoldResult, result: Any) -> FoldResult:
     """``report``, with what the network as a whole says of it."""
     proof = report.verification
-    problem = None if proof is None or not report.ok else parts.difference(result)
-    if proof is not None and problem is None and parts.undecided:
-        plan = replace(report.plan, notes=(*report.plan.notes, _undecided(parts.undecided)))
-        return replace(report, plan=plan)
-    if proof is None or problem is None:
+    if proof is None or not report.ok:
         return report
-    return replace(report, verification=replace(proof, problem=problem))
+    problem = parts.difference(result)
+    if problem is not None:
+        return replace(report, verification=replace(proof, problem=problem))
+    if not parts.undecided:
+        return report
+    plan = replace(report.plan, notes=(*report.plan.notes, _undecided(parts.undecided)))
+    return replace(report, plan=plan)
 
 
 def _undecided(count: int) -> str:

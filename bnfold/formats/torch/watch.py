@@ -80,7 +80,7 @@ class Watch:
         return None
 
 
-class _Reads(TorchDispatchMode):
+class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes which tensors operators read while the modules that they belong to are not being called.
 
     ``found``: the modules that are being called then, by the tensor's name. Only elements count: what
@@ -88,7 +88,7 @@ class _Reads(TorchDispatchMode):
     """
 
     def __init__(self, network: nn.Module, active: _Active) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: dict[str, list[tuple[str, ...]]] = {}
         self._active = active
         self._owners: dict[int, list[str]] = {}
