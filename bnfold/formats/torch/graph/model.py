@@ -28,6 +28,7 @@ from bnfold.formats.torch.graph.bodies import unread_bodies
 from bnfold.formats.torch.graph.constants import Constants
 from bnfold.formats.torch.graph.dict_inputs import dict_keys
 from bnfold.formats.torch.graph.in_place import functional
+from bnfold.formats.torch.graph.liveness import live_nodes
 from bnfold.formats.torch.graph.operators.batch_norm import READERS as BATCH_NORMS
 from bnfold.formats.torch.graph.oracle import TorchOracle
 from bnfold.formats.torch.graph.read import read_graph
@@ -62,7 +63,7 @@ class TorchModel:
     @cached_property
     def _read(self) -> tuple[Graph, Constants, TorchOracle]:
         graph, constants, oracle = read_graph(self.program)
-        graph.notes += [*self.notes, *_not_understood(graph)]
+        graph.notes += [*self.notes, *_not_understood(graph, self.program)]
         return graph, constants, oracle
 
     @property
@@ -137,10 +138,11 @@ def count_calls(program: ExportedProgram) -> int:
     return sum(is_aten_call(node) for module in modules for node in module.graph.nodes)
 
 
-def _not_understood(graph: Graph) -> list[str]:
+def _not_understood(graph: Graph, program: ExportedProgram) -> list[str]:
     """Says which BatchNorm are called in a form that `operators.batch_norm` does not take."""
+    live = live_nodes(program.graph)
     norms = [n for n in graph.nodes if n.op == "batch_norm" and not isinstance(n.kind, Norm)]
-    names = [node.name for node in norms]
+    names = [node.name for node in norms if node.scope or node.native.call in live]
     why = "their number of channels is free, or they are complex"
     return [f"{len(names)} BatchNorm stay, as {why} ({_some(names)})"] if names else []
 
@@ -173,10 +175,10 @@ def _norm_in(body: GraphModule, call: Call, holder: Call, program: ExportedProgr
 
 
 def _unused_norms(program: ExportedProgram) -> list[str]:
-    """Says which BatchNorm are in the file, yet never run. One that runs may have other names."""
-    placeholders = {n.name: n for n in program.graph.nodes if n.op == "placeholder"}
+    """Says which BatchNorm are in the file, yet of no use. One that runs may have other names."""
+    live = {node.name for node in live_nodes(program.graph)}
     means = {
-        str(spec.target): bool(placeholders[spec.arg.name].users)
+        str(spec.target): spec.arg.name in live
         for spec in program.graph_signature.input_specs
         if str(spec.target).endswith("running_mean")
     }
@@ -190,7 +192,7 @@ def _unused_norms(program: ExportedProgram) -> list[str]:
     if not unused:
         return []
     return [
-        f"{len(unused)} BatchNorm are in the file, yet inference never runs them ({_some(unused)})"
+        f"{len(unused)} BatchNorm are in the file, yet no output depends on them ({_some(unused)})"
     ]
 
 
