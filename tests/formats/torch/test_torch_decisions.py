@@ -136,8 +136,8 @@ def test_head_that_is_computed_and_not_returned_is_left_alone(reads: str) -> Non
 
     module: Any = Lambda(forward, c=conv(), b=bn(), a=conv(8, 8), n=bn(), k=conv(8, 2))
     x = torch.randn(2, 3, 9, 9)
-    for options in ({}, {"keep_modules": True}):
-        result: Any = bnfold.fold(randomised(module), (x,), **options)
+    for kept in (False, True):
+        result: Any = bnfold.fold(randomised(module), (x,), keep_modules=kept)
         assert [d.name for d in result.plan.batch_norms] == ["b"]
         assert result.plan.foldable == (reads == "b")
         assert any("no output depends on them (n)" in note for note in result.notes)
