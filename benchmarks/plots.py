@@ -9,14 +9,15 @@ from benchmarks.tables import Table
 _ROW, _LEFT, _WIDTH = 26, 260, 720
 
 
-def bars(table: Table, column: int) -> str | None:
-    """The chart of one column; None where the column holds no numbers."""
+def bars(table: Table, column: int, note: str = "") -> str | None:
+    """The chart of one column, ``note`` below it; None where the column holds no numbers."""
     rows = [(str(r[0]), r[column]) for r in table.rows if column < len(r)]
     numbers = [(name, float(v)) for name, v in rows if isinstance(v, int | float)]
     most = max((v for _, v in numbers), default=0.0)
     if most <= 0:
         return None
     height = _ROW * (len(numbers) + 2)
+    small = f'<text x="8" y="{height - 8}" font-size="10">{escape(note)}</text>'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
         'font-family="sans-serif" font-size="13" fill="#777">',
@@ -32,4 +33,4 @@ def bars(table: Table, column: int) -> str | None:
             f'<rect x="{_LEFT}" y="{top}" width="{length:.1f}" height="18" fill="{colour}"/>',
             f'<text x="{_LEFT + length + 6:.1f}" y="{top + 15}">{value:.3g}</text>',
         ]
-    return "\n".join([*lines, "</svg>"]) + "\n"
+    return "\n".join([*lines, *([small] if note else []), "</svg>"]) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ def circumstances() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     return {
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "machine": platform.machine(),
         "processor": _processor(),
         "cores": _cores(),

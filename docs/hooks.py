@@ -84,12 +84,22 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """MkDocs's hook: what stands behind ``$ bnfold`` in a block of its own is run, in order."""
+    with tempfile.TemporaryDirectory() as folder:
+        _samples_into(Path(folder))
+        return re.sub(
+            r"(?m)^```console\n\$ bnfold (.*)\n```$",
+            lambda found: _shown(found[1], Path(folder)),
+            markdown,
+        )
+
+
 def made_pages() -> Iterator[tuple[str, str | bytes]]:
     """Every page that is made, by its place."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        for sample in (ROOT / "sample_models").glob("*.[on]*"):
-            shutil.copy(sample, place)
+        _samples_into(place)
         for command in EXAMPLES:
             yield f"commands/{command}.md", _command_page(command, place)
         for name in REPORTS:
@@ -97,6 +107,16 @@ def made_pages() -> Iterator[tuple[str, str | bytes]]:
     yield from _rule_pages()
     yield "still-there.md", _reasons_page()
     yield "benchmarks.md", _benchmarks_page()
+
+
+def _samples_into(place: Path) -> None:
+    for sample in (ROOT / "sample_models").glob("*.[on]*"):
+        shutil.copy(sample, place)
+
+
+def _shown(arguments: str, place: Path) -> str:
+    """A command and what it prints, as a block."""
+    return f"```console\n$ bnfold {arguments}\n{_run(arguments, place)}\n```"
 
 
 def _run(arguments: str, place: Path) -> str:
@@ -122,15 +142,11 @@ def _run(arguments: str, place: Path) -> str:
 def _command_page(command: str, place: Path) -> str:
     parts = [f"# bnfold {command}"]
     for sentence, arguments in EXAMPLES[command]:
-        parts.append(
-            f"{sentence}\n\n```console\n$ bnfold {arguments}\n{_run(arguments, place)}\n```"
-        )
+        parts.append(f"{sentence}\n\n{_shown(arguments, place)}")
         report = re.search(r"--report (\S+)", arguments)
         if report:
             parts.append(f"The page that it wrote: [{report[1]}](../reports/{report[1]}).")
-    parts.append(
-        f"## Options\n\n```console\n$ bnfold {command} --help\n{_run(f'{command} --help', place)}\n```"
-    )
+    parts.append(f"## Options\n\n{_shown(f'{command} --help', place)}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -193,8 +209,13 @@ def _benchmarks_page() -> str:
     plot = bars(
         list(zip(names, counts, strict=True)), "BatchNorm left in the files of the table below"
     )
-    body = measured.split("\n", 1)[1]
+    body = re.sub(r"!\[.*?\]\((charts/[\w-]+\.svg)\)", _chart, measured.split("\n", 1)[1])
     return f"# Benchmarks\n\n{plot}\n\n{dots(_adaptation(measured))}\n\n{body}"
+
+
+def _chart(link: re.Match[str]) -> str:
+    """The picture itself in place of the link to it."""
+    return (ROOT / "benchmarks" / link[1]).read_text(encoding="utf-8").strip()
 
 
 def _adaptation(measured: str) -> list[tuple[str, list[float]]]:

@@ -57,6 +57,14 @@ def test_the_plot_shows_what_was_measured(hooks: ModuleType) -> None:
         assert f"<title>{accuracy}</title>" in page
 
 
+def test_what_stands_behind_a_command_was_printed_by_it(hooks: ModuleType) -> None:
+    block = "```console\n$ bnfold rule BN404\n```"
+    text = f"before\n\n{block}\n\n```\n$ bnfold is no command here\n```\n"
+    page = hooks.on_page_markdown(text, page=None)
+    assert page.startswith("before") and "$ bnfold rule BN404\nBN404 drift-begins" in page
+    assert "```\n$ bnfold is no command here\n```\n" in page
+
+
 def test_an_example_that_fails_builds_no_page(hooks: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="ended with 2"):
         hooks._run("inspect absent.onnx", tmp_path)

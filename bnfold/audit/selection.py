@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import date
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -17,18 +18,22 @@ from bnfold.errors import UsageError
 @dataclass(frozen=True)
 class Accepted:
     """Findings that somebody has looked at: of codes that begin so, in layers that ``layer`` (a glob)
-    names; why, and where that is said."""
+    names; why, and where that is said. After ``until`` they are reported again."""
 
     code: str
     layer: str
     reason: str
     where: str = ""
+    until: date | None = None
 
     def covers(self, finding: Finding) -> bool:
-        return finding.code.startswith(self.code) and fnmatchcase(finding.layer or "", self.layer)
+        over = self.until is not None and date.today() > self.until
+        ours = finding.code.startswith(self.code) and fnmatchcase(finding.layer or "", self.layer)
+        return ours and not over
 
-    def to_json(self) -> dict[str, str]:
-        return {"code": self.code, "layer": self.layer, "reason": self.reason}
+    def to_json(self) -> dict[str, str | None]:
+        until = None if self.until is None else self.until.isoformat()
+        return {"code": self.code, "layer": self.layer, "reason": self.reason, "until": until}
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,9 @@ def parse_codes(words: Iterable[str], option: str) -> tuple[str, ...]:
         rule = find_rule(word)
         code = rule.code if rule else word.upper()
         if not any(r.code.startswith(code) for r in RULES):
-            raise UsageError(f"{option}: no rule is called {word}{_meant(word)}")
+            raise UsageError(
+                f"{option}: no rule is called {word}{_meant(word)}; `bnfold rule` lists them"
+            )
         found.append(code)
     return tuple(found)
 

@@ -6,6 +6,7 @@ import difflib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import date, datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -150,21 +151,29 @@ def _words(table: Mapping[str, Any], key: str, path: Path) -> list[str]:
 
 
 def _accepted(entries: Any, path: Path) -> tuple[Accepted, ...]:
-    """``[[accept]]`` tables: a code, a glob on layers, and the reason, which is not optional."""
+    """``[[accept]]`` tables: a code, a glob on layers, the reason, which is not optional, and a day."""
     if not isinstance(entries, list) or not all(isinstance(e, Mapping) for e in entries):
         raise UsageError(f"{path}: accept has to be a list of tables: [[tool.bnfold.accept]]")
     found = []
     for entry in entries:
-        _refuse_unknown(entry, ("code", "layer", "reason"), path)
+        _refuse_unknown(entry, (*_ACCEPT, "until"), path)
         texts = [entry.get(key, default) for key, default in _ACCEPT.items()]
         if not all(isinstance(text, str) for text in texts) or not texts[0] or not texts[2]:
             raise UsageError(
                 f"{path}: each accept has a code and a reason (and a layer, a glob), all of them text"
             )
         code, layer, reason = texts
+        where, until = f"accept in {path}", _date(entry, path)
         prefixes = parse_codes([code], f"{path}, accept")
-        found += [Accepted(prefix, layer, reason, f"accept in {path}") for prefix in prefixes]
+        found += [Accepted(prefix, layer, reason, where, until) for prefix in prefixes]
     return tuple(found)
+
+
+def _date(entry: Mapping[str, Any], path: Path) -> date | None:
+    until = entry.get("until")
+    if until is None or (isinstance(until, date) and not isinstance(until, datetime)):
+        return until
+    raise UsageError(f"{path}: until is a date without quotes, as 2027-01-31, not {until!r}")
 
 
 _ACCEPT = {"code": "", "layer": "*", "reason": ""}

@@ -74,9 +74,14 @@ class Destinations:
 
     @classmethod
     def of(
-        cls, names: Sequence[str], output: Path | None, folder: Path | None, *, dry_run: bool
+        cls,
+        names: Sequence[str],
+        output: Path | None,
+        folder: Path | None,
+        *,
+        dry_run: bool | None = None,
     ) -> Destinations:
-        """What the options say.
+        """What the options say; ``dry_run`` is None where a command always writes.
 
         Raises:
             UsageError: where they do not go together.
@@ -91,7 +96,8 @@ class Destinations:
         if folder is not None:
             return cls(tuple(names), _in_folder(names, folder), "--output-dir")
         if output is None:
-            raise UsageError("name the file to write with -o, or use --dry-run to see the plan")
+            hint = "" if dry_run is None else ", or use --dry-run to see the plan"
+            raise UsageError(f"name the file to write with -o{hint}")
         if len(names) > 1:
             raise UsageError(f"-o names one file, and there are {len(names)} models; --output-dir")
         to_stdout = str(output) == STDOUT
@@ -166,6 +172,8 @@ def _in_folder(names: Sequence[str], folder: Path) -> dict[str, Path]:
         target = folder / Path(name).name
         if target in files.values():
             other = next(n for n, file in files.items() if file == target)
-            raise OutputError(f"{other} and {name} would both become {target}; fold one by itself")
+            raise OutputError(
+                f"{other} and {name} would both become {target}; write one by itself, with -o"
+            )
         files[name] = target
     return files

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from bnfold.cli.applies import check_data_options, check_images, check_model_options
@@ -16,14 +15,15 @@ from bnfold.cli.options import (
     InputData,
     ModelArguments,
     OnlyOption,
+    OutputDirOption,
     OutputFlags,
+    OutputOption,
     ProvenanceOption,
     ReparameterizeOption,
     RestForm,
     RestOption,
     SampleFlags,
     SkipOption,
-    SubmoduleOption,
 )
 from bnfold.cli.parsing import Option
 from bnfold.cli.reporting import Report, reported, write_page
@@ -65,7 +65,6 @@ class FoldFlags:
             panel=TORCH_PANEL,
         ),
     ] = False
-    submodule: SubmoduleOption = None
     rest: RestOption = RestForm.KEEP
 
     def options(self, *, force: bool) -> FoldOptions:
@@ -94,14 +93,8 @@ class FoldFlags:
 def fold(
     model: ModelArguments,
     *,
-    output: Annotated[
-        Path | None,
-        Option("--output", "-o", help="The file to write; - writes it to stdout."),
-    ] = None,
-    output_dir: Annotated[
-        Path | None,
-        Option(metavar="FOLDER", help="Write each model here, under its own file name."),
-    ] = None,
+    output: OutputOption = None,
+    output_dir: OutputDirOption = None,
     data: InputData = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the plan, write nothing.")] = False,
     how: FoldFlags,
@@ -114,14 +107,15 @@ def fold(
     from bnfold.jobs.common import DEFAULT_SAMPLES
 
     check_data_options(data, sample)
-    if how.submodule and not how.keep_modules:
+    if source.submodule and not how.keep_modules:
         raise UsageError("--submodule writes a state dict of the whole network; add --keep-modules")
     options = how.options(force=force)
     names = expanded(model)
     targets = Destinations.of(names, output, output_dir, dry_run=dry_run)
     targets.check(shown.report, source, data=data, force=force)
-    if dry_run and data is not None and not source.traces(names):
-        raise UsageError("--dry-run compares nothing; leave out --data")
+    if data is not None and (dry_run or not how.verify) and not source.traces(names):
+        option = "--dry-run" if dry_run else "--no-verify"
+        raise UsageError(f"{option} compares nothing; leave out --data")
     sampling = sample.options(DEFAULT_SAMPLES)
     check_images(data, sampling)
 
@@ -130,18 +124,16 @@ def fold(
         from bnfold.jobs import fold as job
         from bnfold.jobs.parts import fold_parts
 
-        check_model_options(
-            name, source, keep_modules=how.keep_modules, submodule=bool(how.submodule)
-        )
+        check_model_options(name, source, keep_modules=how.keep_modules)
         targets.check_suffix(name)
         with progress_bar(quiet=shown.quiet) as progress, targets.of_model(name) as target:
-            progress(source.stage(name), 0, 1)
-            opened = None if how.submodule else _whole(source, name, data, sampling, how)
+            source.tell_opening(progress, name)
+            opened = None if source.submodule else _whole(source, name, data, sampling, how)
             if opened is None:
-                parts = source.open_parts(name, how.submodule or (), data, sampling)
+                parts = source.open_parts(name, data, sampling)
                 # Without a target there is a plan alone.
                 asked = replace(options, verified=options.verified and target is not None)
-                result = fold_parts(parts, target, asked, sampling=sampling)[0]
+                result = fold_parts(parts, target, asked, sampling=sampling, progress=progress)[0]
             else:
                 result = job(
                     opened, target, data=data, sampling=sampling, options=options, progress=progress

@@ -49,6 +49,8 @@ def on_model(name: str, work: Callable[[str], R]) -> R:
 
 def _renamed(result: Any, path: Path) -> Any:
     """The result of a job, alone or first of a tuple, its model called as the user did."""
+    if result is None:
+        return None
     if isinstance(result, tuple):
         return (_renamed(result[0], path), *result[1:])
     named = {

@@ -38,14 +38,6 @@ class RestForm(str, Enum):
     DEPTHWISE = "depthwise"
 
 
-ModelArgument = Annotated[
-    str,
-    Argument(
-        "MODEL",
-        "A model file (- reads it from stdin), or package.module:factory or file.py:factory for a "
-        "PyTorch module.",
-    ),
-]
 ModelArguments = Annotated[
     list[str],
     Argument(
@@ -91,6 +83,13 @@ RestOption = Annotated[
 ForceOption = Annotated[
     bool, Option("--force", help="Allow -o to name MODEL itself (or its --weights).")
 ]
+OutputOption = Annotated[
+    Path | None, Option("--output", "-o", help="The file to write; - writes it to stdout.")
+]
+OutputDirOption = Annotated[
+    Path | None,
+    Option(metavar="FOLDER", help="Write each model here, under its own file name."),
+]
 OnlyOption = Annotated[
     list[str] | None,
     Option("--only", metavar="GLOB", help="Change only the BatchNorm whose names match."),
@@ -103,8 +102,8 @@ ProvenanceOption = Annotated[
     bool,
     Option(
         "--provenance/--no-provenance",
-        help="Note the version of bnfold, the hash of MODEL and the verdict in the file.",
-        panel="ONNX models",
+        help="Note the version of bnfold, the hash of MODEL and the verdict in the file "
+        "(.onnx, .pt2, .safetensors).",
     ),
 ]
 InputData = Annotated[

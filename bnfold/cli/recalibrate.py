@@ -5,26 +5,27 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from bnfold.cli.applies import check_data_options, check_images, check_model_options
-from bnfold.cli.destinations import check_paths
+from bnfold.cli.destinations import Destinations
 from bnfold.cli.model_options import MaskFlags, ModelFlags
-from bnfold.cli.models import on_model
+from bnfold.cli.models import expanded
 from bnfold.cli.options import (
     DATA_KINDS,
     ForceOption,
-    ModelArgument,
+    ModelArguments,
     OnlyOption,
+    OutputDirOption,
     OutputFlags,
+    OutputOption,
     ProvenanceOption,
     RuntimeFlags,
     SampleFlags,
     SkipOption,
 )
 from bnfold.cli.parsing import Option
-from bnfold.cli.reporting import Report, write_page
+from bnfold.cli.reporting import Report, reported, write_page
 from bnfold.errors import UsageError
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class EvaluationFlags:
 
 
 def recalibrate(
-    model: ModelArgument,
+    model: ModelArguments,
     data: Annotated[
         str,
         Option(
@@ -158,8 +159,9 @@ def recalibrate(
             help=f"A sample of the deployed model's inputs: {DATA_KINDS}.",
         ),
     ],
-    output: Annotated[Path, Option("--output", "-o", help="The file to write.")],
     *,
+    output: OutputOption = None,
+    output_dir: OutputDirOption = None,
     force: ForceOption = False,
     provenance: ProvenanceOption = True,
     shown: OutputFlags,
@@ -174,7 +176,9 @@ def recalibrate(
     from bnfold.jobs.recalibration_result import DEFAULT_SAMPLES
 
     check_data_options(data, sample)
-    check_paths(shown.report, [model], source, data=data, outputs=[output], force=force)
+    names = expanded(model)
+    targets = Destinations.of(names, output, output_dir)
+    targets.check(shown.report, source, data=data, force=force)
     sampling = masks.on(sample.options(DEFAULT_SAMPLES))
     check_images(data, sampling)
     drop = score.max_drop or 0.0
@@ -182,35 +186,54 @@ def recalibrate(
         max_drop=drop, runtime=runtime.options(), force=force, provenance=provenance
     )
     evaluate = score.function()
+    if source.submodule and evaluate is not None:
+        raise UsageError("--evaluate is for what is traced whole; leave out --submodule")
 
-    def work(name: str) -> RecalibrationResult | None:
+    def work(name: str) -> tuple[RecalibrationResult, int, str | None] | None:
         from bnfold.cli.progress import progress_bar
         from bnfold.formats import is_onnx
-        from bnfold.formats.suffixes import check_suffix
+        from bnfold.jobs.parts import recalibrate_parts
         from bnfold.jobs.recalibrate import recalibrate as job
 
         check_model_options(name, source, runtime)
-        check_suffix(name, output, onnx=is_onnx(name))
-        with progress_bar(quiet=shown.quiet) as progress:
-            progress(source.stage(name), 0, 1)
-            return job(
-                source.open(name, data, sampling),
-                output,
-                data,
-                options=options,
-                sampling=sampling,
-                evaluate=evaluate,
-                progress=progress,
-            )
+        targets.check_suffix(name)
+        if targets.to_stdout and not is_onnx(name):
+            raise UsageError("-o - is for ONNX models; name a file with -o for one of PyTorch")
+        with progress_bar(quiet=shown.quiet) as progress, targets.of_model(name) as target:
+            assert target is not None  # nothing here is a dry run
+            source.tell_opening(progress, name)
+            result: RecalibrationResult | None
+            if source.submodule:
+                parts = source.open_parts(name, data, sampling)
+                result = recalibrate_parts(
+                    parts, target, data, options=options, sampling=sampling, progress=progress
+                )[0]
+            else:
+                result = job(
+                    source.open(name, data, sampling),
+                    target,
+                    data,
+                    options=options,
+                    sampling=sampling,
+                    evaluate=evaluate,
+                    progress=progress,
+                )
+        if result is None:  # the first of several processes speaks for all
+            return None
+        result = targets.named(result)
+        written = None if result.output is None else result.output.path
+        write_page(result, shown.report, written)
+        return result, int(not result.ok), written
 
-    result = on_model(model, work)
-    if result is None:  # the first of several processes speaks for all
-        return 0
-    report = Report("recalibrate", shown.format.value, verbose=shown.verbose, quiet=shown.quiet)
-    written = None if result.output is None else result.output.path
-    write_page(result, shown.report, written)
-    report.add(result, int(not result.ok), written)
-    return report.close()
+    report = Report(
+        "recalibrate",
+        shown.format.value,
+        verbose=shown.verbose,
+        quiet=shown.quiet,
+        several=len(names) > 1 or names != model,
+        stream=targets.report_stream,
+    )
+    return reported(report, names, work)
 
 
 def _bytes(text: str | None) -> int | None:

@@ -76,6 +76,8 @@ class Report:
 
     def close(self) -> int:
         """Prints what is left, and returns the exit code."""
+        if not self._summaries and not self._failed:  # another process speaks
+            return self.code
         written = self._written[0] if self._written else None
         if self._format != "text":
             self._print(self._rest, written)
@@ -113,7 +115,7 @@ class Report:
             from bnfold.reports import github, markdown
 
             module = {"github": github, "markdown": markdown}[self._format]
-            stream.write("\n".join(map(module.render, self._found)))
+            stream.write("\n".join(filter(None, map(module.render, self._found))))
 
     def _json(self) -> str:
         from bnfold.reports import json_text
@@ -128,15 +130,17 @@ class Report:
 
 
 def reported(
-    report: Report, names: Sequence[str], work: Callable[[str], tuple[Any, int, str | None]]
+    report: Report, names: Sequence[str], work: Callable[[str], tuple[Any, int, str | None] | None]
 ) -> int:
     """Does ``work`` on each model, reports it, and returns the exit code: the worst of all.
 
-    Of several models, one that fails does not end the others.
+    Of several models, one that fails does not end the others. Where ``work`` gives nothing, another
+    process speaks of the model.
     """
     for name in names:
         try:
-            report.add(*on_model(name, work))
+            if (found := on_model(name, work)) is not None:
+                report.add(*found)
         except BnfoldError as error:
             if len(names) == 1:
                 raise

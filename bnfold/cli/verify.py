@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -120,6 +121,9 @@ def verify(
     check_paths(shown.report, [reference, candidate], source, data=data)
     check_weights(candidate_weights, "--candidate-weights")
     check_images(data, sampling)
+    for name in (reference, candidate):
+        if glob.has_magic(name) and not Path(name).exists():
+            raise UsageError(f"verify compares two models, and {name} is a glob; name two files")
     if reference == candidate == STDIN:
         raise UsageError("- reads one model from stdin; name a file for the other")
     report = Report("verify", shown.format.value, verbose=shown.verbose, quiet=shown.quiet)
@@ -127,16 +131,17 @@ def verify(
     def work(first: str, second: str) -> VerifyResult:
         from bnfold.cli.progress import progress_bar
         from bnfold.jobs import verify as job
+        from bnfold.jobs.parts import verify_parts
 
         sources = _sources(first, second, source, candidate_weights)
         check_runtime([first, second], runtime)
         with progress_bar(quiet=shown.quiet) as progress:
-            progress("opening", 0, 1)
-            opened = [
-                flags.open(name, data, sampling)
-                for flags, name in zip(sources, (first, second), strict=True)
-            ]
-            return job(
+            opened = []
+            for flags, name in zip(sources, (first, second), strict=True):
+                flags.tell_opening(progress, name)
+                opening = flags.open_parts if source.submodule else flags.open
+                opened.append(opening(name, data, sampling))
+            return (verify_parts if source.submodule else job)(
                 *opened,
                 data=data,
                 sampling=sampling,

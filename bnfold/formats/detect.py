@@ -48,13 +48,22 @@ def _refuse_code(path: Path) -> None:
         body = ast.parse(path.read_bytes()).body
     except (OSError, SyntaxError, ValueError):
         return
-    names = [n.name for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
-    example = names[-1] if names else "make"
+    defined = [n for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+    names = [n.name for n in defined]
+    makers = [n.name for n in defined if isinstance(n, ast.FunctionDef) and _needs_nothing(n)]
+    example = next(iter([*makers, *names]), "make")
     among = f" (there are {', '.join(names[:6])})" if len(names) > 1 else ""
     raise ModelError(
         f"{path} is Python code; name the function or class that makes the network, as "
         f"{path}:{example}{among}"
     )
+
+
+def _needs_nothing(function: ast.FunctionDef) -> bool:
+    """Whether it can be called without arguments."""
+    given = function.args
+    required = len(given.posonlyargs) + len(given.args) - len(given.defaults)
+    return not required and None not in given.kw_defaults
 
 
 def _is_safetensors(head: bytes) -> bool:

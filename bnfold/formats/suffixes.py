@@ -8,7 +8,8 @@ from bnfold.errors import OutputError
 
 ONNX = ".onnx"
 # What a PyTorch model can be written as; a test holds this beside what its writers know.
-TORCH = (".pt2", ONNX, ".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".th")
+STATE_DICTS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".th")
+TORCH = (".pt2", ONNX, *STATE_DICTS)
 
 
 def check_suffix(model: str, target: Path, *, onnx: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,6 @@ FORMAT_VERSION = "2.2"
 DEFAULT_SAMPLES, _BATCH, _FEW = 64, 16, 2
 
 Arrays = Mapping[str, NDArray[Any]]
-Progress = Callable[[str, int, int], None]
-"""Called with the stage, and how much of how much is done: 0 of 1 where nobody knows how much."""
 
 UNDECIDED = (
     "the proof decides nothing: nothing that was compared could have shown a difference; give "
@@ -74,7 +72,8 @@ class ModelInfo:
 
 def notes_of(plan: Plan, format: str) -> tuple[str, ...]:
     """What a user should know beside the decisions."""
-    if plan.batch_norms or plan.frozen:
+    # Affine operations are what is left of one that was taken apart.
+    if plan.batch_norms or plan.frozen or plan.affines:
         return plan.notes
     return (*plan.notes, _WITHOUT_BATCH_NORM[format])
 
@@ -145,7 +144,3 @@ def left_behind(model: Model, target: Path, files: Sequence[Path]) -> tuple[str,
     own = [path for path in model.files[1:] if same_file(model.files[0], target)]
     new = {file.name for file in files}
     return tuple(str(p) for p in (*own, *older_data(target)) if p.name not in new)
-
-
-def no_progress(stage: str, done: int, total: int) -> None:
-    """The default of a progress callback: nobody watches."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,16 @@ from bnfold.data import Data, SampleOptions
 from bnfold.errors import ModelNotLoadedError, RuntimeUnavailableError, UsageError
 from bnfold.files import file_sha256, publish, scratch_folder
 from bnfold.formats import Edited, Model, format_of
+from bnfold.formats.suffixes import STATE_DICTS
 from bnfold.graph import Graph
 from bnfold.jobs.common import (
     FORMAT_VERSION,
     UNDECIDED,
     ModelInfo,
-    Progress,
     check_target,
     check_unchanged,
     comparison_inputs,
     left_behind,
-    no_progress,
     notes_of,
 )
 from bnfold.jobs.fold_options import FoldOptions, none_folds
@@ -28,6 +27,7 @@ from bnfold.jobs.network_change import NetworkChange
 from bnfold.jobs.provenance import provenance_of
 from bnfold.planning import Plan, Rest, make_plan
 from bnfold.planning.left_standing import left_standing
+from bnfold.progress import Progress, no_progress
 from bnfold.proof.verification import Verification, prove
 
 
@@ -157,7 +157,7 @@ def fold(
         keep_modules=options.keep_modules,
         provenance=provenance_of(model, verdict) if noted else None,
     )
-    plan = edited.plan
+    plan = _noted(edited.plan, model, target, options)
     outcome = _Outcome(model, plan, edited)
     if target is None or options.refusal(plan) is not None:
         return outcome.result(refusal=options.refusal(plan))
@@ -166,8 +166,8 @@ def fold(
         files = edited.write(scratch / target.name)
         verification = None
         if options.verified:
-            progress("proving", 0, 1)
-            verification = _proved(model, edited, plan, files[-1], data, sampling)
+            progress("reading back", 0, 1)
+            verification = _proved(model, edited, plan, files[-1], data, sampling, progress)
         if verification is not None and not verification.passed:
             return outcome.result(verification)
         info, left = check_unchanged(model), left_behind(model, target, files)
@@ -175,6 +175,18 @@ def fold(
         publish(files, target)
     written = Output(str(target), file_sha256(target), edited.key_map, left, size)
     return outcome.result(verification, written, info=info)
+
+
+def _noted(plan: Plan, model: Model, target: Path | None, options: FoldOptions) -> Plan:
+    """The plan, with what a user should know of a state dict that the unchanged class does not load."""
+    bare = target is not None and target.suffix.lower() in STATE_DICTS and model.format == "torch"
+    if not bare or options.keep_modules or not plan.edits:
+        return plan
+    note = (
+        "the state dict is that of the folded graph: the module's names without its BatchNorm; the "
+        "unchanged class loads what --keep-modules writes (keep_modules=True in Python)"
+    )
+    return replace(plan, notes=(*plan.notes, note))
 
 
 def planned(graph: Graph, options: FoldOptions) -> Plan:
@@ -230,12 +242,14 @@ def _proved(
     written: Path,
     data: Data | None,
     sampling: SampleOptions | None,
+    progress: Progress,
 ) -> Verification | None:
     """The proof; None for a copy of a model that the runtime does not load: it needs none."""
     subject = format_of(model).fold(edited, written)
     try:
+        progress("reading the inputs" if data is not None else "making inputs", 0, 1)
         feeds, inputs = comparison_inputs(model, data, sampling)
-        return prove(subject, model.graph, plan, feeds, inputs)
+        return prove(subject, model.graph, plan, feeds, inputs, progress)
     except ModelNotLoadedError as error:
         if not plan.edits:
             return None

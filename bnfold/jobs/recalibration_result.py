@@ -28,7 +28,7 @@ class RecalibrationOptions:
     ``prior``: how many samples the old statistics are worth. ``only`` and ``skip`` are globs on
     layer names. ``variance`` None: the format's convention. ``cache_memory`` in bytes, None: a
     quarter of what is free. ``max_drop``: by how much ``evaluate`` may fall. ``provenance``: say in
-    the file where it comes from (ONNX).
+    the file where it comes from.
     """
 
     method: Method = "population"
@@ -176,6 +176,12 @@ class RecalibrationResult:
             "statistics that the model has, or give data like what it meets when deployed"
         )
 
+    @property
+    def summary(self) -> dict[str, int]:
+        """Counts, which add up over several models."""
+        measured, left = len(self.batch_norms), len(self.untouched)
+        return {"batch_norms": measured + left, "recalibrated": measured, "untouched": left}
+
     def to_json(self) -> dict[str, Any]:
         return {
             "format_version": FORMAT_VERSION,
@@ -197,6 +203,7 @@ class RecalibrationResult:
             "remarks": list(self.remarks),
             "notes": list(self.notes),
             "output": self.output.to_json() if self.output else None,
+            "summary": self.summary,
         }
 
 

@@ -5,7 +5,7 @@ Its error is far above the rounding noise of the reference, by which all else is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +54,10 @@ class Bounds:
     def is_given(self) -> bool:
         """Whether there is any bound."""
         return self.rtol is not None or self.atol is not None or self.metric is not None
+
+    def unknown(self, outputs: Collection[str]) -> str | None:
+        """An output that a threshold names and that is not among ``outputs``."""
+        return next((name for name in self.thresholds if name and name not in outputs), None)
 
     def judge(
         self, name: str, references: Sequence[Array], candidates: Sequence[Array]

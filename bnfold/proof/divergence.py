@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from bnfold.proof.channels import PieceComparison, compare_channels, movement
 from bnfold.proof.comparison import is_float
 from bnfold.proof.subject import Arrays
 
-_BEFORE, _ROWS = 2, 6
 _AT_ONCE = 64
+# So many values are compared behind the first that differs, spread over what is left.
+_BEHIND = 128
 
 
 @runtime_checkable
@@ -25,10 +27,11 @@ class Named(Protocol):
 
 
 def parting(reference: Named, candidate: Named, feeds: Arrays) -> tuple[PieceComparison, ...]:
-    """The first value that differs, a few before it and behind it; nothing where none differs.
+    """Values up to the first that differs, and of those behind it as many as show how it goes on;
+    nothing where none differs.
 
-    Only float values of the same shape that both models name are compared. Each is held against
-    what rounding does to it in the reference.
+    Only float values that both models name are compared. Each is held against what rounding does to
+    it in the reference.
 
     Raises:
         RuntimeUnavailableError: where one of them does not run.
@@ -36,12 +39,19 @@ def parting(reference: Named, candidate: Named, feeds: Arrays) -> tuple[PieceCom
     theirs = set(candidate.inner_names())
     shared = [name for name in reference.inner_names() if name in theirs]
     seen: list[PieceComparison] = []
-    for start in range(0, len(shared), _AT_ONCE):
-        seen += _compared(reference, candidate, feeds, shared[start : start + _AT_ONCE])
-        wrong = next((i for i, each in enumerate(seen) if not each.passed), None)
-        if wrong is not None:
-            return tuple(seen[max(wrong - _BEFORE, 0) : wrong + _ROWS - _BEFORE])
+    for part, names in enumerate(_in_parts(shared)):
+        seen += _compared(reference, candidate, feeds, names)
+        if not all(each.passed for each in seen):
+            rest = shared[(part + 1) * _AT_ONCE :]
+            step = max(math.ceil(len(rest) / _BEHIND), 1)
+            for spread in _in_parts(rest[::step]):
+                seen += _compared(reference, candidate, feeds, spread)
+            return tuple(seen)
     return ()
+
+
+def _in_parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    yield from (names[i : i + _AT_ONCE] for i in range(0, len(names), _AT_ONCE))
 
 
 def _compared(

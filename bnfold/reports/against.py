@@ -13,6 +13,7 @@ def print_against(found: Against, console: ReportConsole, *, verbose: bool) -> N
     changed = found.changed
     label = f"[bold]{escape(found.other.label)}[/]"
     if changed:
+        console.print()
         console.print(f"against {label}, in its deviations:")
         table = name_table("BatchNorm")
         for title in ("mean shift [σ]", "channel", "variance ratio", "scale, shift"):
@@ -37,4 +38,9 @@ def print_against(found: Against, console: ReportConsole, *, verbose: bool) -> N
             console.print(f"{len(names)} {what}: {shown}{more}")
     if found.by_position:
         console.print("[cyan]note:[/] no name is in both, so the layers go by their order")
+    if not found.changes:
+        console.print(
+            f"[bold yellow]warning:[/] nothing is compared: no BatchNorm here has the name of one in {label}"
+        )
+        return
     console.print(f"against {label}: {len(changed)} of {len(found.changes)} BatchNorm differ")

@@ -27,14 +27,17 @@ _OF_A_KIND, _LINES = 3, 24
 
 
 def print_findings(findings: Sequence[Finding], console: ReportConsole, *, verbose: bool) -> None:
-    """One paragraph for each rule; with ``verbose`` every layer of it."""
+    """One paragraph for each rule and severity; with ``verbose`` every layer of it. What to do is
+    said once for each rule, where it is worst."""
+    said: set[str] = set()
     for group in grouped(findings):
         rule = find_rule(group.code)
         head = f"[{COLOURS[group.severity]}]{WORDS[group.severity]}[/] [bold]{group.code}[/]"
         console.print(f"{head} {escape(rule.title if rule else group.name)}")
         for line in _lines(group, verbose):
             console.print(line, indent=4)
-        if rule is not None:
+        if rule is not None and group.code not in said:
+            said.add(group.code)
             console.print(f"[dim]→ {escape(rule.remedy)}[/]", indent=4)
 
 

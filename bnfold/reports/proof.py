@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from bnfold.proof.channels import PieceComparison
 from bnfold.proof.comparison import OutputComparison
 from bnfold.proof.verification import Verification
 
+# Values shown where two models part: before the first that differs, and from it on.
+_BEFORE, _BEHIND = 2, 4
 _METRICS = {
     "max": "largest error",
     "sqnr": "signal to noise in dB",
@@ -16,8 +19,9 @@ _METRICS = {
 }
 
 
-def proof_in_words(found: Verification) -> Iterator[str]:
-    """What was compared, how much of it could tell, and where the worst of it is."""
+def proof_in_words(found: Verification, *, verbose: bool = False) -> Iterator[str]:
+    """What was compared, how much of it could tell, and where the worst of it is. With ``verbose``
+    every value that was compared where two models part."""
     if found.problem is not None:
         yield found.problem
     if (congruence := found.congruence) is not None:
@@ -42,20 +46,29 @@ def proof_in_words(found: Verification) -> Iterator[str]:
                 f"{bound.threshold:g} asked for{'' if bound.passed else ': not kept'}"
             )
     if found.parting:
-        yield "the models part here, in the order of the reference:"
-        for value in found.parting:
-            verdict = "same" if value.passed else "differs"
-            yield (
-                f"  {value.name}: error {value.error:.3g}, {value.ratio:.3g} rounding floors in "
-                f"channel {value.channel}, {verdict}"
-            )
+        yield from _parting(found.parting, verbose)
     silent = [o.name for o in found.outputs if not o.informs]
     if silent and found.congruence is not None and not found.of_a_copy:
         names = ", ".join(silent[:3]) + (", …" if len(silent) > 3 else "")
         yield (
-            f"no difference could show in {names} (constant, saturated, blurred by rounding, or not "
-            "floating-point)" + ("; the pieces decide" if pieces else "")
+            f"no difference could show in {names} (constant, saturated, blurred by rounding, not "
+            "floating-point, or reached by no change)" + ("; the pieces decide" if pieces else "")
         )
+
+
+def _parting(values: Sequence[PieceComparison], verbose: bool) -> Iterator[str]:
+    first = next(i for i, value in enumerate(values) if not value.passed)
+    around = slice(max(first - _BEFORE, 0), first + _BEHIND)
+    shown = values if verbose else values[around]
+    yield "the models part here, in the order of the reference:"
+    for value in shown:
+        where = f"{value.ratio:.3g} rounding floors in channel {value.channel}"
+        error = f"error {value.error:.3g}, {where}"
+        if value.error == float("inf"):
+            error = "another shape, or not finite in the same places"
+        yield f"  {value.name}: {error}, {'same' if value.passed else 'differs'}"
+    if len(shown) < len(values):
+        yield f"  … {len(values)} values have a name in both (-v lists all)"
 
 
 def verdict_on(output: OutputComparison) -> str:

@@ -54,15 +54,18 @@ class ReportConsole(Console):
     def print(self, *objects: Any, indent: int = 0, **options: Any) -> None:
         """Prints a table, or text in markup, which is set in by ``indent``.
 
-        Text is wrapped between words; a word that is wider than the terminal stays in one piece.
+        Text is wrapped between words, each part set in as far as its line is; a word that is wider
+        than the terminal stays in one piece.
         """
         if not objects or not all(isinstance(each, str) for each in objects):
             super().print(*objects, **options)
             return
         text = Text.from_markup(" ".join(objects))
         for line in text.split("\n", allow_blank=True):
-            for part in _wrapped(line, max(self.width - indent, _LEAST)):
-                whole = Text(" " * indent).append_text(part)
+            own = len(line.plain) - len(line.plain.lstrip(" "))
+            margin = indent + own
+            for part in _wrapped(line[own:], max(self.width - margin, _LEAST)):
+                whole = Text(" " * margin).append_text(part)
                 super().print(whole, no_wrap=True, overflow="ignore", crop=False, **options)
 
     def on_broken_pipe(self) -> None:

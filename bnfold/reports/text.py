@@ -32,9 +32,10 @@ def render(result: Any, *, verbose: bool = False, file: IO[str] | None = None) -
 def print_total(counts: Mapping[str, int], file: IO[str] | None = None) -> None:
     """The last line of a report on several models."""
     folding = counts.get("foldable", counts.get("folded", 0))
-    parts = [
-        f"{counts.get('batch_norms', 0)} BatchNorm: {folding} fold, {counts.get('kept', 0)} stay"
-    ]
+    fates = f"{folding} fold, {counts.get('kept', 0)} stay"
+    if "recalibrated" in counts:
+        fates = f"{counts['recalibrated']} recalibrated, {counts['untouched']} left as they were"
+    parts = [f"{counts.get('batch_norms', 0)} BatchNorm: {fates}"]
     for key in ("error", "warning"):
         if count := counts.get(f"{key}s"):
             parts.append(f"{count} {key}{'' if count == 1 else 's'}")
@@ -79,7 +80,7 @@ def _(result: FoldResult, console: ReportConsole, verbose: bool) -> None:
     _print_kept(result.plan, console, verbose)
     _print_notes(result.notes, console)
     if result.verification is not None:
-        _print_verification(result.verification, console)
+        _print_verification(result.verification, console, verbose)
     print_warnings(result.warnings, console)
     console.print(f"[bold]{escape(result.model.label)}[/]: {_summary(result.plan)}")
     nodes = f"{result.nodes_before} nodes before, {result.nodes_after} after"
@@ -104,7 +105,7 @@ _render.register(RecalibrationResult, print_recalibration)
 
 @_render.register
 def _(result: VerifyResult, console: ReportConsole, verbose: bool) -> None:
-    _print_verification(result.verification, console)
+    _print_verification(result.verification, console, verbose)
     bounded = any(output.bounds for output in result.verification.outputs)
     right = "keep to the bounds asked for" if bounded else "compute the same"
     wrong = "do not keep to the bounds asked for" if bounded else "do not compute the same"
@@ -165,7 +166,7 @@ def _print_notes(notes: Sequence[str], console: ReportConsole) -> None:
         print_note(note, console)
 
 
-def _print_verification(found: Verification, console: ReportConsole) -> None:
+def _print_verification(found: Verification, console: ReportConsole, verbose: bool) -> None:
     table = name_table("output")
     titles = [t for t in _COMPARED if console.width >= _WIDE or t not in _WHERE_THERE_IS_ROOM]
     for title in titles:
@@ -176,7 +177,7 @@ def _print_verification(found: Verification, console: ReportConsole) -> None:
         table.add_row(Name(escape(each.name)), *(numbers[title] for title in titles), verdict)
     if found.outputs and not found.of_a_copy:
         console.print(table)
-    for line in proof_in_words(found):
+    for line in proof_in_words(found, verbose=verbose):
         console.print(f"  {escape(line)}")
     bounded = any(output.bounds for output in found.outputs)
     right = "compared" if bounded else "verified"
@@ -201,10 +202,13 @@ def _undecided(count: int) -> str:
 def _summary(plan: Plan) -> str:
     """One line: how many BatchNorm there are, and what becomes of them."""
     total, affines = len(plan.batch_norms), len(plan.affines) - 2 * plan.frozen
+    operations = "1 affine operation" if affines == 1 else f"{affines} affine operations"
     also = f"; {plan.frozen} frozen BatchNorm fold" if plan.frozen else ""
-    also += f"; {affines} affine operations go as well" if affines else ""
+    also += f"; {operations} can go as well" if affines else ""
+    if not total and plan.frozen:
+        return also.removeprefix("; ")
     if not total:
-        return also.removeprefix("; ") if plan.frozen else f"no BatchNorm{also}"
+        return f"no BatchNorm; {operations} can go" if affines else "no BatchNorm"
     merged = sum(d.action is Action.MERGE for d in plan.batch_norms)
     parts = [f"{plan.foldable - merged} fold"]
     if merged:

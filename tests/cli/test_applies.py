@@ -31,6 +31,7 @@ _REFUSED = {
     "recalibrate model.onnx -o out.onnx --data x.npy --seed 1": "--seed goes with --shuffle",
     "recalibrate model.onnx -o out.onnx --data x.npy --max-drop 1": "--max-drop goes with --evaluate",
     "fold model.onnx --dry-run --data x.npy": "--dry-run compares nothing",
+    "fold model.onnx -o out.onnx --no-verify --data x.npy": "--no-verify compares nothing",
     # models of the other kind
     "fold model.onnx -o out.onnx --weights w.pth": "--weights is for PyTorch",
     "fold model.onnx -o out.onnx --keep-modules": "--keep-modules is for PyTorch",
@@ -41,6 +42,8 @@ _REFUSED = {
     "verify model.onnx net.py:make --weights w.pth": "--weights is for REFERENCE",
     "inspect net.py:make --freeze-initializers": "--freeze-initializers is for ONNX models",
     "recalibrate net.py:make -o out.pth --data x.npy --provider CPUExecutionProvider": "--device",
+    "recalibrate net.py:make -o - --data x.npy": "-o - is for ONNX models",
+    "inspect nets.py": "as nets.py:make (there are Net, with_classes, make, data)",
     "fold net.py:make -o out.txt": "out.txt has no suffix of a PyTorch file",
     "recalibrate net.py:make -o out --data x.npy": "out has no suffix of a PyTorch file",
     "fold model.onnx -o out.pt2": "an ONNX model is written as .onnx",
@@ -58,6 +61,9 @@ _REFUSED = {
 @pytest.fixture
 def place(command: Command, tmp_path: Path) -> Path:
     (tmp_path / "net.py").write_text("def make():\n    raise SystemExit('this ran')\n")
+    (tmp_path / "nets.py").write_text(
+        "class Net: ...\ndef with_classes(count): ...\ndef make(width=8): ...\ndef data(): ...\n"
+    )
     (tmp_path / "data.py").write_text("def rows():\n    raise SystemExit('this ran')\n")
     (tmp_path / "w.pth").touch()
     values = np.random.default_rng(0).normal(size=(4, 4, 9, 9)).astype(np.float32)

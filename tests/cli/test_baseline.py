@@ -81,11 +81,27 @@ def test_accepted_findings_have_a_reason(model: str, command: Command, tmp_path:
     assert _findings(command, model) == before
 
 
+@pytest.mark.parametrize(("until", "hidden"), [("2999-12-31", True), ("2001-01-01", False)])
+def test_what_is_accepted_for_a_while_comes_back(
+    until: str, hidden: bool, model: str, command: Command, tmp_path: Path
+) -> None:
+    before = _findings(command, model)
+    (code, _), *_ = before
+    (tmp_path / "bnfold.toml").write_text(
+        f'[[accept]]\ncode = "{code}"\nreason = "until the next training"\nuntil = {until}\n'
+    )
+    assert (_findings(command, model) != before) == hidden
+    document = command("inspect", model, "-f", "json").json
+    assert document["configuration"]["accept"][0]["until"] == until
+    assert bool(document["suppressed"]) == hidden
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
         ('[[accept]]\ncode = "BN101"\n', "has a code and a reason"),
         ('[[accept]]\nreason = "x"\n', "has a code and a reason"),
+        ('[[accept]]\ncode = "BN101"\nreason = "x"\nuntil = "soon"\n', "as 2027-01-31, not 'soon'"),
         ('[[accept]]\ncode = "BN9"\nreason = "x"\n', "no rule is called BN9"),
         ('[[accept]]\ncode = "BN101"\nreason = "x"\nlayers = "y"\n', "did you mean layer?"),
         ('accept = "BN101"\n', "list of tables"),

@@ -51,6 +51,14 @@ _RUNS: dict[str, tuple[list[Any], int]] = {
         0,
     ),
     "recalibrate": (["recalibrate", _STALE, *_FEW, "-o", "new.onnx"], 0),
+    "recalibrate several": (
+        ["recalibrate", _STALE, _SAMPLES / "residual.onnx", *_FEW, "--output-dir", "folder"],
+        0,
+    ),
+    "recalibrate one that fails": (
+        ["recalibrate", "none.onnx", _STALE, *_FEW, "--output-dir", "folder"],
+        2,
+    ),
     "recalibrate some": (
         ["recalibrate", _STALE, *_FEW, "-o", "n.onnx", "--skip", "*block*", "--prior", "9"],
         0,

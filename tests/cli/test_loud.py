@@ -38,6 +38,27 @@ def test_what_cannot_fold_has_its_reason(command: Command) -> None:
     assert "warning" not in command("fold", "none.onnx", "-o", "out.onnx").out
 
 
+def test_a_copy_needs_no_excuse(command: Command) -> None:
+    """Nothing was changed, so that no output could show anything: no word of saturation."""
+    out = command("fold", "kept.onnx", "-o", "out.onnx").out
+    assert "no difference could show" not in out and "as the plan computed" not in out
+    assert "as in the original" in out and "wrote out.onnx (a copy)" in out
+
+
+def test_what_was_taken_apart_did_not_disappear(command: Command, tmp_path: Path) -> None:
+    """A BatchNorm as Mul and Add: not what the exporter folded."""
+    net = Net()
+    y = net.conv(net.input("N", 3, 8, 8), 3, 4)
+    scaled = net.op("Mul", y, net.weight(1, 4, 1, 1), name="scaled")
+    shifted = net.op("Add", scaled, net.weight(1, 4, 1, 1), name="shifted")
+    save(net.model(net.relu(shifted)), tmp_path / "apart.onnx")
+    for line in ("inspect apart.onnx", "fold apart.onnx -o out.onnx"):
+        out = command(*line.split()).out
+        assert "apart.onnx: no BatchNorm; 2 affine operations can go" in out
+        assert "the exporter folded it" not in out
+    assert "the exporter folded it" in command("inspect", "none.onnx").out
+
+
 @pytest.mark.parametrize(
     ("least", "code"), [("0", 0), ("1", 0), ("2", 1), ("100%", 0), ("50%", 0), ("0.5%", 0)]
 )

@@ -189,7 +189,7 @@ _LINES = {
     "inspect model.onnx --data digts.npz": "did you mean digits.npz?",
     "fold net.py:make -o o.pt2 --weights w.ptt": "did you mean w.pth?",
     "fold nte.py:make -o o.pt2": "did you mean net.py?",
-    "inspect net.py": "net.py:Net (there are make, Net)",
+    "inspect net.py": "net.py:make (there are make, Net)",
     "inspect folder": "folder/*.onnx",
     "inspect nothing/*.onnx": "no file matches nothing/*.onnx",
     "inspect model.onnx --baseline bas.json": "did you mean base.json?",

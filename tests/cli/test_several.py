@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -74,7 +75,48 @@ def test_fold_into_a_folder(command: Command, tmp_path: Path) -> None:
         assert line in outcome.out
 
 
+def test_recalibrate_into_a_folder(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    _some_data(tmp_path)
+    (tmp_path / "other.onnx").write_bytes((tmp_path / "model.onnx").read_bytes())
+    line = "recalibrate model.onnx other.onnx --data x.npy --output-dir out"
+    outcome = command(*line.split())
+    assert outcome.code == 0 and files_in(tmp_path / "out") == {"model.onnx", "other.onnx"}
+    for words in ("wrote out/model.onnx", "wrote out/other.onnx"):
+        assert words in outcome.out
+    last = outcome.out.splitlines()[-1]
+    assert last == "2 models: 2 BatchNorm: 2 recalibrated, 0 left as they were"
+    alone = command("recalibrate", "model.onnx", "--data", "x.npy", "-o", "alone.onnx", "-q")
+    assert (alone.code, alone.out) == (0, "")
+    same = [(tmp_path / name).read_bytes() for name in ("alone.onnx", "out/model.onnx")]
+    assert same[0] == same[1]
+
+
+def test_one_that_cannot_be_recalibrated_does_not_end_the_others(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    _some_data(tmp_path)
+    line = "recalibrate none.onnx model.onnx --data x.npy --output-dir out"
+    outcome = command(*line.split(), "-f", "json")
+    assert outcome.code == 2 and files_in(tmp_path / "out") == {"model.onnx"}
+    assert outcome.json["summary"] == {
+        "models": 2, "failed": 1, "batch_norms": 1, "recalibrated": 1, "untouched": 0
+    }  # fmt: skip
+
+
+def _some_data(place: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(32, 4, 9, 9)).astype(np.float32)
+    np.save(place / "x.npy", values)
+
+
 _REFUSED = {
+    "recalibrate model.onnx --data x.npy": "name the file to write with -o\n",
+    "recalibrate model.onnx kept.onnx --data x.npy -o out.onnx": "-o names one file",
+    "recalibrate model.onnx --data x.npy --output-dir .": "model.onnx is the input itself",
+    "recalibrate model.onnx kept.onnx --data x.npy --output-dir out --report p.html": "name one",
+    "verify model.onnx kept.onnx half.onnx": "half.onnx is one too many",
+    "verify *.onnx model.onnx": "verify compares two models",
     "fold model.onnx kept.onnx -o out.onnx": "-o names one file, and there are 2 models",
     "fold model.onnx -o out.onnx --output-dir out": "give one",
     "fold model.onnx --output-dir nowhere": "the folder nowhere does not exist",
@@ -94,6 +136,7 @@ def test_what_cannot_be_written_is_refused_first(
     (tmp_path / "out").mkdir()
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "model.onnx").write_bytes((tmp_path / "model.onnx").read_bytes())
+    np.save(tmp_path / "x.npy", np.zeros((2, 4, 9, 9), np.float32))
     before, content = files_in(tmp_path), (tmp_path / "model.onnx").read_bytes()
     outcome = command(*line.split())
     assert outcome.code == 2 and _REFUSED[line] in outcome.err
@@ -154,6 +197,23 @@ def test_a_model_to_stdout(
         patched.setattr(sys, "stdout", stdout)
         outcome = command("fold", "model.onnx", "-o", "-")
     assert outcome.code == 0 and "wrote -, 3 nodes before, 2 after" in outcome.err
+    assert stdout.raw_bytes.getvalue() == (tmp_path / "out.onnx").read_bytes()
+
+
+def test_recalibrated_to_stdout(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _some_data(tmp_path)
+    line = "recalibrate - --data x.npy -o"
+    monkeypatch.setattr(sys, "stdin", _Bytes((tmp_path / "model.onnx").read_bytes()))
+    assert command(*line.split(), "out.onnx").code == 0
+    monkeypatch.setattr(sys, "stdin", _Bytes((tmp_path / "model.onnx").read_bytes()))
+    stdout = _Bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", stdout)
+        outcome = command(*line.split(), "-")
+    assert outcome.code == 0 and "-: 1 BatchNorm, 32 samples" in outcome.err
+    assert outcome.err.splitlines()[-1] == "wrote -"
     assert stdout.raw_bytes.getvalue() == (tmp_path / "out.onnx").read_bytes()
 
 

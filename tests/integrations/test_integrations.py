@@ -77,6 +77,7 @@ def _step(name: str) -> str:
         ("model.onnx", "error", 0),
         ("sick model.onnx", "error", 1),
         ("sick *.onnx", "never", 0),
+        ("**/sick *.onnx", "error", 1),
         ("$(touch owned)", "error", 2),
     ],
 )
@@ -85,10 +86,21 @@ def test_the_action(place: Path, model: str, fail_on: str, code: int) -> None:
     done = shell(_step("Inspect"), place, **given, FAIL_ON=fail_on)
     assert done.returncode == code, done.stderr
     assert not (place / "owned").exists()
+    assert (place / "found.sarif").exists() == (code != 2)
     if code != 2:
         results = json.loads((place / "found.sarif").read_text())["runs"][0]["results"]
-        assert bool(results) == model.startswith("sick")
-        assert ("::error" in done.stdout) == model.startswith("sick")
+        assert bool(results) == ("sick" in model)
+        assert ("::error" in done.stdout) == ("sick" in model)
+
+
+def test_the_action_looks_into_every_folder(place: Path) -> None:
+    """The shell of a step takes ** for *: a model two folders down was never looked at."""
+    deep = place / "models" / "v2" / "left"
+    deep.mkdir(parents=True)
+    shutil.copy(place / "sick model.onnx", deep)
+    given = {"MODEL": "models/**/*.onnx\n", "ARGUMENTS": "", "SARIF": "found.sarif"}
+    done = shell(_step("Inspect"), place, **given, FAIL_ON="error")
+    assert done.returncode == 1 and "models/v2/left/sick model.onnx" in done.stdout
 
 
 def test_no_input_of_the_action_becomes_code() -> None:

@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import TensorProto, helper, numpy_helper
+
+pytest.importorskip("torch")
+
+import torch
 from safetensors.torch import load_file, save_file
 
 import bnfold

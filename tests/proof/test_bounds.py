@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from math import inf
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 import bnfold
 from bnfold.proof.bounds import Bounds
+from bnfold.proof.divergence import parting
+from bnfold.reports.proof import proof_in_words
 from situations import BY_NAME
-from situations.command import Command
+from situations.command import Command, is_one_sentence
 from situations.fold import save
 
 R = np.array([[3.0, 4.0], [0.0, 1.0]], np.float32)
@@ -77,8 +84,12 @@ def test_the_command_line(command: Command, tmp_path: Path) -> None:
     assert outcome.code == 1 and output["bounds"][0]["metric"] == "max"
     assert not output["bounds"][0]["passed"]
     for arguments in (["--metric", "max"], ["--threshold", "1"], ["--rtol", "-1"],
-                      ["--metric", "max", "--threshold", "y=much"]):  # fmt: skip
-        assert command(*both, *arguments).code == 2
+                      ["--metric", "max", "--threshold", "y=much"],
+                      ["--metric", "max", "--threshold", "absent=1"]):  # fmt: skip
+        outcome = command(*both, *arguments)
+        assert outcome.code == 2
+        is_one_sentence(outcome.err)
+    assert "no output is called so" in outcome.err
 
 
 def test_where_two_models_part_is_named(tmp_path: Path) -> None:
@@ -95,3 +106,44 @@ def test_where_two_models_part_is_named(tmp_path: Path) -> None:
     assert (first.name, first.channel) == ("bn_out", 1)
     assert first.error == pytest.approx(0.5, rel=1e-3)
     assert not bnfold.verify(source, source).verification.parting
+
+
+def test_how_an_error_goes_on_through_the_network(
+    sample_models: Path,
+) -> None:
+    """All values that both name; the text shows those around the first that differs, -v all."""
+    stale = sample_models / "residual_stale_statistics.onnx"
+    found = bnfold.verify(sample_models / "residual.onnx", stale)
+    values = found.verification.parting
+    assert len(values) > 20 and values[0].passed and values[-1].name == "scores"
+    few = [line for line in proof_in_words(found.verification) if "rounding floors" in line]
+    many = list(proof_in_words(found.verification, verbose=True))
+    assert len(few) == 5 and few[1].endswith("differs") and few[0].endswith("same")
+    assert len(many) == len(values) + 1
+    other_shape = replace(
+        found.verification, parting=(replace(values[0], error=inf, passed=False),)
+    )
+    assert "another shape" in list(proof_in_words(other_shape))[1]
+
+
+def test_values_behind_the_parting_are_thinned_out() -> None:
+    """However deep a network: 3,000 values, the fifth of which differs."""
+    asked: list[Sequence[str]] = []
+
+    class Model:
+        def __init__(self, at: int) -> None:
+            self.at = at
+
+        def inner_names(self) -> Sequence[str]:
+            return [str(i) for i in range(3000)]
+
+        def values(
+            self, feeds: Any, names: Sequence[str], draw: int | None = None
+        ) -> dict[str, NDArray[Any]]:
+            asked.append(names)
+            return {n: np.full((2, 3), 1.0 + (int(n) >= self.at), np.float32) for n in names}
+
+    found = parting(Model(3000), Model(5), {})
+    assert [v.passed for v in found[:6]] == [True] * 5 + [False]
+    assert len(found) <= 64 + 128 and int(found[-1].name) > 2950
+    assert max(map(len, asked)) <= 64 and len(asked) == 3 * 4

@@ -18,6 +18,7 @@ from bnfold.algebra.rounding import cast
 from bnfold.constants import Constant
 from bnfold.errors import DataError
 from bnfold.formats.onnx.graph.constants import Constants
+from bnfold.formats.onnx.run.fold import OnnxPiece
 from bnfold.planning import decision
 from situations.build import Net
 from situations.fold import ROOT, save, spoil_written
@@ -138,6 +139,34 @@ def test_a_constant_that_is_misread_is_found(
     result = bnfold.fold(source, tmp_path / "f.onnx")
     assert not result.ok and result.verification is not None
     assert result.verification.first_wrong == "b1_out"
+
+
+@pytest.mark.parametrize("layer", ["b1_out", "b2_out", None])
+def test_pieces_that_run_one_by_one_find_the_same(
+    layer: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is computed around pieces is bounded by running them in groups, here of one each."""
+    groups: list[OnnxPiece] = []
+    make = OnnxPiece.__init__
+
+    def counted(self: OnnxPiece, *given: Any) -> None:
+        groups.append(self)
+        make(self, *given)
+
+    monkeypatch.setattr("bnfold.formats.onnx.run.fold._GROUP_BYTES", 1)
+    monkeypatch.setattr(OnnxPiece, "__init__", counted)
+    right = decision.Reweight.weight_blocks
+
+    def wrongly(edit: decision.Reweight) -> Iterator[NDArray[Any]]:
+        spoilt = edit.node.outputs[0].name == {"b1_out": "c1_out", "b2_out": "c2_out"}.get(
+            layer or ""
+        )
+        return (1.01 * block if spoilt else block for block in right(edit))
+
+    monkeypatch.setattr(decision.Reweight, "weight_blocks", wrongly)
+    result = bnfold.fold(save(network("scores"), tmp_path / "m.onnx"), tmp_path / "f.onnx")
+    assert len(groups) == 2 and result.ok == (layer is None)
+    assert result.verification is not None and result.verification.first_wrong == layer
 
 
 def _spoil(tensor: str, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[[Any], None]:

@@ -19,7 +19,8 @@ from bnfold.algebra.affine import Array
 from bnfold.audit import Observed
 from bnfold.errors import OutputError, UsageError
 from bnfold.formats.onnx import OnnxModel
-from bnfold.jobs import Inspection, fold, inspect
+from bnfold.jobs import Inspection, fold, inspect, verify
+from bnfold.proof.bounds import Measured
 from bnfold.reports import html
 from bnfold.reports.html import Origin, page, write_page
 
@@ -295,11 +296,38 @@ def test_inspect_has_the_arrays_of_the_charts(sample_models: Path) -> None:
 
 @pytest.mark.parametrize("other", ["residual.onnx", "residual_stale_statistics.onnx"])
 def test_a_comparison_has_a_page(other: str, sample_models: Path) -> None:
-    from bnfold.jobs import verify
-
     result = verify(OnnxModel(sample_models / "residual.onnx"), OnnxModel(sample_models / other))
     text = page(result)
     elements = Elements(text)
     assert not elements.open
     assert other in text and "scores" in text
     assert ("Both compute the same" in text) == result.ok == (other == "residual.onnx")
+    hashes = {result.reference.sha256, result.candidate.sha256}
+    assert all(each in text for each in hashes)
+    # Where they part is a chart; of one output that is the same, a number says as much.
+    plots = [each for each in elements.all("div") if each.get("class") == "plot"]
+    assert len(plots) == (not result.ok)
+    if not result.ok:
+        assert "the first of 29 compared values that differs is number 2" in text
+
+
+def test_a_comparison_of_several_outputs_is_drawn(sample_models: Path) -> None:
+    """Each output against its own floor; none where bounds of the user's judge."""
+    same = verify(*[OnnxModel(sample_models / "residual.onnx")] * 2)
+    output = same.verification.outputs[0]
+    outputs = (output, replace(output, name="second", max_abs_error=1e-6, ratio=0.5))
+    text = page(replace(same, verification=replace(same.verification, outputs=outputs)))
+    assert "Error of 2 outputs against their rounding floors" in text and "2: second: error" in text
+    bounded = replace(output, bounds=(Measured("max", 0.0, 1.0, True),))
+    several = replace(same.verification, outputs=(bounded, bounded))
+    text = page(replace(same, verification=several))
+    plots = [each for each in Elements(text).all("div") if each.get("class") == "plot"]
+    assert not plots and "keep to the bounds asked for" in text
+
+
+def test_nothing_that_tells_is_no_agreement(sample_models: Path) -> None:
+    same = verify(*[OnnxModel(sample_models / "residual.onnx")] * 2)
+    blind = replace(same.verification.outputs[0], informs=False)
+    text = page(replace(same, verification=replace(same.verification, outputs=(blind,))))
+    assert "Nothing that was compared could have shown a difference" in text
+    assert "Both compute the same" not in text

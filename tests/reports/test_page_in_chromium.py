@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bnfold.formats.onnx import OnnxModel
-from bnfold.jobs import FoldResult, Inspection, fold
+from bnfold.jobs import FoldResult, Inspection, fold, verify
 from bnfold.reports.html import page
 from reports.browser import drive, picture
 from reports.test_page import many, wide
@@ -180,6 +180,31 @@ def test_recalibrate(sample_models: Path, tmp_path: Path) -> None:
     assert told["opened"] == "1 of 8: /stem/bn/BatchNormalization"
     assert len(told["charts"]) == 2
     assert ", new " in told["charts"][1]
+    assert told["overflow"] <= 0
+
+
+def test_verify(sample_models: Path, tmp_path: Path) -> None:
+    """On a phone: where two models part, from the first value to the last."""
+    stale = sample_models / "residual_stale_statistics.onnx"
+    told = drive(
+        page(verify(OnnxModel(sample_models / "residual.onnx"), OnnxModel(stale))),
+        """
+        const plot = $(".plot");
+        press(plot, "Home");
+        told.first = $(".tip").textContent;
+        press(plot, "End");
+        told.last = $(".tip").textContent;
+        told.words = plot.getAttribute("aria-label");
+        const verdict = $(".badge.error").getBoundingClientRect();
+        told.verdictIsSeen = verdict.width > 0 && verdict.right <= innerWidth;
+        """,
+        tmp_path,
+        400,
+    )
+    assert told["first"].startswith("1: /stem/conv/Conv_output_0, channel 0: error 0, ")
+    assert told["last"].startswith("29: scores, channel ")
+    assert "from number 2, /stem/bn/BatchNormalization_output_0, on they differ" in told["words"]
+    assert told["verdictIsSeen"] is True
     assert told["overflow"] <= 0
 
 

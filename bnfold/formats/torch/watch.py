@@ -25,7 +25,7 @@ class Watch:
 
     def __init__(self, network: nn.Module) -> None:
         self.calls: dict[str, _Inputs] = {}
-        self._callers: dict[str, list[tuple[str, ...]]] = {}
+        self.callers: dict[str, list[tuple[str, ...]]] = {}
         self._network = network
         self._active: _Active = []
         self._reads = _Reads(network, self._active)
@@ -55,12 +55,13 @@ class Watch:
         for name, module in self._network.named_modules():
 
             def enter(_: Any, args: Any, kwargs: Any, name: str = name) -> None:
-                self._callers.setdefault(name, []).append(_names(active))
                 active.append((name, cloned((args, kwargs))))
 
             def returned(_: Any, args: Any, result: Any) -> None:
                 # Code may try a call and catch what it raises: such inputs are none to trace on.
-                self.calls.setdefault(*active[-1])
+                name, inputs = active[-1]
+                self.calls.setdefault(name, inputs)
+                self.callers.setdefault(name, []).append(_names(active[:-1]))
 
             def leave(_: Any, args: Any, result: Any) -> None:
                 active.pop()
@@ -73,7 +74,7 @@ class Watch:
         """Why a module cannot be taken for itself."""
         if name not in self.calls:
             return "it is never called itself"
-        for what, seen in ((self._callers, "called"), (self._reads.found, "read")):
+        for what, seen in ((self.callers, "called"), (self._reads.found, "read")):
             for inner, stacks in what.items():
                 if inner.startswith(f"{name}.") and any(name not in above for above in stacks):
                     return f"{inner} in it is {seen} from outside"

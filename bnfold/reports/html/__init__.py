@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # Behind a separator inside of a name, but not inside of a number.
 _BREAKS = re.compile(r"(?<=[^\W\d][/._:])(?=.)|(?<=\d[/._:])(?=\D)")
 
+# Code up to this many characters stays on one line.
+_SHORT = 20
+
 _PAGES: Mapping[str, str] = {
     "inspect": "inspect.html.j2",
     "fold": "fold.html.j2",
@@ -92,6 +95,7 @@ def _environment() -> Environment:
     environment.filters["code"] = _code
     environment.filters["breaks"] = _breaks
     environment.filters["bytes"] = _bytes
+    environment.filters["count"] = _count
     return environment
 
 
@@ -112,13 +116,21 @@ def _bytes(count: int | None) -> str:
     return "?" if count is None else f"{count:,} bytes"
 
 
+def _count(number: int) -> str:
+    """Every digit of what fits in a narrow column, millions of what does not."""
+    return f"{number:,}" if number < 10**9 else f"{number / 1e6:,.0f} million"
+
+
 def _code(text: str) -> Any:
     """What stands between backticks becomes code."""
     from markupsafe import Markup, escape
 
+    kept = Markup(' class="short"')  # an option breaks at its hyphens otherwise
     pieces = showable(str(text)).split("`")
     return Markup("").join(
-        Markup("<code>{}</code>").format(piece) if i % 2 else escape(piece)
+        Markup("<code{}>{}</code>").format(kept if len(piece) <= _SHORT else "", piece)
+        if i % 2
+        else escape(piece)
         for i, piece in enumerate(pieces)
     )
 
@@ -189,10 +201,16 @@ def _recalibration(result: Any) -> dict[str, Any]:
 
 
 def _verification(result: Any) -> dict[str, Any]:
+    from bnfold.reports.html import answers
+    from bnfold.reports.html.proof_chart import parting_chart
     from bnfold.reports.proof import proof_in_words
 
-    lines = (*result.warnings, *proof_in_words(result.verification))
-    return {"proof_lines": list(lines)}
+    badge, answer = answers.of_verification(result)
+    lines = [*result.warnings]
+    if not result.verification.parting:  # the chart shows it
+        lines += proof_in_words(result.verification)
+    chart = parting_chart(result.verification)
+    return {"badge": badge, "answer": answer, "chart": chart, "proof_lines": lines}
 
 
 _CONTEXTS: Mapping[str, Callable[[Any], dict[str, Any]]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bnfold.audit import in_words
-from bnfold.jobs import FoldResult, Inspection
+from bnfold.jobs import FoldResult, Inspection, VerifyResult
 from bnfold.jobs.recalibration_result import RecalibrationResult
 from bnfold.proof.comparison import ALLOWED_RATIO
 
@@ -89,10 +89,32 @@ def _proved(result: FoldResult) -> str:
     worst = proof.worst_piece
     if worst is None or not proof.passed:
         return ""
-    return (
-        f"; the worst of {counted(len(proof.pieces or ()), 'changed piece')} is off by {worst.ratio:.2g} "
-        f"rounding floors, of {ALLOWED_RATIO:g} allowed"
-    )
+    count = len(proof.pieces or ())
+    what = "the one changed piece" if count == 1 else f"the worst of {count:,} changed pieces"
+    return f"; {what} is off by {_floors(worst.ratio)}"
+
+
+def of_verification(result: VerifyResult) -> tuple[str, str]:
+    """The badge, and the sentence."""
+    found = result.verification
+    if not found.decided and not found.differs:
+        return "Nothing that was compared could have shown a difference", ""
+    count = len(found.outputs)
+    if any(output.bounds for output in found.outputs):
+        verb = "keep" if result.ok else "do not keep"
+        return f"They {verb} to the bounds asked for", f"{counted(count, 'output')} compared."
+    worst = max(found.outputs, key=lambda output: output.ratio)
+    size = _floors(worst.ratio)
+    if result.ok:
+        return "Both compute the same", f"The largest error is {size} ({worst.name})."
+    sentence = f"{worst.name} is off by {size}"
+    first = next((i for i, value in enumerate(found.parting) if not value.passed), None)
+    if first is not None:
+        name, total = found.parting[first].name, len(found.parting)
+        sentence += (
+            f"; the first of {total} compared values that differs is number {first + 1}, {name}"
+        )
+    return "They do not compute the same", f"{sentence}."
 
 
 def of_recalibration(result: RecalibrationResult) -> str:
@@ -110,6 +132,10 @@ def of_recalibration(result: RecalibrationResult) -> str:
         return f"{sentence}; {1 - min(agreements):.1%} of the predictions changed{where}."
     moved = max((o.relative_change for o in result.outputs), default=0.0)
     return f"{sentence}; the outputs changed by {moved:.1%}{where}."
+
+
+def _floors(ratio: float) -> str:
+    return f"{ratio:.2g} times the rounding floor, of {ALLOWED_RATIO:g} allowed"
 
 
 def counted(count: int, what: str, plural: str = "s") -> str:

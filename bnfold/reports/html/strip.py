@@ -37,6 +37,8 @@ def strip_of(result: Inspection, worst: Sequence[Severity | None]) -> Strip:
         Line(1, f"{t.mean_warning:g}σ or ×{t.variance_warning:g}", "warning"),
         Line(2, f"{t.mean_error:g}σ or ×{t.variance_error:g}", "error"),
     ]
+    if max(levels) >= _MOST:
+        lines.append(Line(_MOST, "this and more", "error"))
     words = (
         "how far the data lies from the stored statistics: the shift of the mean in standard deviations "
         "(σ) or the factor between the variances (×), whichever is nearer to its threshold"

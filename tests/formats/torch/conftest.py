@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-import torch
+
+torch: Any = pytest.importorskip("torch")
 
 
 @pytest.fixture(autouse=True)

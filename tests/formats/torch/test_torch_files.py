@@ -375,13 +375,14 @@ def test_a_state_dict_holds_all_that_changed(tmp_path: Path) -> None:
     assert result.output is not None and result.output.key_map is not None
     assert result.output.key_map["added"] == ["token"]
     assert "token" in torch.load(tmp_path / "folded.pth")
+    assert any("loads what --keep-modules writes" in note for note in result.notes)
+    assert not any("--keep-modules" in n for n in fold(model, tmp_path / "folded.pt2").notes)
 
 
 def test_the_suffixes_are_those_of_the_writers() -> None:
     """They are known beforehand, without torch."""
     from bnfold.formats import suffixes
     from bnfold.formats.torch.edit import edited
-    from bnfold.formats.torch.file import saving
 
-    written = (edited.PROGRAM, edited.ONNX, *saving.STATE_DICTS)
+    written = (edited.PROGRAM, edited.ONNX, *suffixes.STATE_DICTS)
     assert written == suffixes.TORCH

@@ -18,28 +18,36 @@ _CONCRETE = {
 
 def element_type(scope: Scope, name: str, opset: int) -> int | None:
     """The type that ``name`` must have: a declared one, or that of an operand of the same type."""
-    while (owner := scope.owner(name)) is not None:
+    passed: list[tuple[Scope, str]] = []
+    found: int | str | None = name
+    while isinstance(found, str):
+        name, found = found, None
+        owner = scope.owner(name)
+        if owner is None:
+            break
         scope = owner
-        if name in scope.initializers:
-            return int(scope.initializers[name].data_type)
-        declared = _declared(scope, name)
-        if declared is not None:
-            return declared
-        node = scope.producers.get(name)
-        if node is None:
-            return None
-        cut = scope.chain(node)[0]
-        if cut is not node:
-            name = cut.input[0]
-            continue
-        fixed = _fixed(node)
-        if fixed is not None:
-            return fixed
-        followed = _same_type_operand(node, name, opset)
-        if isinstance(followed, int) or followed is None:
-            return followed
-        name = followed
-    return None
+        passed.append((scope, name))
+        found = scope.types[name] if name in scope.types else _step(scope, name, opset)
+    for place, known in passed:  # a network is walked through once, not once for each layer
+        place.types[known] = found
+    return found
+
+
+def _step(scope: Scope, name: str, opset: int) -> int | str | None:
+    """The type of what ``scope`` itself defines, or the operand that has the same."""
+    if name in scope.initializers:
+        return int(scope.initializers[name].data_type)
+    declared = _declared(scope, name)
+    if declared is not None:
+        return declared
+    node = scope.producers.get(name)
+    if node is None:
+        return None
+    cut = scope.chain(node)[0]
+    if cut is not node:
+        return str(cut.input[0])
+    fixed = _fixed(node)
+    return _same_type_operand(node, name, opset) if fixed is None else fixed
 
 
 def _declared(scope: Scope, name: str) -> int | None:

@@ -23,6 +23,8 @@ class Scope:
     bodies: dict[int, list[Scope]] = field(default_factory=dict)
     # Sequences that need not exist: see `sequences.find_cuts`.
     cuts: dict[str, onnx.NodeProto] = field(default_factory=dict)
+    # Element types found so far, see `element_types`.
+    types: dict[str, int | None] = field(default_factory=dict)
 
     def chain(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
         """``node`` behind the SplitToSequence of which it takes one entry; most stand alone."""

@@ -29,7 +29,7 @@ from bnfold.proof.congruence import Congruence, compare_files
 from bnfold.proof.regions import Region, channel_axis, rounded_biases, touched_nodes
 from bnfold.proof.subject import Arrays, Fed, Leaving, PreciseRun
 
-_GROUP_BYTES = 1 << 27
+_GROUP_BYTES = 1 << 26
 
 
 class OnnxFold:
@@ -71,11 +71,14 @@ class OnnxFold:
         return [OnnxPiece(self, group, names) for group in self._groups(regions)]
 
     def _groups(self, regions: Sequence[Region]) -> Iterator[list[Region]]:
-        """Regions of one body, as many as keep their weights within bounds."""
+        """Regions of one body, as many as keep their weights and what they compute within bounds.
+
+        Each group costs a run of the whole network, for the values around its regions.
+        """
         group: list[Region] = []
         size = 0
         for region in sorted((r for r in regions if r.outputs), key=lambda r: r.scope):
-            own = sum(_weight_bytes(node) for node in region.nodes)
+            own = sum(_weight_bytes(node) for node in region.nodes) + self._border_bytes(region)
             if group and (region.scope != group[0].scope or size + own > _GROUP_BYTES):
                 yield group
                 group, size = [], 0
@@ -83,6 +86,15 @@ class OnnxFold:
             size += own
         if group:
             yield group
+
+    def _border_bytes(self, region: Region) -> int:
+        """What enters a region and leaves it, for one of the inputs that the planner tries. The two
+        together are held half a dozen times: of either file, random, moved."""
+        oracle = self.original.graph.oracle
+        inside = {value for node in region.nodes for value in node.outputs}
+        read = (v for node in region.nodes for v in node.inputs if v.constant is None)
+        border = {v for v in read if v not in inside} | set(region.outputs)
+        return sum(4 * prod(oracle.shape(value, 0) or (0,)) for value in border)
 
     @cached_property
     def fed_written(self) -> FedModel:
