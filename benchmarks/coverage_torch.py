@@ -149,7 +149,7 @@ def measured(name: str) -> dict[str, Any]:
             kept = constraints(d.reason.to_json() for d in plan.batch_norms if d.reason)
     for peer in (each for each in PEERS if PEERS[each].version):
         try:
-            result = PEERS[peer].fold(copy.deepcopy(module), example)
+            result = PEERS[peer].fold(copy.deepcopy(module), (example,), {})
             left[peer], errors[peer] = outcome(result, example, reference)
         except Exception as error:  # peers fail in many ways
             left[peer], crashed[peer] = before, f"{type(error).__name__}: {str(error)[:200]}"

@@ -18,7 +18,14 @@ class ModelError(BnfoldError):
 
 
 class TracingError(ModelError):
-    """A network that torch.export cannot trace as a whole; parts of it may still be."""
+    """A network that torch.export cannot trace as a whole; parts of it may still be.
+
+    ``what`` is the message without the advice.
+    """
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"{what}; {advice}")
+        self.what = what
 
 
 class DataError(BnfoldError):

@@ -1,7 +1,8 @@
 """Networks that torch.export cannot trace whole: the submodules that do trace are folded each by itself.
 
 A submodule computes the same afterwards, whatever calls it, so that the network does too. That
-holds where nobody reaches into it: neither calls a module inside it, nor shares a tensor with it.
+holds where nobody reaches into it: neither calls a module inside it, nor reads or shares a tensor of
+it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bnfold.data import InputSpec, Sample, SampleOptions, open_sample
-from bnfold.errors import ModelError, OutputError, UsageError, VerificationError
+from bnfold.errors import ModelError, OutputError, TracingError, UsageError, VerificationError
 from bnfold.files import SourceFile, meant
 from bnfold.formats.suffixes import STATE_DICTS
 from bnfold.formats.torch.file.factory import is_factory, loaded
@@ -25,12 +26,17 @@ from bnfold.formats.torch.file.state import read_tensors
 from bnfold.formats.torch.file.tensors import same_elements, same_memory
 from bnfold.formats.torch.graph.model import TorchModel, digest_of
 from bnfold.formats.torch.graph.open import Examples, Given, example_inputs_for, open_module
-from bnfold.formats.torch.graph.trace import outputs_of, same_outputs, unwrapped
+from bnfold.formats.torch.graph.trace import outputs_of, unwrapped
 from bnfold.formats.torch.modules import copied, with_tensors
 from bnfold.formats.torch.reaching import reaching
+from bnfold.formats.torch.rounding_alone import rounded_elsewhere, unlike
 from bnfold.formats.torch.watch import Watch
 
-_ABOVE = 1e-3  # of an output's range, as the cap of a verification
+_DRAWS = 3
+_ELSEWHERE = (
+    "the submodules compute the same by themselves, yet the whole network does not; some code reads "
+    "their weights: name others with --submodule (in Python submodule=)"
+)
 
 
 @dataclass(eq=False)
@@ -38,6 +44,7 @@ class Parts:
     """The submodules of a network that trace, by name, each opened; ``notes`` on the others.
 
     ``chosen``: whether the user named them. ``source`` is the checkpoint in a factory.
+    ``undecided``: how many outputs of the whole network `difference` could not compare.
     """
 
     network: nn.Module
@@ -49,6 +56,7 @@ class Parts:
     models: dict[str, TorchModel] = field(default_factory=dict)
     modules: dict[str, nn.Module] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    undecided: int = 0
     # How often a call of the network calls each module, in the order of the first calls.
     calls: dict[str, int] = field(default_factory=dict)
 
@@ -196,6 +204,8 @@ class Parts:
                 self.models[name] = open_module(module, args, kwargs)
                 self.modules[name] = module
                 return
+            except TracingError as error:
+                why = error.what  # what is advised is being done
             except ModelError as error:
                 why = str(error)
         self.notes.append(f"{name} is not taken as one: {why}")
@@ -251,9 +261,23 @@ class Parts:
         own = unwrapped(self.network).state_dict()
         return {name: tensors.get(name, tensor).detach() for name, tensor in own.items()}
 
-    def computes_the_same(self, result: nn.Module) -> bool:
-        """Whether the network as a whole gives the same on the example inputs."""
+    def difference(self, result: nn.Module) -> str | None:
+        """What the network as a whole says against ``result``, on the example inputs.
+
+        An output that rounding alone moves as far (the choice and the order of detections, say)
+        decides nothing. Whether any code reads the tensors of a submodule from outside, `Watch`
+        knows.
+        """
         own = (self.args, dict(self.kwargs))
-        before = outputs_of(copied(unwrapped(self.network)).eval(), own)
+        network = copied(unwrapped(self.network)).eval()
+        before = outputs_of(network, own)
         after = outputs_of(copied(unwrapped(result)).eval(), own)
-        return same_outputs(before, after, _ABOVE)
+        if len(before) != len(after):
+            return _ELSEWHERE
+        wrong = apart = unlike(before, after)
+        for draw in range(_DRAWS if wrong else 0):
+            moved = outputs_of(rounded_elsewhere(copied(network), draw), own)
+            wrong = wrong - unlike(before, moved) if len(before) == len(moved) else set()
+        if apart and not wrong:
+            self.undecided = len(apart)
+        return _ELSEWHERE if wrong else None

@@ -18,10 +18,6 @@ from bnfold.jobs.parts.names import joined, prefixed, proof_of_whole, proofs_tog
 from bnfold.planning import Rest
 from bnfold.progress import Progress, no_progress, of_part
 
-_ELSEWHERE = (
-    "the submodules compute the same by themselves, yet the whole network does not; some code reads "
-    "their weights: name others with submodule="
-)
 _WHOLE = "--only, --skip and --rest are for what is traced whole; leave them out"
 
 
@@ -106,9 +102,20 @@ def _folded(
 def _compared(parts: Any, report: FoldResult, result: Any) -> FoldResult:
     """``report``, with what the network as a whole says of it."""
     proof = report.verification
-    if proof is None or not report.ok or parts.computes_the_same(result):
+    if proof is None or not report.ok:
         return report
-    return replace(report, verification=replace(proof, problem=_ELSEWHERE))
+    problem = parts.difference(result)
+    if problem is not None:
+        return replace(report, verification=replace(proof, problem=problem))
+    if not parts.undecided:
+        return report
+    plan = replace(report.plan, notes=(*report.plan.notes, _undecided(parts.undecided)))
+    return replace(report, plan=plan)
+
+
+def _undecided(count: int) -> str:
+    what = "1 output of the whole network changes" if count == 1 else f"{count} outputs change"
+    return f"{what} under rounding alone and could not be compared; the submodules were"
 
 
 def _together(parts: Any, reports: Sequence[FoldResult]) -> FoldResult:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.utils import _pytree as pytree
 
+import bnfold
 from bnfold.formats.torch import TorchModel, open_module
 from bnfold.formats.torch.format import FORMAT as TORCH
 from bnfold.graph import Affine, Norm
@@ -118,9 +119,39 @@ def test_tied_weights_become_two() -> None:
 def test_norm_that_eval_never_runs_is_said() -> None:
     model = open_module(randomised(_Auxiliary()), (torch.randn(2, 3, 9, 9),))
     assert [n.name for n in model.graph.norms] == ["b"]
-    assert any("aux.1" in note and "never runs" in note for note in model.notes)
+    assert any("aux.1" in note and "no output depends" in note for note in model.notes)
     edited = TORCH.edit(model, make_plan(model.graph))
     assert "aux.1.running_mean" in edited.state_dict()
+
+
+@pytest.mark.parametrize("reads", ["c", "b"])
+def test_head_that_is_computed_and_not_returned_is_left_alone(reads: str) -> None:
+    """As heads for training are. It keeps its values: what it reads is not changed either."""
+
+    def forward(m: Any, x: Tensor) -> Any:
+        before = m.c(x)
+        y = m.b(before)
+        torch.relu(m.k(m.n(m.a(before if reads == "c" else y)))).mean()
+        return y
+
+    module: Any = Lambda(forward, c=conv(), b=bn(), a=conv(8, 8), n=bn(), k=conv(8, 2))
+    x = torch.randn(2, 3, 9, 9)
+    for kept in (False, True):
+        result: Any = bnfold.fold(randomised(module), (x,), keep_modules=kept)
+        assert [d.name for d in result.plan.batch_norms] == ["b"]
+        assert result.plan.foldable == (reads == "b")
+        assert any("no output depends on them (n)" in note for note in result.notes)
+        assert not any("BatchNorm stay" in note for note in result.notes)
+        assert result.ok
+        with torch.no_grad():
+            torch.testing.assert_close(module(x), result.model(x), rtol=1e-4, atol=1e-4)
+
+
+def test_norm_that_runs_under_another_name_is_no_unused_one() -> None:
+    module = Lambda(lambda m, x: m.n(m.c(x)), c=conv(), n=bn())
+    module.blocks = nn.ModuleList([module.get_submodule("n")])
+    model = open_module(randomised(module), (torch.randn(2, 3, 9, 9),))
+    assert make_plan(model.graph).foldable == 1 and model.notes == []
 
 
 class _Auxiliary(nn.Module):

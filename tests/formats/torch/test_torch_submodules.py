@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bnfold.cli.fold import fold as command
 from bnfold.errors import BnfoldError, ModelError, UsageError, VerificationError
 from bnfold.formats.torch.file.saving import write_tensors
 from bnfold.formats.torch.file.state import read_tensors
+from bnfold.formats.torch.watch import Watch
 from situations.command import Called, called
 from torch_cases import bn, conv, randomised
 
@@ -112,6 +114,38 @@ def test_what_others_reach_into_is_left(reach: str) -> None:
     same(net, result.model, x)
 
 
+class Trying(Detector):
+    """Calls its backbone with something that it does not take, before it calls it rightly."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        with suppress(TypeError):
+            self.backbone(x, lengths=None)
+        return super().forward(x)
+
+
+def test_calls_that_raise_are_none_to_trace_on() -> None:
+    net, x = randomised(Trying()), images(2, 3, 14, 14)
+    result = bnfold.fold(net, (x,), keep_modules=True)
+    assert {d.name for d in result.plan.decisions} == {"backbone.1", "backbone.4", "head.1"}
+    assert result.plan.kept == 0
+    same(net, result.model, x)
+
+
+def test_what_cannot_be_traced_inside_is_told_without_advice_that_is_being_followed() -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Detector()
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.inner(x)
+
+    result = bnfold.fold(randomised(Outer()), (images(2, 3, 14, 14),), keep_modules=True)
+    (told,) = [note for note in result.notes if note.startswith("inner is not taken as one")]
+    assert "torch.export cannot trace Detector" in told and "--keep-modules" not in told
+    assert result.plan.foldable == 3 and result.plan.kept == 0
+
+
 FACTORY = """
 from test_torch_submodules import Detector
 from torch_cases import randomised
@@ -180,7 +214,10 @@ def test_submodules_of_a_file_are_refused(tmp_path: Path) -> None:
     assert isinstance(error, UsageError) and "ONNX" in str(error)
 
 
-def test_a_network_that_differs_as_a_whole_is_not_written(tmp_path: Path) -> None:
+def test_a_network_that_differs_as_a_whole_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Watch, "obstacle", lambda watch, name: None)
     written = tmp_path / "folded.pth"
     found = run(tmp_path, "--keep-modules", "-o", str(written), reach="a weight")
     assert found.exit_code == 1 and not written.exists()
@@ -204,10 +241,44 @@ def test_a_file_that_does_not_hold_what_was_to_be_written(
 def test_code_that_reads_a_weight_is_found_out() -> None:
     net, x = randomised(Detector("a weight")), images(2, 3, 14, 14)
     result = bnfold.fold(net, (x,), keep_modules=True)
+    assert any("backbone.0.weight in it is read from outside" in note for note in result.notes)
+    assert {d.name for d in result.plan.batch_norms if d.reason is None} == {"head.1"}
+    same(net, result.model, x)
+
+
+def test_code_that_reads_a_weight_unseen_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were the watch blind, the network as a whole would still tell."""
+    monkeypatch.setattr(Watch, "obstacle", lambda watch, name: None)
+    net, x = randomised(Detector("a weight")), images(2, 3, 14, 14)
+    result = bnfold.fold(net, (x,), keep_modules=True)
     assert not result.ok
     with pytest.raises(VerificationError, match="the whole network does not"):
         _ = result.model
-    same(net, bnfold.fold(net, (x,), keep_modules=True, submodule="head").model, x)
+
+
+class Noisy(Detector):
+    """Returns what rounding alone changes, and an object that is no tensor."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        found = super().forward(x)["found"]
+        noise = torch.cat(found).sum((2, 3)).mul(1e6).sin()
+        return {"found": found, "noise": noise, "cache": Uncompared()}
+
+
+class Uncompared:
+    """Equal to itself alone."""
+
+
+def test_outputs_that_rounding_alone_moves_decide_nothing() -> None:
+    net, x = randomised(Noisy()), images(2, 3, 14, 14)
+    result = bnfold.fold(net, (x,), keep_modules=True)
+    assert result.ok and result.plan.kept == 0
+    assert any(
+        "1 output of the whole network changes under rounding alone" in n for n in result.notes
+    )
+    before, after = (m.eval()(x)["noise"] for m in (net, result.model))
+    assert (before - after).abs().max() > 0.1  # what is tried here
+    same(net, result.model, x)
 
 
 @pytest.mark.parametrize("enabled", [False, True])

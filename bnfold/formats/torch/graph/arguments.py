@@ -97,6 +97,15 @@ def mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
     return change(tree)
 
 
+def fixed_size(size: int | torch.SymInt) -> int | None:
+    """A size as a number, None where it is free. The tracer starts with a symbol for every free axis,
+    and shapes keep it where it turned out to stand for one number."""
+    if isinstance(size, int):
+        return size
+    expression = size.node.expr
+    return int(expression) if expression.is_number else None
+
+
 def value_of(node: Node) -> Any:
     """What the tracer knows of the result: a fake tensor, a symbolic number, or a tuple of them."""
     return node.meta.get("val")

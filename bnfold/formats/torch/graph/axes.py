@@ -15,6 +15,7 @@ from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
 from bnfold.errors import UsageError
+from bnfold.formats.torch.graph.arguments import fixed_size
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 """What a module is called with: by position, and by keyword."""
@@ -169,9 +170,10 @@ def _longer(value: Any) -> tuple[int, ...] | None:
     if not isinstance(value, torch.Tensor):
         return ()
     sizes: list[int] = []
-    for axis, size in enumerate(value.shape):
-        if isinstance(size, int):
-            sizes.append(size)
+    shape: Sequence[Any] = value.shape
+    for axis, size in enumerate(shape):
+        if (fixed := fixed_size(size)) is not None:
+            sizes.append(fixed)
         elif size.node.expr.is_Symbol and size.node.hint is not None:
             sizes.append(int(size.node.hint) + (_MORE if axis else 0))
         else:

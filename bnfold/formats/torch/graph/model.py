@@ -19,6 +19,7 @@ from bnfold.formats.torch.file.tensors import has_numpy_dtype, numpy_dtype
 from bnfold.formats.torch.graph.arguments import (
     arguments_of,
     base_name,
+    fixed_size,
     is_aten,
     is_aten_call,
     nodes_in,
@@ -27,6 +28,7 @@ from bnfold.formats.torch.graph.bodies import unread_bodies
 from bnfold.formats.torch.graph.constants import Constants
 from bnfold.formats.torch.graph.dict_inputs import dict_keys
 from bnfold.formats.torch.graph.in_place import functional
+from bnfold.formats.torch.graph.liveness import live_nodes
 from bnfold.formats.torch.graph.operators.batch_norm import READERS as BATCH_NORMS
 from bnfold.formats.torch.graph.oracle import TorchOracle
 from bnfold.formats.torch.graph.read import read_graph
@@ -61,7 +63,7 @@ class TorchModel:
     @cached_property
     def _read(self) -> tuple[Graph, Constants, TorchOracle]:
         graph, constants, oracle = read_graph(self.program)
-        graph.notes += self.notes
+        graph.notes += [*self.notes, *_not_understood(graph, self.program)]
         return graph, constants, oracle
 
     @property
@@ -102,7 +104,7 @@ class TorchModel:
             if spec.kind is not InputKind.USER_INPUT or not isinstance(value, torch.Tensor):
                 continue
             dtype = numpy_dtype(value.dtype) if has_numpy_dtype(value.dtype) else None
-            shape = tuple(n if isinstance(n, int) else None for n in value.shape)
+            shape = tuple(map(fixed_size, value.shape))
             key = keys.get(spec.arg.name)
             specs.append(InputSpec(spec.arg.name, dtype, shape, key=key))
         return specs
@@ -136,6 +138,15 @@ def count_calls(program: ExportedProgram) -> int:
     return sum(is_aten_call(node) for module in modules for node in module.graph.nodes)
 
 
+def _not_understood(graph: Graph, program: ExportedProgram) -> list[str]:
+    """Says which BatchNorm are called in a form that `operators.batch_norm` does not take."""
+    live = live_nodes(program.graph)
+    norms = [n for n in graph.nodes if n.op == "batch_norm" and not isinstance(n.kind, Norm)]
+    names = [node.name for node in norms if node.scope or node.native.call in live]
+    why = "their number of channels is free, or they are complex"
+    return [f"{len(names)} BatchNorm stay, as {why} ({_some(names)})"] if names else []
+
+
 def _unread_norms(program: ExportedProgram) -> list[str]:
     """Says which BatchNorm are called in bodies that are not looked into."""
     found: dict[str, list[str]] = {}
@@ -164,17 +175,24 @@ def _norm_in(body: GraphModule, call: Call, holder: Call, program: ExportedProgr
 
 
 def _unused_norms(program: ExportedProgram) -> list[str]:
-    """Says which BatchNorm are in the file, yet never run."""
-    placeholders = {n.name: n for n in program.graph.nodes if n.op == "placeholder"}
-    unused = [
-        str(spec.target).rpartition(".")[0]
+    """Says which BatchNorm are in the file, yet of no use. One that runs may have other names."""
+    live = {node.name for node in live_nodes(program.graph)}
+    means = {
+        str(spec.target): spec.arg.name in live
         for spec in program.graph_signature.input_specs
-        if str(spec.target).endswith("running_mean") and not placeholders[spec.arg.name].users
+        if str(spec.target).endswith("running_mean")
+    }
+    tensors = program.state_dict
+    running = {tensors[name].data_ptr() for name, used in means.items() if used and name in tensors}
+    unused = [
+        name.rpartition(".")[0]
+        for name, used in means.items()
+        if not used and not (name in tensors and tensors[name].data_ptr() in running)
     ]
     if not unused:
         return []
     return [
-        f"{len(unused)} BatchNorm are in the file, yet inference never runs them ({_some(unused)})"
+        f"{len(unused)} BatchNorm are in the file, yet no output depends on them ({_some(unused)})"
     ]
 
 

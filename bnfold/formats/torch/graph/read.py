@@ -23,6 +23,7 @@ from bnfold.formats.torch.graph.arguments import (
 )
 from bnfold.formats.torch.graph.constants import Constants
 from bnfold.formats.torch.graph.frozen import Frozen, join_frozen_norms
+from bnfold.formats.torch.graph.liveness import live_nodes
 from bnfold.formats.torch.graph.names import Names
 from bnfold.formats.torch.graph.operators import (
     NONLINEAR,
@@ -88,6 +89,7 @@ class _Reader:
         self.nodes: list[Node] = []
         graphs = [program.graph, *(body.graph for body in self.constants.bodies.all)]
         self.scopes = {graph: scope for scope, graph in enumerate(graphs)}
+        self.live = {node for graph in graphs for node in live_nodes(graph)}
         self.holders: dict[Call, Node] = {}
 
     def read(self) -> tuple[Graph, Constants, TorchOracle]:
@@ -128,7 +130,8 @@ class _Reader:
 
     def _reading(self, call: Call) -> Reading:
         view = CallView(call, self.constants)
-        reader = reader_of(view)
+        # What nobody reads is read for nobody: it keeps its values, and is not folded itself.
+        reader = reader_of(view) if call in self.live else None
         # Operators differ in what an overload means; one that lacks what its reader needs is unknown.
         try:
             reading = reader(view) if reader else None

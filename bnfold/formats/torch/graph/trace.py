@@ -28,6 +28,7 @@ from bnfold.formats.torch.graph.axes import (
 )
 from bnfold.formats.torch.graph.in_place import functional, without_plain_writes
 
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _TRACED = 1e-4  # of the range: the same operators, perhaps in other kernels
 
 
@@ -76,8 +77,8 @@ def _functional(
         same, why = False, first_line(error)
     if not same:
         raise TracingError(
-            f"{name} writes into a tensor in a way that torch cannot take out ({why}); "
-            "register that tensor as a buffer of its own, or return it instead"
+            f"{name} writes into a tensor in a way that torch cannot take out ({why})",
+            "register that tensor as a buffer of its own, or return it instead",
         )
     return pure
 
@@ -203,27 +204,28 @@ def _static(module: nn.Module, own: Inputs, name: str) -> ExportedProgram:
     try:
         program = _export(_fresh(module), own, STATIC)
     except Exception as error:  # the tracer raises whatever Python code in the model raises
-        raise TracingError(_why_not(module, own, name, error)) from None
+        raise _why_not(module, own, name, error) from None
     if not computes_the_same(module, _as_module(program), own):
         raise TracingError(
-            f"what torch.export traced of {name} computes something else than {name} does; a branch "
-            "in its code depends on data or on what it did before: rewrite that"
+            f"what torch.export traced of {name} computes something else than {name} does",
+            "a branch in its code depends on data or on what it did before: rewrite that",
         )
     return program
 
 
-def _why_not(module: nn.Module, own: Inputs, name: str, error: Exception) -> str:
+def _why_not(module: nn.Module, own: Inputs, name: str, error: Exception) -> TracingError:
     try:
         outputs_of(_fresh(module), own)
     except Exception as failure:  # the user's own code may raise anything
-        return (
-            f"{name} does not run on the example inputs ({first_line(failure)}); "
-            "check their shapes, names and types"
+        return TracingError(
+            f"{name} does not run on the example inputs ({first_line(failure)})",
+            "check their shapes, names and types",
         )
-    return (
-        f"torch.export cannot trace {name} ({first_line(error)}); try other example inputs, "
-        "rewrite the branch that depends on data, fold the submodules that trace with "
-        "--keep-modules (in Python keep_modules=True), or export to ONNX and fold that"
+    return TracingError(
+        f"torch.export cannot trace {name} ({first_line(error)})",
+        "try other example inputs, rewrite the branch that depends on data, fold the submodules "
+        "that trace with --keep-modules (in Python keep_modules=True), or export to ONNX with the "
+        "exporter that does not need it (torch.onnx.export(..., dynamo=False)) and fold that",
     )
 
 
@@ -265,7 +267,8 @@ def outputs_of(run: nn.Module, inputs: Inputs) -> list[Any]:
 
 def _equal(a: Any, b: Any, within: float) -> bool:
     if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
-        return bool(a == b)
+        # Objects that pytree does not open (a cache of keys and values) are equal to themselves alone.
+        return bool(a == b) if isinstance(a, _PLAIN) else type(a) is type(b)
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
     if not a.is_floating_point():

@@ -11,6 +11,7 @@ import numpy as np
 from bnfold.algebra.affine import Array
 from bnfold.constants import Obstacle
 from bnfold.formats.torch.file.tensors import numpy_dtype
+from bnfold.formats.torch.graph.arguments import fixed_size
 from bnfold.formats.torch.graph.operators.view import CallView, Reading
 from bnfold.graph import Norm
 
@@ -20,9 +21,9 @@ _ARRAYS = ("running_mean", "running_var", "weight", "bias")
 
 def read(view: CallView) -> Reading | None:
     source = view.fake("input")
-    if not isinstance(source.shape[1], int) or not source.dtype.is_floating_point:
+    channels = _channels(view)
+    if channels is None or not source.dtype.is_floating_point:
         return None
-    channels = source.shape[1]
     obstacle = _obstacle(view)
     known = next((c for c in map(view.constant, _ARRAYS) if c is not None), None)
     momentum = view.get("momentum", view.get("exponential_average_factor"))
@@ -39,6 +40,12 @@ def read(view: CallView) -> Reading | None:
         lowers=lambda: _lowers(view, known is None or known.dtype == numpy_dtype(source.dtype)),
     )
     return Reading(kind, (view.flow("input"),))
+
+
+def _channels(view: CallView) -> int | None:
+    """As many as there are statistics; the axis itself may be computed from one that is free."""
+    given = [view.fake(name) for name in _ARRAYS if view.tensor(name) is not None]
+    return fixed_size(given[0].shape[0] if given else view.fake("input").shape[1])
 
 
 def _lowers(view: CallView, of_one_type: bool) -> bool:
