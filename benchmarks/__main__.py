@@ -23,6 +23,7 @@ SUBJECTS: dict[str, tuple[str, int | None]] = {
     "memory": ("cost", 3),
     "start-up": ("start_up", 1),
     "recalibrate": ("recalibrate", 2),
+    "statistics": ("true_statistics", 3),
     "latency": ("latency", 3),
     "charts": ("charts", None),
     "scaling": ("scaling", None),

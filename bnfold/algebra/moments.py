@@ -36,7 +36,8 @@ _BLOCK = 1 << 20
 _WORTH_THREADS = 4
 # Rows of fewer elements gain nothing in float32.
 _SHORT, _STRETCH = 128, 1024
-_POOR_PIVOT, _SMALL_SQUARE = 8.0, 1e-30
+POOR_PIVOT = 8.0  # squares around it, over those around the mean
+SMALL_SQUARE = 1e-30  # of a float32: below it, squares lose digits to underflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,18 +191,18 @@ def _line_moments(lines: NDArray[Any]) -> tuple[Array, Array]:
     if not size:
         return np.zeros(lines.shape[:2]), np.zeros(lines.shape[:2])
     if size < _SHORT or not is_float(lines.dtype) or lines.dtype.itemsize > 4:
-        return _precise_moments(lines)
+        return precise_moments(lines)
     # Infinities are reported by whoever looks at the result, with the name of the layer.
     with np.errstate(invalid="ignore", over="ignore"):
         pivot = lines[:, :, size // 8 :: size // 4][:, :, :4].astype(np.float32).sum(axis=2) / 4
         moved = np.subtract(lines, pivot[:, :, None], dtype=np.float32)
         total, squares = _sums(moved)
         m2 = squares - total * total / size
-        fine = (squares <= _POOR_PIVOT * m2) & (squares >= _SMALL_SQUARE * size)
+        fine = (squares <= POOR_PIVOT * m2) & (squares >= SMALL_SQUARE * size)
         fine &= np.isfinite(squares)
     mean = pivot + total / size
     if not fine.all():
-        again = _precise_moments(lines[~fine][None])
+        again = precise_moments(lines[~fine][None])
         mean[~fine], m2[~fine] = again[0][0], again[1][0]
     return mean, m2
 
@@ -220,8 +221,8 @@ def _sums(moved: NDArray[np.float32]) -> tuple[Array, Array]:
     return total, squares
 
 
-def _precise_moments(lines: NDArray[Any]) -> tuple[Array, Array]:
-    """`_line_moments` in float64 throughout."""
+def precise_moments(lines: NDArray[Any]) -> tuple[Array, Array]:
+    """Mean and squared deviations along the last axis of ``(N, C, size)``, in float64 throughout."""
     size = lines.shape[2]
     pivot = lines[:, :, :1].astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):

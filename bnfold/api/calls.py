@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Union, cast
 
 from bnfold.api.models import Opening, data_of, is_module
 from bnfold.api.results import Inspected, Verified, told
+from bnfold.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     import onnx
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 AnyPath = Union[str, "PathLike[str]"]
 AnyModel = Union[AnyPath, "Model", "onnx.ModelProto", bytes, "Module", "ExportedProgram"]
 AnyData = Union[AnyPath, "NDArray[Any]", "Tensor", Mapping[str, Any], Iterable[Any]]
-Progress = Callable[[str, int, int], None]
-"""Called with the stage, and how much of how much is done."""
 
 
 def load(
@@ -101,6 +100,7 @@ def inspect(
     device: str = "cpu",
     provider: str = "CPUExecutionProvider",
     threads: int | None = None,
+    submodule: str | Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Inspected:
     """Every BatchNorm of a model, what is wrong with it, and what `fold` would do with it.
@@ -123,6 +123,8 @@ def inspect(
         device: torch's device for ``data``.
         provider: onnxruntime's.
         threads: of the runtime.
+        submodule: take these submodules alone, each by itself on what reaches it in the whole, which
+            need not be traced; for a module, or the name of a factory.
         progress: called with the stage, and how much of how much is done.
 
     Raises:
@@ -136,10 +138,25 @@ def inspect(
     source = data_of(data)
     chosen = sampled(sampling, samples, DEFAULT_SAMPLES, mask, padding)
     opening = Opening(example_inputs, kwargs, dynamic_shapes, source, chosen)
-    subject = opening.subject(model)
     selection = None
     if select or ignore:
         selection = load_settings().overridden(list(select), list(ignore)).selection
+    if submodule:
+        from bnfold.jobs.parts import inspect_parts
+
+        of_parts = inspect_parts(
+            opening.parts(model, names_of(submodule)),
+            reparameterize=reparameterize,
+            selection=selection,
+            data=source,
+            sampling=chosen,
+            runtime=RuntimeOptions(threads, provider, device),
+            progress=progress,
+        )
+        return cast("Inspected", told(Inspected(of_parts, model)))
+    tell = progress or no_progress
+    tell("opening", 0, 1)
+    subject = opening.subject(model)
     found = job(
         subject.model,
         reparameterize=reparameterize,
@@ -147,7 +164,7 @@ def inspect(
         data=source,
         sampling=chosen,
         runtime=RuntimeOptions(threads, provider, device),
-        progress=progress,
+        progress=tell,
     )
     report = replace(found, model=subject.shown(found.model))
     result: Inspected = told(Inspected(report, model))
@@ -164,6 +181,8 @@ def verify(
     dynamic_shapes: Any = None,
     samples: int | None = None,
     sampling: SampleOptions | None = None,
+    submodule: str | Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> Verified:
     """Compares two models of the same signature on the same inputs.
 
@@ -176,6 +195,9 @@ def verify(
         dynamic_shapes: which of their axes are free, see `load`.
         samples: how many samples of ``data`` to take, 64 by default.
         sampling: which samples, and how to read images.
+        submodule: compare these submodules alone, each by itself on what reaches it in the whole
+            reference; for modules, or names of factories.
+        progress: called with the stage, and how much of how much is done.
 
     Raises:
         errors.BnfoldError: where they cannot be compared.
@@ -185,11 +207,20 @@ def verify(
 
     source = data_of(data)
     chosen = sampled(sampling, samples, DEFAULT_SAMPLES)
+    tell = progress or no_progress
+    tell("opening", 0, 1)
+    if submodule:
+        from bnfold.jobs.parts import verify_parts
+
+        opening = Opening(example_inputs, kwargs, dynamic_shapes, source, chosen)
+        parts = [opening.parts(model, names_of(submodule)) for model in (reference, candidate)]
+        of_parts = verify_parts(*parts, data=source, sampling=chosen, progress=tell)
+        return cast("Verified", told(Verified(of_parts)))
     first, second = (
         _for(model, Opening(example_inputs, kwargs, dynamic_shapes, source, chosen)).subject(model)
         for model in (reference, candidate)
     )
-    found = job(first.model, second.model, data=source, sampling=chosen)
+    found = job(first.model, second.model, data=source, sampling=chosen, progress=tell)
     result: Verified = told(
         Verified(
             replace(
@@ -228,10 +259,6 @@ def sampled(
         mask=names_of(mask) or chosen.mask,
         padding=names_of(padding) or chosen.padding,
     )
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """The default of a progress callback: nobody watches."""
 
 
 def names_of(given: str | Sequence[str]) -> tuple[str, ...]:

@@ -8,10 +8,11 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-from bnfold.api.calls import AnyData, AnyPath, Progress, names_of, sampled, silent
+from bnfold.api.calls import AnyData, AnyPath, names_of, sampled
 from bnfold.api.models import TORCH, Opening, Subject, data_of, is_module
 from bnfold.api.results import Folded, told
 from bnfold.errors import TracingError, UsageError
+from bnfold.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from bnfold.data import Data, SampleOptions
@@ -76,8 +77,8 @@ def fold(
         only: globs on the names of the BatchNorm to fold; the others stay.
         skip: globs on the names of those that stay.
         min_folded: make nothing where fewer fold: a number, or a share such as ``"90%"``.
-        provenance: note in an ONNX model the version of bnfold, the hash of ``model``, and whether
-            it is verified.
+        provenance: note in what is written (ONNX, .pt2, .safetensors) the version of bnfold, the
+            hash of ``model``, and whether it is verified.
         rest: a BatchNorm that has to stay is left as it is, or written as a product and a sum
             (``affine``) or as a ``depthwise`` 1x1 convolution.
         submodule: fold these submodules alone; for a module, with ``keep_modules``.
@@ -97,7 +98,7 @@ def fold(
     output, example_inputs = _second(model, second, output, example_inputs)
     source = data_of(data)
     chosen = sampled(sampling, samples, DEFAULT_SAMPLES)
-    tell = progress or silent
+    tell = progress or no_progress
     tell("opening", 0, 1)
     in_memory = output is None and not isinstance(model, str | PathLike)
     free = "auto" if dynamic_shapes is None and in_memory and is_module(model) else dynamic_shapes
@@ -127,7 +128,6 @@ def fold(
                 raise
             found = _fold_parts(model, opening, how, ())
         else:
-            tell("folding", 0, 1)
             found = _fold(subject, None if output is None else Path(output), how)
     tell("done", 1, 1)
     return cast("Folded[M]", told(found))
@@ -194,7 +194,12 @@ def _fold_network(subject: Subject, target: Path | None, how: _How) -> Folded[An
     if written is not None and written.output is None:
         return Folded(written, _planned_only)
     report, made = fold_in_memory(
-        subject.model, subject.given, how.options, data=how.data, sampling=how.sampling
+        subject.model,
+        subject.given,
+        how.options,
+        data=how.data,
+        sampling=how.sampling,
+        progress=how.progress,
     )
     return Folded(
         replace(report, output=None if written is None else written.output),
@@ -209,7 +214,9 @@ def _fold_parts(model: Any, opening: Opening, how: _How, only: tuple[str, ...]) 
 
     args, kwargs = opening.examples_for(model)
     parts = Parts.of(model, args, kwargs, only)
-    report, network = fold_parts(parts, None, how.options, sampling=how.sampling)
+    report, network = fold_parts(
+        parts, None, how.options, sampling=how.sampling, progress=how.progress
+    )
     return Folded(report, lambda: network)
 
 

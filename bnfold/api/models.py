@@ -9,6 +9,7 @@ import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,6 +145,33 @@ class Opening:
 
         return example_inputs_for(
             module, self.inputs, self._examples(), examples_in(self.data, self.sampling)
+        )
+
+    def parts(self, model: Any, only: Sequence[str]) -> Any:
+        """The submodules of a module, or of what a factory makes; see `formats.torch.Parts`.
+
+        Raises:
+            errors.UsageError: where it has no modules, or none of these names.
+            errors.ModelError: where it does not run, or no submodule of it traces.
+        """
+        from bnfold.formats import examples_in
+
+        if self.dynamic_shapes is not None:
+            raise errors.UsageError("dynamic_shapes go with what is traced whole, not submodule=")
+        if is_module(model):
+            from bnfold.formats.torch import Parts
+
+            return Parts.of(model, *self.examples_for(model), only)
+        if not isinstance(model, str) or find_spec("torch") is None:
+            raise errors.UsageError(
+                "submodule= goes with a torch.nn.Module or the name of a factory, as nothing else "
+                "has submodules"
+            )
+        from bnfold.formats.torch import Parts
+
+        examples = examples_in(self.data, self.sampling)
+        return Parts.open(
+            model, only, inputs=self.inputs, examples=examples, given=self._examples()
         )
 
     def _refuse_tracing(self, what: str) -> None:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-from bnfold.api.calls import AnyData, AnyPath, Progress, names_of, sampled, silent
+from bnfold.api.calls import AnyData, AnyPath, names_of, sampled
 from bnfold.api.models import TORCH, Opening, Subject, data_of, is_module
 from bnfold.api.results import Recalibrated, told
 from bnfold.errors import UsageError
+from bnfold.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from bnfold.data import Data, SampleOptions
@@ -45,6 +46,7 @@ def recalibrate(
     provider: str = "CPUExecutionProvider",
     threads: int | None = None,
     force: bool = False,
+    submodule: str | Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Recalibrated[M]:
     """Measures the population statistics of every BatchNorm again on ``data``.
@@ -76,6 +78,8 @@ def recalibrate(
         provider: onnxruntime's execution provider.
         threads: of the runtime.
         force: allow ``output`` to be the model's own file.
+        submodule: measure these submodules alone, each on what reaches it in the whole behind those
+            before it; for a module, or the name of a factory. ``output`` is a state dict of the whole.
         progress: called with the stage, and how much of how much is done.
 
     Returns:
@@ -90,7 +94,9 @@ def recalibrate(
     source = data_of(data)
     assert source is not None
     chosen = sampled(sampling, samples, DEFAULT_SAMPLES, mask, padding)
-    subject = Opening(example_inputs, kwargs, dynamic_shapes, source, chosen).subject(model)
+    tell = progress or no_progress
+    tell("opening", 0, 1)
+    opening = Opening(example_inputs, kwargs, dynamic_shapes, source, chosen)
     options = RecalibrationOptions(
         method,
         prior,
@@ -103,7 +109,14 @@ def recalibrate(
         RuntimeOptions(threads, provider, device),
         force,
     )
-    found = _recalibrate(subject, source, output, options, chosen, evaluate, progress or silent)
+    if submodule:
+        if evaluate is not None:
+            raise UsageError("evaluate= is for what is traced whole; measure result.model yourself")
+        parts = opening.parts(model, names_of(submodule))
+        found = _recalibrate_parts(parts, model, source, output, options, chosen, tell)
+    else:
+        subject = opening.subject(model)
+        found = _recalibrate(subject, source, output, options, chosen, evaluate, tell)
     return cast("Recalibrated[M]", told(found))
 
 
@@ -153,6 +166,26 @@ def _recalibrate(
             report = replace(report, output=replace(report.output, path=str(target)))
     report = replace(report, model=subject.shown(report.model))
     return Recalibrated(report, lambda: made)
+
+
+def _recalibrate_parts(
+    parts: Any,
+    model: Any,
+    source: Data,
+    output: AnyPath | None,
+    options: RecalibrationOptions,
+    sampling: SampleOptions,
+    progress: Progress,
+) -> Recalibrated[Any]:
+    from bnfold.jobs.parts import recalibrate_parts
+
+    target = None if output is None else Path(output)
+    if target is None and not is_module(model):
+        raise UsageError(f"name the file to write with output=; {model} is the name of a factory")
+    report, network = recalibrate_parts(
+        parts, target, source, options=options, sampling=sampling, progress=progress
+    )
+    return Recalibrated(report, lambda: network if is_module(model) else output)
 
 
 def _evaluated(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from bnfold.algebra.moments import Moments
 from bnfold.audit.drift import PERCENTILES, Observed
 from bnfold.data import Sample
 from bnfold.graph import Node, Norm
+from bnfold.progress import Progress
 from bnfold.recalibration.batches import Batch, Batches
 from bnfold.recalibration.observer import Observer, Piece
 
@@ -25,8 +26,6 @@ _NOTHING_STORED = (
     "COMPUTED_STATISTICS",
     "SPATIAL_STATISTICS",
 )
-
-Progress = Callable[[str, int, int], None]
 
 
 def observe(
@@ -82,11 +81,11 @@ class _Watch:
 
     def batches(self) -> Iterator[Batch]:
         """The sample in batches whose activations stay within bounds."""
-        first = Batches(self._sample, 1)
+        first = Batches(self._sample, 1, self._observer.measure)
         values = self._run(first[0])
         each = sum(values[node.inputs[0].name].nbytes for node in self._nodes) / first[0].size
         size = max(1, min(_BATCH, int(_ACTIVATION_BYTES / max(each, 1.0))))
-        batches = Batches(self._sample, size)
+        batches = Batches(self._sample, size, self._observer.measure)
         self._per_batch = -(-self._keep // len(batches))
         return (batches[index] for index in range(len(batches)))
 

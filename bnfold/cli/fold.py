@@ -23,7 +23,6 @@ from bnfold.cli.options import (
     RestOption,
     SampleFlags,
     SkipOption,
-    SubmoduleOption,
 )
 from bnfold.cli.parsing import Option
 from bnfold.cli.reporting import Report, reported, write_page
@@ -65,7 +64,6 @@ class FoldFlags:
             panel=TORCH_PANEL,
         ),
     ] = False
-    submodule: SubmoduleOption = None
     rest: RestOption = RestForm.KEEP
 
     def options(self, *, force: bool) -> FoldOptions:
@@ -114,7 +112,7 @@ def fold(
     from bnfold.jobs.common import DEFAULT_SAMPLES
 
     check_data_options(data, sample)
-    if how.submodule and not how.keep_modules:
+    if source.submodule and not how.keep_modules:
         raise UsageError("--submodule writes a state dict of the whole network; add --keep-modules")
     options = how.options(force=force)
     names = expanded(model)
@@ -130,18 +128,16 @@ def fold(
         from bnfold.jobs import fold as job
         from bnfold.jobs.parts import fold_parts
 
-        check_model_options(
-            name, source, keep_modules=how.keep_modules, submodule=bool(how.submodule)
-        )
+        check_model_options(name, source, keep_modules=how.keep_modules)
         targets.check_suffix(name)
         with progress_bar(quiet=shown.quiet) as progress, targets.of_model(name) as target:
-            progress(source.stage(name), 0, 1)
-            opened = None if how.submodule else _whole(source, name, data, sampling, how)
+            source.tell_opening(progress, name)
+            opened = None if source.submodule else _whole(source, name, data, sampling, how)
             if opened is None:
-                parts = source.open_parts(name, how.submodule or (), data, sampling)
+                parts = source.open_parts(name, data, sampling)
                 # Without a target there is a plan alone.
                 asked = replace(options, verified=options.verified and target is not None)
-                result = fold_parts(parts, target, asked, sampling=sampling)[0]
+                result = fold_parts(parts, target, asked, sampling=sampling, progress=progress)[0]
             else:
                 result = job(
                     opened, target, data=data, sampling=sampling, options=options, progress=progress

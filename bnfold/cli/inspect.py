@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from bnfold.cli.applies import check_data_options, check_images, check_model_options
 from bnfold.cli.destinations import check_paths
@@ -138,6 +138,8 @@ def inspect(
     from bnfold.jobs.inspect import DEFAULT_SAMPLES
 
     check_data_options(data, sample, masks, runtime)
+    if source.submodule and against is not None:
+        raise UsageError("--against compares whole models; leave out --submodule")
     settings = rules.settings()
     baseline = None if rules.baseline is None else Baseline.read(rules.baseline)
     names = expanded(model)
@@ -151,22 +153,25 @@ def inspect(
         from bnfold.cli.progress import progress_bar
         from bnfold.jobs import inspect as job
         from bnfold.jobs.inspect import without_known
+        from bnfold.jobs.parts import inspect_parts
 
         check_model_options(name, source, runtime)
         with progress_bar(quiet=quiet) as progress:
-            progress(source.stage(name), 0, 1)
-            opened = source.open(name, data, sampling)
-            other = None if against is None else source.open_other(against)
-            result = job(
-                opened,
-                other=other,
-                reparameterize=reparameterize,
-                selection=settings.selection,
-                data=data,
-                sampling=sampling,
-                runtime=runtime.options(),
-                progress=progress,
-            )
+            source.tell_opening(progress, name)
+            how: dict[str, Any] = {
+                "reparameterize": reparameterize,
+                "selection": settings.selection,
+                "data": data,
+                "sampling": sampling,
+                "runtime": runtime.options(),
+                "progress": progress,
+            }
+            if source.submodule:
+                result = inspect_parts(source.open_parts(name, data, sampling), **how)
+            else:
+                opened = source.open(name, data, sampling)
+                other = None if against is None else source.open_other(against)
+                result = job(opened, other=other, **how)
         if baseline is not None:
             result = without_known(result, baseline)
         write_page(result, report)

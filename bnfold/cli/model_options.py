@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from bnfold.cli.options import SAMPLE_PANEL, TORCH_PANEL, option_name
+from bnfold.cli.options import SAMPLE_PANEL, TORCH_PANEL, SubmoduleOption, option_name
 from bnfold.cli.parsing import Option
 from bnfold.errors import MissingExtraError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from bnfold.data import SampleOptions
     from bnfold.formats import Model
+    from bnfold.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class ModelFlags:
             panel=TORCH_PANEL,
         ),
     ] = False
+    submodule: SubmoduleOption = None
     freeze_initializers: Annotated[
         bool,
         Option(
@@ -133,9 +136,18 @@ class ModelFlags:
         """Raises a `ModelError` where there is no such file."""
         check_weights(self.weights, "--weights")
 
-    def stage(self, name: str) -> str:
-        """What opening a model means, for who waits for it."""
-        return "importing torch, opening, tracing" if self.traces([name]) else "opening"
+    def tell_opening(self, progress: Progress, name: str) -> None:
+        """Says that a model is being opened, once for each thing that takes its time."""
+        from bnfold.formats import check_code
+
+        check_code(name)
+        if not self.traces([name]):
+            progress("opening", 0, 1)
+            return
+        if find_spec("torch") is not None:
+            progress("importing torch", 0, 1)
+            import_module("bnfold.formats.torch")
+        progress("opening, tracing", 0, 1)
 
     def traces(self, names: Sequence[str]) -> bool:
         """Whether example inputs may be needed: not where all models are ONNX files."""
@@ -143,9 +155,7 @@ class ModelFlags:
 
         return not all(is_onnx(name) for name in names if name != "-")
 
-    def open_parts(
-        self, model: str, only: Sequence[str], data: str | None, sampling: SampleOptions
-    ) -> Any:
+    def open_parts(self, model: str, data: str | None, sampling: SampleOptions) -> Any:
         """The submodules of what a factory makes: those named, or all that can be traced."""
         from bnfold.formats import examples_in, is_onnx
 
@@ -159,7 +169,7 @@ class ModelFlags:
             raise UsageError("--dynamic goes with what is traced whole, and not with --submodule")
         return Parts.open(
             model,
-            only,
+            tuple(self.submodule or ()),
             weights=self.weights,
             weights_key=self.weights_key,
             inputs=tuple(self.input or ()),

@@ -103,8 +103,8 @@ ProvenanceOption = Annotated[
     bool,
     Option(
         "--provenance/--no-provenance",
-        help="Note the version of bnfold, the hash of MODEL and the verdict in the file.",
-        panel="ONNX models",
+        help="Note the version of bnfold, the hash of MODEL and the verdict in the file "
+        "(.onnx, .pt2, .safetensors).",
     ),
 ]
 InputData = Annotated[

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-Progress = Callable[[str, int, int], None]
+from bnfold.progress import Progress, no_progress
 
 
 @contextmanager
@@ -16,7 +16,7 @@ def progress_bar(*, quiet: bool = False) -> Iterator[Progress]:
     A stage has a line while it lasts: a bar where its size is known, a moving one where it is not.
     """
     if quiet or not sys.stderr.isatty():
-        yield lambda stage, done, total: None
+        yield no_progress
         return
     from rich.console import Console
     from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn

@@ -182,17 +182,25 @@ def recalibrate(
         max_drop=drop, runtime=runtime.options(), force=force, provenance=provenance
     )
     evaluate = score.function()
+    if source.submodule and evaluate is not None:
+        raise UsageError("--evaluate is for what is traced whole; leave out --submodule")
 
     def work(name: str) -> RecalibrationResult | None:
         from bnfold.cli.progress import progress_bar
         from bnfold.formats import is_onnx
         from bnfold.formats.suffixes import check_suffix
+        from bnfold.jobs.parts import recalibrate_parts
         from bnfold.jobs.recalibrate import recalibrate as job
 
         check_model_options(name, source, runtime)
         check_suffix(name, output, onnx=is_onnx(name))
         with progress_bar(quiet=shown.quiet) as progress:
-            progress(source.stage(name), 0, 1)
+            source.tell_opening(progress, name)
+            if source.submodule:
+                parts = source.open_parts(name, data, sampling)
+                return recalibrate_parts(
+                    parts, output, data, options=options, sampling=sampling, progress=progress
+                )[0]
             return job(
                 source.open(name, data, sampling),
                 output,

@@ -127,16 +127,17 @@ def verify(
     def work(first: str, second: str) -> VerifyResult:
         from bnfold.cli.progress import progress_bar
         from bnfold.jobs import verify as job
+        from bnfold.jobs.parts import verify_parts
 
         sources = _sources(first, second, source, candidate_weights)
         check_runtime([first, second], runtime)
         with progress_bar(quiet=shown.quiet) as progress:
-            progress("opening", 0, 1)
-            opened = [
-                flags.open(name, data, sampling)
-                for flags, name in zip(sources, (first, second), strict=True)
-            ]
-            return job(
+            opened = []
+            for flags, name in zip(sources, (first, second), strict=True):
+                flags.tell_opening(progress, name)
+                opening = flags.open_parts if source.submodule else flags.open
+                opened.append(opening(name, data, sampling))
+            return (verify_parts if source.submodule else job)(
                 *opened,
                 data=data,
                 sampling=sampling,

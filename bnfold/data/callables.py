@@ -20,6 +20,7 @@ from bnfold.data.signature import InputSpec
 from bnfold.data.source import SampleOptions
 from bnfold.data.spool import SpooledRows, spooled
 from bnfold.errors import BnfoldError, DataError, UsageError
+from bnfold.files import meant_in
 
 _NAME = re.compile(r"^(?P<module>.+):(?P<name>[A-Za-z_][\w.]*)$")
 
@@ -44,14 +45,15 @@ def load_callable(text: str) -> Any:
         raise UsageError(f"{text} does not name a function; write file.py:function")
     try:
         target: Any = _module(found["module"])
-        for part in found["name"].split("."):
-            target = getattr(target, part)
     except FileNotFoundError:
         raise UsageError(f"{found['module']} does not exist; check the path") from None
-    except AttributeError:
-        raise UsageError(f"{found['module']} has no {found['name']}") from None
     except Exception as error:  # whatever the user's module does when it is imported
         raise UsageError(f"importing {found['module']} failed: {_words(error)}") from None
+    for part in found["name"].split("."):
+        if not hasattr(target, part):
+            hint = meant_in(target, part, "name a function of it")
+            raise UsageError(f"{found['module']} has no {found['name']}; {hint}")
+        target = getattr(target, part)
     if not callable(target):
         raise UsageError(f"{text} is no function but {type(target).__name__}")
     return target

@@ -25,19 +25,19 @@ class Given:
     out on them before all is read.
     """
 
-    def __init__(self, data: Any) -> None:
-        """Raises a `UsageError` where it is no data."""
+    def __init__(self, data: Any, name: str | None = None) -> None:
+        """Raises a `UsageError` where it is no data; ``name`` is what messages call it."""
         if isinstance(data, str | bytes) or not (is_array(data) or isinstance(data, Iterable)):
             raise UsageError(
                 f"data is a path, an array, a dict of arrays, or an iterable of batches, not "
                 f"{type(data).__name__}"
             )
-        self._data = data
+        self._data, self._name = data, name
         self._seen: list[Any] = []
         self._spent = False
 
     def __str__(self) -> str:
-        return f"the {type(self._data).__name__} given as data"
+        return self._name or f"the {type(self._data).__name__} given as data"
 
     def open(self, inputs: Sequence[InputSpec], options: SampleOptions) -> Source:
         """The rows of it; see `Source`.

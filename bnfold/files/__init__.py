@@ -6,7 +6,7 @@ written, `scratch` holds what is not finished, `publishing` makes it the user's 
 
 from bnfold.files.bombs import check_ratio
 from bnfold.files.guard import Use, check_destination, same_file
-from bnfold.files.missing import missing
+from bnfold.files.missing import meant, meant_in, missing
 from bnfold.files.publishing import publish, publish_text
 from bnfold.files.scratch import content_name, older_data, scratch_folder
 from bnfold.files.source import SourceFile, check_regular, file_sha256
@@ -19,6 +19,8 @@ __all__ = [
     "check_regular",
     "content_name",
     "file_sha256",
+    "meant",
+    "meant_in",
     "missing",
     "older_data",
     "publish",

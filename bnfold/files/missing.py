@@ -1,9 +1,11 @@
-"""A path at which there is nothing: what was meant, perhaps."""
+"""A path at which there is nothing, a name that nothing has: what was meant, perhaps."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 def missing(path: Path, otherwise: str = "check the path") -> str:
@@ -16,6 +18,19 @@ def missing(path: Path, otherwise: str = "check the path") -> str:
     close = _like(path)
     hint = otherwise if close is None else f"did you mean {close}?"
     return f"{path} does not exist; {hint}"
+
+
+def meant(name: str, known: Iterable[str], otherwise: str) -> str:
+    """``did you mean make?``, or ``otherwise`` where nothing in ``known`` is called like ``name``."""
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f"did you mean {close[0]}?" if close else otherwise
+
+
+def meant_in(home: Any, name: str, otherwise: str) -> str:
+    """`meant` for what can be called in a module or a class."""
+    known = getattr(home, "__dict__", {}).items()
+    named = (key for key, value in known if callable(value) and not key.startswith("_"))
+    return meant(name, named, otherwise)
 
 
 def _like(path: Path) -> Path | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,6 @@ FORMAT_VERSION = "2.2"
 DEFAULT_SAMPLES, _BATCH, _FEW = 64, 16, 2
 
 Arrays = Mapping[str, NDArray[Any]]
-Progress = Callable[[str, int, int], None]
-"""Called with the stage, and how much of how much is done: 0 of 1 where nobody knows how much."""
 
 UNDECIDED = (
     "the proof decides nothing: nothing that was compared could have shown a difference; give "
@@ -145,7 +143,3 @@ def left_behind(model: Model, target: Path, files: Sequence[Path]) -> tuple[str,
     own = [path for path in model.files[1:] if same_file(model.files[0], target)]
     new = {file.name for file in files}
     return tuple(str(p) for p in (*own, *older_data(target)) if p.name not in new)
-
-
-def no_progress(stage: str, done: int, total: int) -> None:
-    """The default of a progress callback: nobody watches."""

@@ -15,12 +15,10 @@ from bnfold.jobs.common import (
     FORMAT_VERSION,
     UNDECIDED,
     ModelInfo,
-    Progress,
     check_target,
     check_unchanged,
     comparison_inputs,
     left_behind,
-    no_progress,
     notes_of,
 )
 from bnfold.jobs.fold_options import FoldOptions, none_folds
@@ -28,6 +26,7 @@ from bnfold.jobs.network_change import NetworkChange
 from bnfold.jobs.provenance import provenance_of
 from bnfold.planning import Plan, Rest, make_plan
 from bnfold.planning.left_standing import left_standing
+from bnfold.progress import Progress, no_progress
 from bnfold.proof.verification import Verification, prove
 
 
@@ -166,8 +165,8 @@ def fold(
         files = edited.write(scratch / target.name)
         verification = None
         if options.verified:
-            progress("proving", 0, 1)
-            verification = _proved(model, edited, plan, files[-1], data, sampling)
+            progress("reading back", 0, 1)
+            verification = _proved(model, edited, plan, files[-1], data, sampling, progress)
         if verification is not None and not verification.passed:
             return outcome.result(verification)
         info, left = check_unchanged(model), left_behind(model, target, files)
@@ -230,12 +229,14 @@ def _proved(
     written: Path,
     data: Data | None,
     sampling: SampleOptions | None,
+    progress: Progress,
 ) -> Verification | None:
     """The proof; None for a copy of a model that the runtime does not load: it needs none."""
     subject = format_of(model).fold(edited, written)
     try:
+        progress("reading the inputs" if data is not None else "making inputs", 0, 1)
         feeds, inputs = comparison_inputs(model, data, sampling)
-        return prove(subject, model.graph, plan, feeds, inputs)
+        return prove(subject, model.graph, plan, feeds, inputs, progress)
     except ModelNotLoadedError as error:
         if not plan.edits:
             return None

@@ -8,6 +8,7 @@ from bnfold.data import Data, SampleOptions
 from bnfold.jobs.common import ModelInfo, comparison_inputs
 from bnfold.jobs.fold import FoldResult, planned
 from bnfold.jobs.fold_options import FoldOptions
+from bnfold.progress import Progress, no_progress
 
 
 def fold_in_memory(
@@ -17,6 +18,7 @@ def fold_in_memory(
     *,
     data: Data | None = None,
     sampling: SampleOptions | None = None,
+    progress: Progress = no_progress,
 ) -> tuple[FoldResult, Any]:
     """Folds every BatchNorm of ``network`` that can go exactly.
 
@@ -25,6 +27,7 @@ def fold_in_memory(
         network: what the caller gave, which is not changed.
         options: what is folded, and what has to be so that something is made.
         data: as for `jobs.fold`, as is ``sampling``.
+        progress: called with the stage, and how much of how much is done.
 
     Returns:
         What was done, and what was made (its ``result`` is the folded network); None where
@@ -38,6 +41,7 @@ def fold_in_memory(
     from bnfold.formats import format_of
     from bnfold.formats.torch import FoldInMemory
 
+    progress("planning", 0, 1)
     plan = planned(model.graph, options)
     edited: Any = format_of(model).edit(model, plan, keep_modules=options.keep_modules)
     refusal = options.refusal(edited.plan)
@@ -45,8 +49,9 @@ def fold_in_memory(
     if refusal is None:
         outcome = FoldInMemory(network, edited)
         if options.verified:
+            progress("reading the inputs" if data is not None else "making inputs", 0, 1)
             feeds, inputs = comparison_inputs(model, data, sampling)
-            verification = outcome.verified(feeds, inputs)
+            verification = outcome.verified(feeds, inputs, progress)
     report = FoldResult(
         ModelInfo.of(model),
         edited.plan,

@@ -54,7 +54,7 @@ class FoldOptions:
     BatchNorm has to stay; ``minimum``: where too few fold. ``only`` and ``skip``: globs on the
     names of BatchNorm. ``force``: the target may be the input. ``reparameterize``: merge parallel
     linear branches. ``keep_modules``: write a state dict for the unchanged class (PyTorch).
-    ``provenance``: say in the file where it comes from (ONNX). ``rest``: in which form a BatchNorm is
+    ``provenance``: say in the file where it comes from. ``rest``: in which form a BatchNorm is
     written that has to stay.
     """
 

@@ -18,8 +18,9 @@ from bnfold.files import scratch_folder
 from bnfold.formats import Model, format_of
 from bnfold.graph import Node, Norm
 from bnfold.jobs.against import Against, against
-from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, Progress, no_progress, notes_of
+from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, notes_of
 from bnfold.planning import Decision, Plan, Reason, make_plan
+from bnfold.progress import Progress, no_progress
 from bnfold.recalibration.observer import RuntimeOptions
 
 DEFAULT_SAMPLES = 512
@@ -204,6 +205,7 @@ def inspect(
     if data is not None:
         from bnfold.audit.observation import observe
 
+        progress("reading the data", 0, 1)
         sample = open_sample(data, model.inputs, sampling or SampleOptions(samples=DEFAULT_SAMPLES))
         with scratch_folder() as folder:
             observer = format_of(model).observer(model, folder, runtime or RuntimeOptions())

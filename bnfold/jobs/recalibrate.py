@@ -23,6 +23,7 @@ from bnfold.jobs.recalibration_result import (
     RecalibrationOptions,
     RecalibrationResult,
 )
+from bnfold.progress import Progress, no_progress
 from bnfold.recalibration.batch import batch_statistics
 from bnfold.recalibration.batches import Batches
 from bnfold.recalibration.cache import ActivationCache
@@ -32,7 +33,7 @@ from bnfold.recalibration.observer import Convention, Observer
 from bnfold.recalibration.output_change import OutputChange, OutputChanges, output_names
 from bnfold.recalibration.population import population_statistics
 from bnfold.recalibration.processes import Processes, launched_processes
-from bnfold.recalibration.run import Progress, Recalibration, Run, no_progress
+from bnfold.recalibration.run import Recalibration, Run
 from bnfold.recalibration.selection import Selection, select
 from bnfold.recalibration.self_check import SelfCheck, SubsetCheck, WholeCheck, proof_batch_size
 from bnfold.recalibration.statistics_change import change_of
@@ -82,6 +83,7 @@ def recalibrate(
             observer = format_of(model).observer(model, folder, options.runtime)
             progress("planning", 0, 1)
             selection = select(observer, str(model.path), options.only, options.skip)
+            progress("reading the data", 0, 1)
             sample = open_sample(
                 data, model.inputs, sampling or SampleOptions(samples=DEFAULT_SAMPLES)
             )
@@ -119,7 +121,7 @@ class _Job:
         self.run = Run(
             self.observer,
             self.plan,
-            Batches(self.sample, self.options.batch_size),
+            Batches(self.sample, self.options.batch_size, self.observer.measure),
             self.processes,
             ActivationCache(self.folder, self.options.cache_memory),
             self.variance == "unbiased",
@@ -150,6 +152,7 @@ class _Job:
         first = self.processes.rank == 0
         with scratch_folder(target if first else None) as scratch:
             format = format_of(self.model)
+            self.progress("writing", 0, 1)
             copy = format.with_statistics(self.model, edits, self._provenance())
             files = copy.write(scratch / target.name)
             check, outputs = self._prove(format.reopened(copy, files[-1]), found)
@@ -197,7 +200,7 @@ class _Job:
             self.observer,
             after,
             self.populations,
-            Batches(self.sample, size),
+            Batches(self.sample, size, self.observer.measure),
             self.processes,
             self.progress,
             options.prior,

@@ -28,7 +28,7 @@ class RecalibrationOptions:
     ``prior``: how many samples the old statistics are worth. ``only`` and ``skip`` are globs on
     layer names. ``variance`` None: the format's convention. ``cache_memory`` in bytes, None: a
     quarter of what is free. ``max_drop``: by how much ``evaluate`` may fall. ``provenance``: say in
-    the file where it comes from (ONNX).
+    the file where it comes from.
     """
 
     method: Method = "population"

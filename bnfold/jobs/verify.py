@@ -13,10 +13,9 @@ from bnfold.jobs.common import (
     FORMAT_VERSION,
     UNDECIDED,
     ModelInfo,
-    Progress,
     comparison_inputs,
-    no_progress,
 )
+from bnfold.progress import Progress, no_progress
 from bnfold.proof.bounds import Bounds
 from bnfold.proof.subject import Arrays, Runs
 from bnfold.proof.verification import Verification
@@ -87,11 +86,10 @@ def verify(
     ours, theirs = (format_of(m).runs(m, _own(runtime, m)) for m in (reference, candidate))
     progress("reading the inputs" if data is not None else "making inputs", 0, 1)
     feeds, inputs = comparison_inputs(reference, data, sampling)
-    progress("comparing", 0, 1)
     other: Runs = theirs
     if reference.format != candidate.format:
         other = _ByPosition(theirs, list(ours.outputs(feeds[0])))
-    outcome = compare(ours, other, feeds, inputs, bounds)
+    outcome = compare(ours, other, feeds, inputs, bounds, progress)
     return VerifyResult(ModelInfo.of(reference), ModelInfo.of(candidate), outcome)
 
 

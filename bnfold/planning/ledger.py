@@ -32,10 +32,12 @@ class LinearState:
 
 @dataclass(frozen=True, eq=False)
 class NormState:
-    """A norm that stays, as the map ``x -> scale * x + shift`` that it has become."""
+    """A norm that stays, as the map ``x -> scale * x + shift``; ``mean`` and ``deviation`` of that x."""
 
     scale: Array
     shift: Array
+    mean: Array | None = None
+    deviation: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
-from bnfold.algebra.affine import AffineMap
 from bnfold.graph import Affine, Graph, Node, Norm, Sum, Value
-from bnfold.planning import kinds
 from bnfold.planning.decision import (
     Action,
     Decision,
@@ -26,12 +23,12 @@ from bnfold.planning.edits import edits_of
 from bnfold.planning.explanations import explained
 from bnfold.planning.forms import Lower
 from bnfold.planning.gauges import GaugeFold, fold_with_gauges
-from bnfold.planning.kinds import norm
 from bnfold.planning.ledger import Ledger
 from bnfold.planning.lowering import Rest, lowered
 from bnfold.planning.reasons import Reason, Refused
 from bnfold.planning.reparameterize import merge_branches
 from bnfold.planning.sizes import FirstSizes
+from bnfold.planning.sources import is_source, source_map, source_of
 from bnfold.planning.walk import Walk
 
 
@@ -81,7 +78,7 @@ class _Planner:
         self.regions: list[frozenset[Value]] = []
         self.made: dict[Node, Decision] = {}
         self.refusals: dict[tuple[Node, Direction], Refused] = {}
-        self.sources = [n for n in graph.nodes if _is_source(n)]
+        self.sources = [n for n in graph.nodes if is_source(n)]
         self.merges: dict[Node, MergeBranches] = {}
         self.gauges = GaugeFold()
         self.with_branches: frozenset[Node] = frozenset()
@@ -165,9 +162,9 @@ class _Planner:
             self._enter(merge.edit)
             self.regions.append(merge.region)
             for node in merge.edit.gone:
-                if _is_source(node):
+                if is_source(node):
                     self.made[node] = Decision(
-                        node.name, _source_of(node), Action.FOLD, None, (merge.edit.node.name,)
+                        node.name, source_of(node), Action.FOLD, None, (merge.edit.node.name,)
                     )
         return merged
 
@@ -202,7 +199,7 @@ class _Planner:
         merge = bool(walk.into) and all(isinstance(n.kind, Norm | Affine) for n in walk.into)
         self.made[node] = Decision(
             node.name,
-            _source_of(node),
+            source_of(node),
             Action.MERGE if merge else Action.FOLD,
             direction,
             tuple(n.name for n in walk.into),
@@ -259,47 +256,12 @@ def _freed_by_sizes(planner: _Planner, reparameterize: bool, gauges: bool) -> fr
     return kept - frozenset(_planned(fixed, reparameterize, gauges).kept)
 
 
-def _is_source(node: Node) -> bool:
-    kind = node.kind
-    return isinstance(kind, Norm) or (isinstance(kind, Affine) and not kind.computed_statistics)
-
-
-def _source_of(node: Node) -> Literal["batch_norm", "affine"]:
-    return "batch_norm" if isinstance(node.kind, Norm) else "affine"
-
-
-def _source_map(node: Node, walk: Walk) -> AffineMap:
-    """What the source computes, as a map on its value.
-
-    Raises:
-        Refused: where that is not a finite constant map.
-    """
-    kind = node.kind
-    if isinstance(kind, Norm):
-        norm.check_source(node)
-    rank = walk.graph.rank(node.inputs[0])
-    if rank is None or (isinstance(kind, Norm) and rank <= kind.axis):  # one channel, no axis
-        raise Refused(Reason.UNKNOWN_SHAPE, node.inputs[0].name)
-    if isinstance(kind, Norm):
-        scale, shift = norm.vectors(node, walk.ledger)
-        amap = AffineMap.per_channel(scale, shift, kind.axis, rank)
-    else:
-        amap = kinds.affine.current_map(node, rank, walk.ledger)
-        kinds.affine.refuse_growth(node, amap, walk.graph)
-        assert isinstance(kind, Affine)
-        if kind.constant is not None:
-            kinds.affine.check_fixed(kind.constant)
-    if not amap.is_finite:
-        raise Refused(Reason.OVERFLOW, node.label)
-    return amap
-
-
 def _pull(node: Node, walk: Walk) -> None:
-    walk.pull(node.inputs[0], _source_map(node, walk), node)
+    walk.pull(node.inputs[0], source_map(node, walk), node)
 
 
 def _push(node: Node, walk: Walk) -> None:
-    amap = _source_map(node, walk)
+    amap = source_map(node, walk)
     if not node.outputs[0].readers and not node.outputs[0].is_output:
         raise Refused(Reason.UNREAD, node.outputs[0].name)
     walk.push(node.outputs[0], amap)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnfold.algebra.rounding import is_half
+from bnfold.progress import Progress, no_progress, told
 from bnfold.proof.channels import PieceComparison, compare_channels, movement
 from bnfold.proof.comparison import is_float
 from bnfold.proof.listing import same_bits
@@ -29,7 +30,11 @@ _LEAST_SHARE = 0.1
 
 
 def compare_pieces(
-    fold: Fold, pieces: Sequence[Piece], feeds: Arrays, outputs: Arrays
+    fold: Fold,
+    pieces: Sequence[Piece],
+    feeds: Arrays,
+    outputs: Arrays,
+    progress: Progress = no_progress,
 ) -> tuple[PieceComparison, ...]:
     """Each value that leaves a piece, the worse of its two comparisons.
 
@@ -39,11 +44,16 @@ def compare_pieces(
         feeds: inputs of the whole network.
         outputs: what the user's own file gives for them. Inner values come from a copy of its
             structure, fed with its tensors: that copy has to give the same.
+        progress: called with how many of them are done.
 
     Raises:
         RuntimeUnavailableError: where a piece does not run.
     """
-    return tuple(each for piece in pieces for each in _compared(fold, piece, feeds, outputs))
+    return tuple(
+        each
+        for piece in told(progress, "proving piece by piece", pieces)
+        for each in _compared(fold, piece, feeds, outputs)
+    )
 
 
 def _compared(

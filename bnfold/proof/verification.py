@@ -7,13 +7,14 @@ verified.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bnfold.errors import RuntimeUnavailableError, UsageError
 from bnfold.graph import Graph
 from bnfold.planning import Plan
+from bnfold.progress import Progress, no_progress, told
 from bnfold.proof.bounds import Bounds
 from bnfold.proof.channels import PieceComparison
 from bnfold.proof.comparison import OutputComparison, compare
@@ -96,7 +97,12 @@ class Verification:
 
 
 def prove(
-    fold: Fold, graph: Graph, plan: Plan, feeds: Sequence[Arrays], inputs: str
+    fold: Fold,
+    graph: Graph,
+    plan: Plan,
+    feeds: Sequence[Arrays],
+    inputs: str,
+    progress: Progress = no_progress,
 ) -> Verification:
     """Proves a fold.
 
@@ -106,11 +112,13 @@ def prove(
         plan: what was done to it.
         feeds: inputs of the whole network, at least one set.
         inputs: where they come from, for the report.
+        progress: called with the stage, and how much of how much is done.
 
     Raises:
         RuntimeUnavailableError: where the original does not run.
     """
-    references = outputs_of(fold.reference, feeds)
+    references = outputs_of(fold.reference, told(progress, "running the original", feeds))
+    progress("comparing the files", 0, 1)
     congruence = fold.congruence()
     pieces: tuple[PieceComparison, ...] = ()
     outputs: tuple[OutputComparison, ...] = ()
@@ -119,12 +127,12 @@ def prove(
     try:
         if congruence.passed and plan.edits:
             cut = fold.pieces(regions_of(graph, plan), congruence.names)
-            pieces = compare_pieces(fold, cut, feeds[least], references[least])
+            pieces = compare_pieces(fold, cut, feeds[least], references[least], progress)
             if (exported := fold.exported(congruence.names)) is not None:
                 leaving = [each for piece in cut for each in piece.outputs]
                 names = list(references[0])
                 pieces += compare_exported(fold, exported, leaving, feeds[least], names)
-        outputs = _end_to_end(references, fold.reference, fold.candidate, feeds)
+        outputs = _end_to_end(references, fold.reference, fold.candidate, feeds, progress=progress)
         proved = bool(pieces) and all(p.passed and p.informs for p in pieces)
         if proved:
             outputs = _to_a_step(tuple(map(_overruled, outputs)), references, fold, feeds)
@@ -167,6 +175,7 @@ def verify(
     feeds: Sequence[Arrays],
     inputs: str,
     bounds: Bounds | None = None,
+    progress: Progress = no_progress,
 ) -> Verification:
     """Compares any two models of the same signature on the same inputs.
 
@@ -176,20 +185,21 @@ def verify(
         feeds: inputs, at least one set.
         inputs: where they come from, for the report.
         bounds: judge by these in place of the reference's rounding floor.
+        progress: called with the stage, and how much of how much is done.
 
     Raises:
         RuntimeUnavailableError: where one of them does not run.
         UsageError: where their outputs differ in name.
     """
-    references = outputs_of(reference, feeds)
-    outputs = _end_to_end(references, reference, candidate, feeds, bounds)
+    references = outputs_of(reference, told(progress, "running the reference", feeds))
+    outputs = _end_to_end(references, reference, candidate, feeds, bounds, progress)
     found = Verification(candidate.runtime, inputs, outputs)
     if not found.differs or not isinstance(reference, Named) or not isinstance(candidate, Named):
         return found
     return replace(found, parting=parting(reference, candidate, feeds[0]))
 
 
-def outputs_of(model: Runs, feeds: Sequence[Arrays]) -> list[Arrays]:
+def outputs_of(model: Runs, feeds: Iterable[Arrays]) -> list[Arrays]:
     """The outputs of a model on each set of inputs.
 
     Raises:
@@ -206,16 +216,17 @@ def _end_to_end(
     candidate: Runs,
     feeds: Sequence[Arrays],
     bounds: Bounds | None = None,
+    progress: Progress = no_progress,
 ) -> tuple[OutputComparison, ...]:
     """Every output of both models on the same inputs."""
-    candidates = outputs_of(candidate, feeds)
+    candidates = outputs_of(candidate, told(progress, "running the other", feeds))
     if missing := [name for name in references[0] if name not in candidates[0]]:
         raise UsageError(
             f"the models return different outputs ({', '.join(references[0])} and "
             f"{', '.join(candidates[0])}; {missing[0]} is missing); "
             "only models with the same signature can be compared"
         )
-    perturbed = [[reference.perturbed(f, 0)] for f in feeds]
+    perturbed = [[reference.perturbed(f, 0)] for f in told(progress, "comparing", feeds)]
     while True:
         found = _compared(references, candidates, perturbed, bounds)
         if len(perturbed[0]) == DRAWS or all(o.passed and o.informs for o in found):

@@ -3,7 +3,6 @@
 from bnfold.recalibration.new_statistics import NewStatistics
 from bnfold.recalibration.observer import Observer, Piece, Population, Statistics
 from bnfold.recalibration.output_change import OutputChange
-from bnfold.recalibration.run import Progress
 from bnfold.recalibration.self_check import SelfCheck
 from bnfold.recalibration.statistics_change import NormChange
 
@@ -14,7 +13,6 @@ __all__ = [
     "OutputChange",
     "Piece",
     "Population",
-    "Progress",
     "SelfCheck",
     "Statistics",
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from typing import Any
 
@@ -16,12 +16,15 @@ from bnfold.data.masks import Flags, padded
 from bnfold.errors import DataError
 from bnfold.graph import Norm
 
+Measure = Callable[[NDArray[Any], int], SampleMoments]
+"""The moments of each sample of an array whose channels lie along an axis."""
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Feeds for one run. Only the first ``valid`` of ``size`` rows are samples; the rest is padding.
 
-    ``masks``: which frames of each sample count, see `data.masks`.
+    ``masks``: which frames of each sample count, see `data.masks`. ``measure``: how moments are taken.
     """
 
     index: int
@@ -29,6 +32,7 @@ class Batch:
     valid: int
     size: int
     masks: tuple[Flags, ...] = ()
+    measure: Measure = sample_moments
 
     def moments(self, values: NDArray[Any], norm: Norm, layer: str) -> SampleMoments:
         """The moments of what reaches ``layer``, padding left out.
@@ -47,7 +51,7 @@ class Batch:
         counted = self.counted(values.shape, axis, layer)
         if counted is not None:
             return counted_moments(values, axis, counted)[: self.valid]
-        moments = sample_moments(values, axis)
+        moments = self.measure(values, axis)
         if self.valid == self.size:
             return moments
         rows = len(moments.mean)
@@ -110,17 +114,18 @@ _MOST_PADDING = 1 << 29
 class Batches:
     """Random access to the batches of a sample."""
 
-    def __init__(self, sample: Sample, size: int) -> None:
+    def __init__(self, sample: Sample, size: int, measure: Measure = sample_moments) -> None:
         """Prepares it.
 
         Args:
             sample: what to cut up.
             size: samples to a batch, overruled by a fixed batch dimension of the model.
+            measure: how the moments of what the batches give are taken.
         """
         self.fixed = sample.per_run
         self.size = self.fixed or size
         self.samples = sample.count
-        self._sample = sample
+        self._sample, self._measure = sample, measure
         edges = [0, *sample.breaks, self.samples]
         parts = (range(a, b, self.size) for a, b in pairwise(edges))
         self._starts = [*chain.from_iterable(parts), self.samples]
@@ -135,7 +140,7 @@ class Batches:
         """What is known of a batch without reading its inputs."""
         start, valid = self._starts[index], self.samples_in(index)
         flags = self._sample.flags(start, start + valid)
-        return Batch(index, {}, valid, self.fixed or valid, flags)
+        return Batch(index, {}, valid, self.fixed or valid, flags, self._measure)
 
     def _check_padding(self, size: int) -> None:
         """Raises `DataError` where filling up a batch would take more memory than all else."""
@@ -153,4 +158,4 @@ class Batches:
         if missing:  # real rows, as made-up ones might divide by zero
             self._check_padding(missing * sum(a[:1].nbytes for a in feeds.values()))
             feeds = {k: np.concatenate([a, a[-1:].repeat(missing, 0)]) for k, a in feeds.items()}
-        return Batch(index, feeds, valid, valid + missing, shell.masks)
+        return replace(shell, feeds=feeds, size=valid + missing)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bnfold.algebra.affine import Array
 from bnfold.graph import Graph, Node, Norm
+from bnfold.recalibration.batches import Measure
 
 Arrays = Mapping[str, NDArray[Any]]
 Convention = Literal["biased", "unbiased"]
@@ -98,6 +99,10 @@ class Observer(Protocol):
 
     @property
     def graph(self) -> Graph: ...
+
+    @property
+    def measure(self) -> Measure:
+        """How the moments of activations are taken: `sample_moments`, or the same in the runtime."""
 
     def same_layer(self, node: Node) -> object:
         """A key that is equal for two BatchNorm nodes exactly where they are calls of one layer."""

@@ -39,13 +39,18 @@ class OneProcess:
         return None
 
 
+def are_several() -> bool:
+    """Whether ``torchrun`` started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+
+
 def launched_processes() -> Processes:
     """The processes that ``torchrun`` started, this one among them; one where it did not.
 
     Raises:
         MissingExtraError: where torch is not installed.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
+    if are_several():
         from bnfold.recalibration.distributed import TorchProcesses
 
         return TorchProcesses()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from bnfold.algebra.moments import Moments
 from bnfold.algebra.rounding import cast, overflows
 from bnfold.errors import DataError
+from bnfold.progress import Progress, no_progress
 from bnfold.recalibration.batches import Batch, Batches
 from bnfold.recalibration.cache import ActivationCache
 from bnfold.recalibration.levels import LevelPlan
@@ -17,13 +18,6 @@ from bnfold.recalibration.observer import Observer, Population, Statistics
 from bnfold.recalibration.output_change import OutputChanges
 from bnfold.recalibration.processes import Processes
 from bnfold.recalibration.reproducible_sums import Measured, own_batches
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, and how many of how many samples (times levels) are done."""
-
-
-def no_progress(stage: str, done: int, total: int) -> None:
-    """The default: nobody watches."""
 
 
 @dataclass(frozen=True, eq=False)

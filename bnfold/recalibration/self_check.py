@@ -10,7 +10,7 @@ far its statistics lie from those of the deployed network.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bnfold.algebra.moments import Moments
 from bnfold.algebra.rounding import is_half, unit_roundoff
+from bnfold.progress import Progress
 from bnfold.recalibration.batches import Batch, Batches
 from bnfold.recalibration.observer import Observer, Piece, Population, Statistics
 from bnfold.recalibration.output_change import (
@@ -28,7 +29,7 @@ from bnfold.recalibration.output_change import (
 )
 from bnfold.recalibration.processes import Processes
 from bnfold.recalibration.reproducible_sums import Slots, measured, own_batches
-from bnfold.recalibration.run import Progress, blend
+from bnfold.recalibration.run import blend
 
 # Float32 rounding moves statistics by 1e-6; a wrong layer or order moves them by far more.
 _TOLERANCE, _HALF_TOLERANCE = 1e-3, 5e-2
@@ -199,7 +200,9 @@ class SubsetCheck:
         starts = range(0, batch.size, self.rows)
         cuts = [{n: a[i : i + self.rows] for n, a in batch.feeds.items()} for i in starts]
         sizes = [min(self.rows, batch.size - i) for i in starts]
-        return [Batch(batch.index, cut, n, n) for cut, n in zip(cuts, sizes, strict=True)]
+        return [
+            replace(batch, feeds=cut, valid=n, size=n) for cut, n in zip(cuts, sizes, strict=True)
+        ]
 
 
 def _values(populations: Sequence[Population]) -> list[str]:

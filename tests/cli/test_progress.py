@@ -17,12 +17,25 @@ _MODEL = ROOT / "sample_models" / "residual.onnx"
 _DATA = ["--data", str(ROOT / "sample_models" / "digits_calibration.npz"), "--samples", "64"]
 _STAGES = {
     "inspect": (["inspect", _MODEL], ["opening", "planning", "auditing"]),
-    "inspect data": (["inspect", _MODEL, *_DATA], ["opening", "planning", "observing", "auditing"]),
-    "fold": (["fold", _MODEL, "-o", "o.onnx"], ["opening", "planning", "writing", "proving"]),
-    "verify": (["verify", _MODEL, _MODEL], ["opening", "making inputs", "comparing"]),
+    "inspect data": (
+        ["inspect", _MODEL, *_DATA],
+        ["opening", "planning", "reading the data", "observing", "auditing"],
+    ),
+    "fold": (
+        ["fold", _MODEL, "-o", "o.onnx"],
+        [
+            *("opening", "planning", "writing", "reading back", "making inputs"),
+            *("running the original", "comparing the files", "proving piece by piece"),
+            *("running the other", "comparing"),
+        ],
+    ),
+    "verify": (
+        ["verify", _MODEL, _MODEL],
+        ["opening", "making inputs", "running the reference", "running the other", "comparing"],
+    ),
     "recalibrate": (
         ["recalibrate", _MODEL, "-o", "o.onnx", *_DATA],
-        ["opening", "planning", "measuring", "checking"],
+        ["opening", "planning", "reading the data", "measuring", "writing", "checking"],
     ),
 }
 

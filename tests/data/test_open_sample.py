@@ -294,7 +294,8 @@ def test_callables_that_fail(tmp_path: Path) -> None:
         ("broken", DataError, "KeyError: 'lost'"),
         ("text", DataError, "no numbers"),
         ("constant", UsageError, "no function"),
-        ("missing", UsageError, "has no missing"),
+        ("zzzz", UsageError, "has no zzzz; name a function of it"),
+        ("batchse", UsageError, r"has no batchse; did you mean batches\?"),
     ):
         with pytest.raises(error, match=message):
             open_sample(source.replace("batches", name), ONE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -125,6 +126,14 @@ def a_number_in_a_sum() -> onnx.ModelProto:
     return net.model(net.conv(y, SIZE, SIZE, (1, 1), "head"))
 
 
+def a_mask_of_channels_behind_a_norm() -> onnx.ModelProto:
+    """A pruned channel is multiplied by zero: whatever shift it has, none arrives."""
+    net = _net()
+    y = net.bn(net.input(1, SIZE, 5), SIZE, scale=UP)
+    mask = net.const(np.array([1.0, 0.0, 1.0, 1.0]).reshape(SIZE, 1))
+    return net.model(net.op("Mul", y, mask, name="mask"))
+
+
 NETWORKS: list[Callable[[], onnx.ModelProto]] = [
     attention_over_a_vector,
     attention_over_a_vector_in_front_of_a_norm,
@@ -137,6 +146,7 @@ NETWORKS: list[Callable[[], onnx.ModelProto]] = [
     a_weight_that_an_operator_makes_for_two_layers,
     a_weight_in_a_node_for_two_layers,
     a_number_in_a_sum,
+    a_mask_of_channels_behind_a_norm,
 ]
 
 
@@ -174,3 +184,33 @@ def test_a_file_that_joins_a_number_to_maps_gets_a_plan() -> None:
     joined = net.op("Concat", least, y, name="join", axis=1)
     model = net.model(net.conv(joined, 2 * SIZE, 3, (1, 1), "head"))
     assert bnfold.fold(model, verify=False).report.plan.batch_norms
+
+
+def test_an_offset_is_measured_with_what_a_norm_has_taken_over() -> None:
+    """A tiny scale, and a shift in the next norm: together they would cost the values before their digits."""
+    net = Net()
+    x = net.conv(net.input(2, 3, 6, 6), 3, SIZE, (1, 1), "stem")
+    tiny = np.array([1.0, 1e-6, 1.0, 1.0])
+    y = net.bn(x, SIZE, "bn0", scale=tiny, shift=0.0, mean=0.0, variance=1.0)
+    y = net.relu(net.bn(y, SIZE, "bn1", scale=UP, shift=-0.1, mean=0.0, variance=1.0), "rectified")
+    y = net.op("Add", net.conv(y, SIZE, SIZE, (3, 3), "conv", pads=[1] * 4), x, name="add")
+    plan = bnfold.fold(net.model(net.conv(y, SIZE, 2, (1, 1), "head")), verify=False).report.plan
+    (reason,) = [d.reason for d in plan.batch_norms if d.reason]
+    assert reason.reason.code == "far_offset" and "channel 1)" in reason.message
+
+
+def test_a_norm_that_stays_keeps_its_digits() -> None:
+    """Its input in a gauge of 1e4 would be a difference of numbers ten thousand times as large."""
+    net = Net()
+    x = net.conv(net.input(2, 3, 6, 6), 3, SIZE, (1, 1), "stem")
+    small = np.array([1.0, 1e-4, 1.0, 1.0])
+    plain: dict[str, Any] = {"shift": 0.0, "mean": 0.0, "variance": 1.0}
+    branch = net.conv(net.relu(x, "other"), SIZE, SIZE, (1, 1), "branch")
+    y = net.relu(
+        net.op("Add", net.bn(x, SIZE, "bn0", scale=small, **plain), branch, name="add"), "end"
+    )
+    stays = net.op("Sigmoid", net.bn(x, SIZE, "bn1", scale=UP, mean=1.0, variance=1.0), name="gate")
+    result = bnfold.fold(net.model(y, stays))
+    assert result.ok
+    (reason,) = [d.reason for d in result.report.plan.batch_norms if d.name == "bn0"]
+    assert reason is not None and "too far apart" in reason.message

@@ -1,11 +1,9 @@
-"""A small conformer with padding masks, and its statistics by another way: hooks, in float64."""
+"""A small conformer with padding masks, and which of its frames count."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -79,32 +77,10 @@ def batches(*, ragged: bool, extra: bool = True) -> list[dict[str, Any]]:
     return found
 
 
-def statistics(
-    module: nn.Module, data: Sequence[dict[str, Any]], *, masked: bool = True, given: bool = True
-) -> dict[str, Any]:
-    """Layer by layer, the whole network in float64 each time.
+def call(module: nn.Module, batch: dict[str, Any]) -> Any:
+    return module(batch["input_features"], batch["attention_mask"])
 
-    Args:
-        module: what is measured; not changed.
-        data: the batches, each run by itself.
-        masked: padded frames do not count.
-        given: the network gets to see the mask.
-    """
-    network = type(module)().double().eval()
-    network.load_state_dict(module.state_dict())
-    for layer in [m for m in network.modules() if isinstance(m, nn.BatchNorm1d)]:
-        seen = []
-        for batch in data:
-            rows: list[Tensor] = []
-            hook = layer.register_forward_pre_hook(lambda _, x, rows=rows: rows.append(x[0]))
-            mask = batch["attention_mask"]
-            with torch.no_grad():
-                features = batch["input_features"].double()
-                network(features, mask if given else None)
-            hook.remove()
-            flat = rows[0].transpose(1, 2)
-            seen.append(flat[mask.bool()] if masked else flat.flatten(0, 1))
-        values = torch.cat(seen)
-        layer.running_mean = values.mean(0)
-        layer.running_var = values.var(0)
-    return {k: np.asarray(v) for k, v in network.state_dict().items() if "running" in k}
+
+def frames_that_count(batch: dict[str, Any], reaching: Tensor) -> Tensor:
+    found: Tensor = reaching.transpose(1, 2)[batch["attention_mask"].bool()]
+    return found

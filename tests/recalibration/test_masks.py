@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,34 @@ from bnfold import cli  # noqa: E402
 from bnfold.algebra.moments import counted_moments, sample_moments  # noqa: E402
 from bnfold.errors import BnfoldError, DataError  # noqa: E402
 
-from .speech import Conformer, batches, statistics  # noqa: E402
+from .speech import Conformer, batches, call, frames_that_count  # noqa: E402
+from .truth import every_value, true_statistics  # noqa: E402
 
 HERE = Path(__file__).parent
 
 
 def found(module: Any) -> dict[str, Any]:
     return {k: np.asarray(v) for k, v in module.state_dict().items() if "running" in k}
+
+
+def statistics(
+    module: nn.Module, data: Sequence[dict[str, Any]], *, masked: bool = True, given: bool = True
+) -> dict[str, Any]:
+    """What the true ones are, or would be if padding counted, or if no mask were given.
+
+    Args:
+        module: what is measured; not changed.
+        data: the batches, each run by itself.
+        masked: padded frames do not count.
+        given: the network gets to see the mask.
+    """
+
+    def without_mask(network: nn.Module, batch: dict[str, Any]) -> Any:
+        return network(batch["input_features"])
+
+    counted = frames_that_count if masked else every_value
+    found = true_statistics(module, data, call if given else without_mask, counted)
+    return {name: np.asarray(tensor) for name, tensor in found.items()}
 
 
 def differ(a: dict[str, Any], b: dict[str, Any]) -> float:

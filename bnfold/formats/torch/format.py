@@ -43,7 +43,8 @@ class TorchFormat:
         keep_modules: bool = False,
         provenance: Mapping[str, str] | None = None,
     ) -> TorchEdited:
-        return TorchEdited(_with_program(model, "folded"), plan, keep_modules=keep_modules)
+        opened = _with_program(model, "folded")
+        return TorchEdited(opened, plan, keep_modules=keep_modules, provenance=provenance)
 
     def with_statistics(
         self,
@@ -51,7 +52,7 @@ class TorchFormat:
         edits: Sequence[NewStatistics],
         provenance: Mapping[str, str] | None = None,
     ) -> TorchRecalibrated:
-        return TorchRecalibrated(_with_program(model, "recalibrated"), edits)
+        return TorchRecalibrated(_with_program(model, "recalibrated"), edits, provenance)
 
     def reopened(self, edited: TorchEdited, written: Path) -> TorchModel:
         if written.suffix.lower() == PROGRAM:

@@ -22,6 +22,7 @@ from bnfold.formats.torch.graph.model import TorchModel
 from bnfold.formats.torch.graph.trace import unwrapped
 from bnfold.formats.torch.run.calling import ModuleRuns
 from bnfold.formats.torch.run.fold import TorchFold
+from bnfold.progress import Progress, no_progress
 from bnfold.proof.verification import Verification, prove
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -60,23 +61,26 @@ class FoldInMemory:
         kept = self.edited.kept
         return {name: kept.tensors[name] for name in kept.changed}
 
-    def verified(self, feeds: Sequence[Arrays], inputs: str) -> Verification:
+    def verified(
+        self, feeds: Sequence[Arrays], inputs: str, progress: Progress = no_progress
+    ) -> Verification:
         """The original beside what will be returned.
 
         Args:
             feeds: inputs by name, at least one set.
             inputs: where they come from, in words.
+            progress: called with the stage, and how much of how much is done.
 
         Raises:
             RuntimeUnavailableError: where one of them does not run.
         """
         model, plan, result = self.edited.model, self.edited.plan, self.result
         if isinstance(result, ExportedProgram):
-            return prove(TorchFold(self.edited, None), model.graph, plan, feeds, inputs)
+            return prove(TorchFold(self.edited, None), model.graph, plan, feeds, inputs, progress)
         fold = TorchFold(self.edited, None, dict(unwrapped(result).state_dict()))
         fold.candidate = ModuleRuns(result, model.program)
         with in_eval_mode(result):
-            return prove(fold, model.graph, plan, feeds, inputs)
+            return prove(fold, model.graph, plan, feeds, inputs, progress)
 
 
 def with_statistics_of(network: Network, written: Path) -> Network:

@@ -6,26 +6,28 @@ holds where nobody reaches into it: neither calls a module inside it, nor shares
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from bnfold.data import InputSpec, Sample, SampleOptions, open_sample
 from bnfold.errors import ModelError, OutputError, UsageError, VerificationError
-from bnfold.files import SourceFile
+from bnfold.files import SourceFile, meant
 from bnfold.formats.torch.file.factory import is_factory, loaded
-from bnfold.formats.torch.file.quiet import first_line, quietly
 from bnfold.formats.torch.file.saving import STATE_DICTS, write_tensors
 from bnfold.formats.torch.file.state import read_tensors
 from bnfold.formats.torch.file.tensors import same_elements, same_memory
-from bnfold.formats.torch.graph.axes import cloned
 from bnfold.formats.torch.graph.model import TorchModel, digest_of
-from bnfold.formats.torch.graph.open import Examples, example_inputs_for, open_module
+from bnfold.formats.torch.graph.open import Examples, Given, example_inputs_for, open_module
 from bnfold.formats.torch.graph.trace import outputs_of, same_outputs, unwrapped
 from bnfold.formats.torch.modules import copied, with_tensors
+from bnfold.formats.torch.reaching import reaching
+from bnfold.formats.torch.watch import Watch
 
 _ABOVE = 1e-3  # of an output's range, as the cap of a verification
 
@@ -46,6 +48,8 @@ class Parts:
     models: dict[str, TorchModel] = field(default_factory=dict)
     modules: dict[str, nn.Module] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    # How often a call of the network calls each module, in the order of the first calls.
+    calls: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -69,9 +73,14 @@ class Parts:
         names = dict(copy.named_modules())
         unknown = [name for name in only if name not in names]
         if unknown:
-            raise UsageError(f"{type(network).__name__} has no submodule {', '.join(unknown)}")
-        watch = _Watch(copy)
+            some = ", ".join(name for name, _ in copy.named_children())
+            hint = meant(unknown[0], filter(None, names), f"there are {some}, and those in them")
+            raise UsageError(
+                f"{type(network).__name__} has no submodule {', '.join(unknown)}; {hint}"
+            )
+        watch = Watch(copy)
         watch.run(found.args, found.kwargs)
+        found.calls = {name: len(watch.callers[name]) for name in watch.calls}
         for name in only or [name for name, _ in copy.named_children()]:
             found._open(name, names[name], watch)
         if not found.models:
@@ -88,6 +97,7 @@ class Parts:
         weights_key: str | None = None,
         inputs: Sequence[str] = (),
         examples: Examples | None = None,
+        given: Given | None = None,
         allow_pickle: bool = False,
     ) -> Parts:
         """The submodules of what a factory makes. Arguments as for `open_torch`, errors as for `of`.
@@ -101,7 +111,7 @@ class Parts:
                 "package.module:factory or file.py:factory"
             )
         module, file = loaded(source, weights, weights_key, allow_pickle=allow_pickle)
-        args, kwargs = example_inputs_for(module, inputs, None, examples)
+        args, kwargs = example_inputs_for(module, inputs, given, examples)
         found = cls.of(module, args, kwargs, only)
         found.path, found.source = Path(source), file
         return found
@@ -127,7 +137,54 @@ class Parts:
         if self.source is not None:
             self.source.check()
 
-    def _open(self, name: str, module: nn.Module, watch: _Watch) -> None:
+    def reaching(
+        self, name: str, data: Any, sampling: SampleOptions, network: nn.Module | None = None
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """What reaches a submodule where a copy of ``network`` (this one) runs on ``data``.
+
+        Raises as `reaching`.
+        """
+
+        def opened(specs: Sequence[InputSpec]) -> Sample:
+            return open_sample(data, specs, sampling)
+
+        whole = copied(self.network if network is None else network)
+        return reaching(whole, name, self.models[name], opened)
+
+    def in_order_of_calls(self) -> list[str]:
+        """The submodules, those first whose outputs the others may get."""
+        return sorted(self.models, key=list(self.calls).index)
+
+    def check_called_once(self) -> None:
+        """Raises a `UsageError` where a submodule may be given what it computed itself."""
+        for name in self.models:
+            if self.calls[name] > 1:
+                raise UsageError(
+                    f"{name} is called {self.calls[name]} times in one run, perhaps on what it "
+                    "computed itself, so that it has no statistics of its own; recalibrate the "
+                    "network as a whole, or submodules of it"
+                )
+
+    def check_models(self, wanted: Iterable[str]) -> None:
+        """Raises a `ModelError` where a submodule of another network is none here."""
+        missing = [name for name in wanted if name not in self.models]
+        if missing:
+            why = f" ({self.notes[0]})" if self.notes else ""
+            raise ModelError(f"{self.path} has no submodule {missing[0]} that traces{why}")
+
+    def changed(self, name: str, written: Path) -> dict[str, torch.Tensor]:
+        """What a file of a submodule's tensors changes, by names in the whole.
+
+        Raises:
+            UsageError: where another module holds one of these tensors too.
+        """
+        own, found = self.modules[name].state_dict(), read_tensors(written)
+        changed = {n: t for n, t in found.items() if not same_elements(own[n], t)}
+        if self.is_shared(name, list(changed)):
+            raise UsageError(f"{name} shares a tensor that would change with another module")
+        return {f"{name}.{leaf}": tensor for leaf, tensor in changed.items()}
+
+    def _open(self, name: str, module: nn.Module, watch: Watch) -> None:
         """Traces ``module``, or else the modules in it."""
         if not any(hasattr(inner, "running_mean") for inner in module.modules()):
             return
@@ -165,12 +222,16 @@ class Parts:
         Raises:
             OutputError: where the suffix of ``path`` is that of no state dict.
         """
+        self.check_suffix(path)
+        write_tensors(self._state(tensors), path, {"changed": sorted(tensors)})
+
+    def check_suffix(self, path: Path) -> None:
+        """Raises an `OutputError` where the suffix of ``path`` is that of no state dict."""
         if path.suffix.lower() not in STATE_DICTS:
             raise OutputError(
-                f"{path.name}: submodules are folded into a state dict of the whole network; name "
+                f"{path.name}: with submodules, a state dict of the whole network is written; name "
                 f"the file {', '.join(STATE_DICTS)}"
             )
-        write_tensors(self._state(tensors), path, {"changed": sorted(tensors)})
 
     def read_back(self, path: Path, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
         """A copy of the network with what was written.
@@ -195,51 +256,3 @@ class Parts:
         before = outputs_of(copied(unwrapped(self.network)).eval(), own)
         after = outputs_of(copied(unwrapped(result)).eval(), own)
         return same_outputs(before, after, _ABOVE)
-
-
-class _Watch:
-    """Notes what each module inside a network is called with, and from where."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.calls: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}
-        self._callers: dict[str, list[tuple[str, ...]]] = {}
-        self._network = network
-
-    def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Calls the network once."""
-        active: list[str] = []
-        handles = list(self._hooks(active))
-        try:
-            given, named = cloned((args, dict(kwargs)))
-            with torch.no_grad():
-                quietly(lambda: self._network(*given, **named))
-        except Exception as error:  # the user's own code may raise anything
-            raise ModelError(
-                f"{type(self._network).__name__} does not run on the example inputs "
-                f"({first_line(error)}); check their shapes, names and types"
-            ) from None
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _hooks(self, active: list[str]) -> Iterator[Any]:
-        for name, module in self._network.named_modules():
-
-            def enter(_: Any, args: Any, kwargs: Any, name: str = name) -> None:
-                self.calls.setdefault(name, cloned((args, kwargs)))
-                self._callers.setdefault(name, []).append(tuple(active))
-                active.append(name)
-
-            def leave(_: Any, args: Any, result: Any) -> None:
-                active.pop()
-
-            yield module.register_forward_pre_hook(enter, with_kwargs=True)
-            yield module.register_forward_hook(leave, always_call=True)
-
-    def obstacle(self, name: str) -> str | None:
-        """Why a module cannot be taken for itself."""
-        if name not in self.calls:
-            return "it is never called itself"
-        inside = (n for n in self._callers if n.startswith(f"{name}."))
-        reached = [n for n in inside if any(name not in above for above in self._callers[n])]
-        return f"{reached[0]} in it is called from outside" if reached else None

@@ -10,6 +10,7 @@ from bnfold.algebra.affine import AffineMap
 from bnfold.graph import Affine, Linear, Node, Norm, Sum, Value
 from bnfold.planning.gauges.laws import Field
 from bnfold.planning.gauges.network import Network
+from bnfold.planning.gauges.refusals import check_rest
 from bnfold.planning.gauges.solution import Gauges
 from bnfold.planning.kinds import affine, norm
 from bnfold.planning.ledger import NormState, check_vector
@@ -95,6 +96,7 @@ class _Carrier:
             return
         own_scale, own_shift = norm.vectors(node, self.walk.ledger)
         (before, moved), (after, wanted) = self.gauges.of(read), self.gauges.of(written)
+        check_rest(node, (own_scale, own_shift), before)
         state = NormState(
             own_scale * before / after, (own_scale * moved + own_shift - wanted) / after
         )

@@ -20,6 +20,7 @@ class Clash(Enum):
     CONSTANT = auto()  # a channel without a scale, whose readers do not all take it for zero
     RANGE = auto()  # scales that lie too far apart for the number type
     SIGN = auto()  # a negative scale where only a positive one passes
+    UNDECIDED = auto()  # channels that were looked at together would need different unknowns
 
 
 class Conflict(Exception):

@@ -20,6 +20,8 @@ from bnfold.planning.reasons import Reason, Refused, channels
 # How many of its own standard deviations a norm may shift: each doubling costs the values before it,
 # which others read as well, one binary digit.
 _MOST_OFFSET, _MOST_OFFSET_HALF = 32.0, 4.0
+# How much further it may with what it has taken over: that is mostly an offset of its own written apart.
+_TAKEN_OVER = 32.0
 
 
 def check_soundness(node: Node, network: Network) -> None:
@@ -44,19 +46,49 @@ def far_offsets(
     """
     found = {}
     for candidate in accepted:
-        kind = candidate.node.kind
-        assert isinstance(kind, Norm) and kind.epsilon is not None
-        deviation = np.sqrt(kind.variance + kind.epsilon)
+        node, kind = candidate.node, candidate.node.kind
+        assert isinstance(kind, Norm)
+        scale, own = norm.vectors(node, network.ledger)
+        mean, deviation = norm.spread(node, network.ledger)
         most = _MOST_OFFSET_HALF if is_half(kind.dtype) else _MOST_OFFSET
-        held = most * (1 + np.abs(kind.mean) / deviation)
-        _, shift = gauges.of(network.read[candidate.node])
-        far = (kind.scale != 0) & (np.abs(kind.shift) > held * np.abs(kind.scale))
-        far &= np.abs(shift) > held * deviation
+        held = most * (deviation + np.abs(mean))
+        _, shift = gauges.of(network.read[node])
+        far = (kind.scale != 0) & (np.abs(kind.shift) > most * _held(kind) * np.abs(kind.scale))
+        with np.errstate(invalid="ignore"):  # behind a scale of zero nothing has a mean
+            together = np.abs(scale * mean + own) > _TAKEN_OVER * held * np.abs(scale)
+        far = (far | (together & (scale != 0))) & (np.abs(shift) > held)
         if far.any():
             told = f"scales are more than {most:g} times smaller than the shifts beside them"
             detail = channels(np.flatnonzero(far).tolist(), kind.channels, told)
-            found[candidate.node] = Refused(Reason.FAR_OFFSET, None, detail)
+            found[node] = Refused(Reason.FAR_OFFSET, None, detail)
     return found
+
+
+def _held(kind: Norm) -> Array:
+    """How far from 0 what comes in is, in deviations."""
+    assert kind.epsilon is not None
+    return np.asarray(1 + np.abs(kind.mean) / np.sqrt(kind.variance + kind.epsilon))
+
+
+def check_rest(node: Node, own: tuple[Array, Array], before: Array) -> None:
+    """Raises `Refused` where a norm that stays would lose digits in a gauge of the scale ``before``.
+
+    Its statistics stay: what they take off comes back in its shift, and the larger both are beside what
+    it writes, the less is left of that.
+
+    Args:
+        node: the norm.
+        own: its scale and shift, with all that it has absorbed.
+        before: scale of the values that it reads.
+    """
+    kind, (scale, shift) = node.kind, own
+    assert isinstance(kind, Norm) and kind.epsilon is not None
+    most = _MOST_OFFSET_HALF if is_half(kind.dtype) else _MOST_OFFSET
+    taken = np.abs(scale * kind.mean)
+    deviation = np.abs(scale) * np.sqrt(kind.variance + kind.epsilon)
+    written = np.abs(scale * kind.mean + shift) + deviation
+    if (np.abs(before) * taken > most * (written + taken)).any():
+        raise Refused(Reason.SCALE_RANGE, node.label)
 
 
 def refusal_of(node: Node, conflict: Conflict, ledger: Ledger) -> Refused:
@@ -76,6 +108,7 @@ def refusal_of(node: Node, conflict: Conflict, ledger: Ledger) -> Refused:
         Clash.SCALE: Reason.OTHER_SCALE,
         Clash.SHIFT: Reason.OTHER_SHIFT,
         Clash.RANGE: Reason.SCALE_RANGE,
+        Clash.UNDECIDED: Reason.OTHER_SHIFT,
     }
     return Refused(reasons[conflict.clash], culprit)
 

@@ -8,7 +8,7 @@ rows stay short along a trunk of any length.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,7 @@ class Shifts:
         self._weights = weights
         self._rows: dict[int, _Row] = {}
         self._undo: list[Callable[[], None]] = []
+        self.is_strict = False  # whether it asked more than the laws do
 
     def mark(self) -> int:
         return len(self._undo)
@@ -63,12 +64,22 @@ class Shifts:
                 raise Conflict(Clash.SHIFT, wrong, found.nodes)
             return
         whole = [b for b, f in left.items() if not f.may_be(0).any()]
-        if not whole:
-            raise Conflict(Clash.SHIFT, np.ones_like(offset.value, bool), found.nodes)
+        if not whole:  # no unknown stands in all channels: the block would have to be cut
+            if not found.offset.may_be(0).all():
+                raise Conflict(Clash.UNDECIDED, np.ones_like(offset.value, bool), found.nodes)
+            self._forget(left, found.nodes)
+            return
         pivot = min(whole, key=lambda b: (self._weights[b], -b))
         by = -left.pop(pivot).inverse()
         row = _Row(found.offset * by, {b: f * by for b, f in left.items()}, found.nodes)
         self._put(pivot, row)
+
+    def _forget(self, blocks: Iterable[int], nodes: tuple[Node, ...]) -> None:
+        """No shift for some unknowns: stricter than the law that they are in, and what holds anyway holds."""
+        self.is_strict = True
+        for block in blocks:
+            none = Rounded.exact(np.zeros(self._lengths[block]))
+            self._put(block, _Row(none, {}, nodes))
 
     def values(self) -> list[Array]:
         """A shift for every block that obeys all laws; 0 where nothing asks for more."""

@@ -67,6 +67,11 @@ class Solver:
         self._begin()
         self._start = self.mark()
 
+    @property
+    def is_strict(self) -> bool:
+        """Whether more was asked of the shifts than the laws do."""
+        return self._shifts.is_strict
+
     def reset(self) -> None:
         """Forgets all norms: the identity solves what is left."""
         self.back_to(self._start)

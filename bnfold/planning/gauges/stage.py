@@ -84,7 +84,7 @@ def fold_with_gauges(
         result.gone = {c.node: _takers(c.node, network, walk.into) for c in accepted}
         result.region = changed(network, gauges)
         found = alone(solver, accepted, conflicts)
-        sure = set(found) - network.near_unsure()
+        sure = set() if solver.is_strict else set(found) - network.near_unsure()
         result.impossible = frozenset(n for n in sure if found[n].clash in _THEOREMS)
         refused |= {n: refusal_of(n, c, ledger) for n, c in conflicts.items()}
         break

@@ -40,6 +40,15 @@ def vectors(node: Node, ledger: Ledger) -> tuple[Array, Array]:
     return node.kind.vectors()
 
 
+def spread(node: Node, ledger: Ledger) -> tuple[Array, Array]:
+    """Mean and deviation of what flows in by now, as the statistics tell."""
+    kind, state = node.kind, ledger.get(node)
+    assert isinstance(kind, Norm) and kind.epsilon is not None
+    if isinstance(state, NormState) and state.mean is not None and state.deviation is not None:
+        return state.mean, state.deviation
+    return kind.mean, np.sqrt(kind.variance + kind.epsilon)
+
+
 def magnitude(node: Node, ledger: Ledger) -> Array:
     """How large the values are that it writes, and the numbers of which its shift is the sum.
 
@@ -62,13 +71,16 @@ def parameters(kind: Norm, state: NormState) -> tuple[Array, Array]:
 def pull(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     scale, shift = _arriving(node, amap, walk, Reason.OPAQUE_PRODUCER)
     s, t = vectors(node, walk.ledger)
-    _absorb(node, NormState(scale * s, scale * t + shift), walk)
+    _absorb(node, NormState(scale * s, scale * t + shift, *spread(node, walk.ledger)), walk)
 
 
 def push(node: Node, value: Value, amap: AffineMap, walk: Walk) -> None:
     scale, shift = _arriving(node, amap, walk, Reason.OPAQUE_READER)
     s, t = vectors(node, walk.ledger)
-    _absorb(node, NormState(s * scale, s * shift + t), walk)
+    mean, deviation = spread(node, walk.ledger)
+    with np.errstate(all="ignore"):  # behind a scale of zero nothing is spread
+        before = (mean - shift) / scale, deviation / np.abs(scale)
+    _absorb(node, NormState(s * scale, s * shift + t, *before), walk)
 
 
 def _arriving(node: Node, amap: AffineMap, walk: Walk, otherwise: Reason) -> tuple[Array, Array]:

@@ -406,3 +406,22 @@ def test_a_product_with_one_goes() -> None:
 
     result = bnfold.fold(Product().eval(), (torch.randn(4, 3),))
     assert result.ok and result.plan.kept == 0
+
+
+def test_every_stage_is_told_and_counted(net: Any) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    def note(stage: str, done: int, total: int) -> None:
+        told.append((stage, done, total))
+
+    x = images(2, 3, 16, 16)
+    folded = bnfold.fold(net, (x,), progress=note).model
+    stages = list(dict.fromkeys(stage for stage, _, _ in told))
+    assert stages[:3] == ["opening", "planning", "making inputs"]
+    pieces = [(done, total) for stage, done, total in told if stage == "proving piece by piece"]
+    assert pieces and pieces == [(i, pieces[0][1]) for i in range(pieces[0][1] + 1)]
+    assert all(0 <= done <= total for _, done, total in told) and told[-1] == ("done", 1, 1)
+    told.clear()
+    assert bnfold.verify(net, folded, (x,), progress=note).ok
+    assert told[0][0] == "opening" and told[-1][0] == "comparing"
+    assert told[-1][1] == told[-1][2]

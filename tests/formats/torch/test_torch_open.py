@@ -610,3 +610,19 @@ def test_types_of_outputs_are_looked_up(tmp_path: Path, monkeypatch: pytest.Monk
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: output-types-of-a-test\n")
     (info / "top_level.txt").write_text("output_types_of_a_test\n")
     assert names(open_torch(tmp_path / "p.pt2")) == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("nett", "did you mean net?"),
+        ("TakesDcit", "did you mean TakesDict?"),
+        ("TakesDict.forwad", "did you mean forward?"),
+        ("zzz", "name a callable that returns the module"),
+        ("torhc", "name a callable that returns the module"),  # a module is no factory
+    ],
+)
+def test_a_factory_that_is_not_there(name: str, hint: str, factory: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        open_torch(f"{factory}:{name}", inputs=("1x3x8x8",))
+    assert str(caught.value).endswith(f"has no {name!r}; {hint}")

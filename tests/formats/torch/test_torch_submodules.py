@@ -76,7 +76,7 @@ def test_named_submodules_alone() -> None:
     result = bnfold.fold(net, (x,), keep_modules=True, submodule="head")
     assert {d.name for d in result.plan.decisions} == {"head.1"}
     same(net, result.model, x)
-    with pytest.raises(UsageError, match="no submodule nothing"):
+    with pytest.raises(UsageError, match="no submodule nothing; there are backbone, head"):
         bnfold.fold(net, (x,), keep_modules=True, submodule="nothing")
     with pytest.raises(UsageError, match="keep_modules=True"):
         bnfold.fold(net, (x,), submodule="head")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
+from bnfold.algebra.moments import sample_moments
 from bnfold.algebra.rounding import cast
 from bnfold.errors import RuntimeUnavailableError
 from bnfold.formats.onnx.edit.name_index import NameIndex
@@ -37,6 +38,7 @@ class OnnxObserver:
 
     convention: Convention = "biased"
     always: tuple[str, ...] = ()
+    measure = staticmethod(sample_moments)
 
     def __init__(
         self, model: OnnxModel, scratch: Path, options: RuntimeOptions | None = None

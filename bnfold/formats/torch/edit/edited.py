@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,21 @@ PROGRAM, ONNX = ".pt2", ".onnx"
 class TorchEdited:
     """The outcome of a plan on a PyTorch model.
 
-    With ``keep_modules`` it is written as a state dict that fits the unchanged class.
+    With ``keep_modules`` it is written as a state dict that fits the unchanged class. ``provenance``
+    is for the file to say: what torch.save writes has no place for it, as every entry of a state dict
+    is a tensor of the network.
     """
 
-    def __init__(self, model: TorchModel, plan: Plan, *, keep_modules: bool = False) -> None:
+    def __init__(
+        self,
+        model: TorchModel,
+        plan: Plan,
+        *,
+        keep_modules: bool = False,
+        provenance: Mapping[str, str] | None = None,
+    ) -> None:
         self.model, self.plan = model, plan
+        self.provenance = dict(provenance or {})
         self.editor = Editor(model)
         self.program: ExportedProgram = self.editor.apply(plan)
         self.keep_modules = keep_modules
@@ -112,7 +122,7 @@ class TorchEdited:
     def _write_program(self, path: Path) -> None:
         try:
             with path.open("wb") as file:
-                quietly(lambda: torch.export.save(self.program, file))
+                quietly(lambda: torch.export.save(self.program, file, extra_files=self.provenance))
         except NotImplementedError as error:  # outputs of a type that torch cannot write down
             raise ModelError(
                 f"torch.export.save cannot write the folded program ({first_line(error)}); write a "
@@ -146,6 +156,7 @@ class TorchEdited:
         optimizer.fold_constants(exported.model)
         optimizer.remove_unused_nodes(exported.model)
         name_axes(exported.model, self.program)
+        exported.model.metadata_props.update(self.provenance)
         return exported
 
     def _returns_an_input(self) -> bool:
@@ -155,7 +166,7 @@ class TorchEdited:
         )
 
     def _write_tensors(self, path: Path) -> None:
-        write_tensors(self.state_dict(), path, self.key_map)
+        write_tensors(self.state_dict(), path, {**self.key_map, **self.provenance})
 
 
 def name_data_by_content(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from torch.fx import Node as Call
@@ -26,8 +26,14 @@ STATISTICS = ("running_mean", "running_var")
 class TorchRecalibrated(TorchEdited):
     """A copy of a model with new statistics."""
 
-    def __init__(self, model: TorchModel, edits: Iterable[NewStatistics]) -> None:
+    def __init__(
+        self,
+        model: TorchModel,
+        edits: Iterable[NewStatistics],
+        provenance: Mapping[str, str] | None = None,
+    ) -> None:
         self.model, self.plan = model, Plan(())
+        self.provenance = dict(provenance or {})
         self.editor = Editor(model)
         # Layers whose statistics are no longer those of another call or layer that they were tied to.
         self._untied = [e.node.name for e in edits if not replace_statistics(self.editor, e)]

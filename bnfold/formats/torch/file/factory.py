@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from bnfold.errors import ModelError, UsageError
-from bnfold.files import SourceFile
+from bnfold.files import SourceFile, meant_in
 from bnfold.formats.torch.file.quiet import first_line
 from bnfold.formats.torch.file.source import source_file
 from bnfold.formats.torch.file.state import chosen, load_into, networks_in
@@ -57,7 +57,8 @@ def build(source: str) -> nn.Module:
     found: Any = home
     for part in name.split("."):
         if not hasattr(found, part):
-            raise UsageError(f"{where} has no {name!r}; name a callable that returns the module")
+            hint = meant_in(found, part, "name a callable that returns the module")
+            raise UsageError(f"{where} has no {name!r}; {hint}")
         found = getattr(found, part)
     return found if isinstance(found, nn.Module) else _called(found, source)
 

@@ -58,6 +58,12 @@ def to_torch(array: NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(array)
 
 
+def lent(array: NDArray[Any]) -> torch.Tensor:
+    """A tensor in the memory of ``array`` where that can be, for who does not write into it."""
+    fitting = array.flags.writeable and array.flags.c_contiguous and array.dtype in _BACK
+    return torch.from_numpy(array) if fitting and array.dtype != _BFLOAT16 else to_torch(array)
+
+
 def same_memory(a: object, b: object) -> bool:
     """Whether both are one tensor under two names."""
     if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):

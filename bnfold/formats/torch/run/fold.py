@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from torch.export import ExportedProgram
 from torch.fx import Node as Fx
 
-from bnfold.errors import ModelError, RuntimeUnavailableError
+from bnfold.errors import RuntimeUnavailableError
 from bnfold.formats.torch.edit.edited import ONNX, PROGRAM, TorchEdited
-from bnfold.formats.torch.file.quiet import first_line, quietly
 from bnfold.formats.torch.file.state import read_tensors
 from bnfold.formats.torch.file.tensors import (
     has_numpy_dtype,
@@ -24,8 +23,8 @@ from bnfold.formats.torch.file.tensors import (
     to_numpy,
 )
 from bnfold.formats.torch.graph.arguments import base_name, is_tensor, nodes_in
-from bnfold.formats.torch.graph.in_place import functional
 from bnfold.formats.torch.graph.outputs import output_names
+from bnfold.formats.torch.graph.written import read_back
 from bnfold.formats.torch.run.ahead import Ahead
 from bnfold.formats.torch.run.inference import TorchReference, TorchRuns
 from bnfold.formats.torch.run.listing import listing_of, places_of
@@ -70,6 +69,7 @@ class TorchFold:
         nodes = layers(self.model.graph) if self.suffix == ONNX else touched_nodes(edited.plan)
         self.reference = TorchReference(self.model, nodes)
         self._ahead = Ahead(self.reference)
+        self._noted = dict.fromkeys(edited.provenance, "")  # what the file says of itself
         self.folded = self._read_back(written)
         self.candidate: Runs = self.folded
         self._is_state_dict = written is not None and self.suffix not in (ONNX, PROGRAM)
@@ -80,16 +80,7 @@ class TorchFold:
 
     def _read_back(self, written: Path | None) -> TorchRuns:
         if written is not None and self.suffix == PROGRAM:
-            try:
-                loaded = quietly(lambda: torch.export.load(written))
-            except (
-                Exception
-            ) as error:  # the loader raises whatever a damaged archive makes it raise
-                raise ModelError(
-                    f"torch cannot load the program that it wrote ({first_line(error)}); "
-                    "write a state dict (.safetensors) instead"
-                ) from None
-            return TorchRuns(functional(loaded))
+            return TorchRuns(read_back(written, self._noted))
         base = self.model.program if self.edited.keep_modules else self.edited.program
         if written is None or self.suffix == ONNX:
             return TorchRuns(base, _by_node(base, self._stored))
@@ -104,7 +95,13 @@ class TorchFold:
     def congruence(self) -> Congruence:
         found = self._same_class() if self.edited.keep_modules else self._compared()
         unseen = unseen_readers(self.model, self.edited.plan)
-        return replace(found, differences=(*found.differences, *unseen))
+        others = self._other_notes()
+        return replace(found, differences=(*found.differences, *unseen, *others))
+
+    def _other_notes(self) -> list[str]:
+        """What a program's file says of itself that it was not to say."""
+        wanted = self.edited.provenance if self.suffix == PROGRAM else {}
+        return [f"'{key}' is another" for key, text in wanted.items() if self._noted[key] != text]
 
     def _compared(self) -> Congruence:
         original = listing_of(self.model.program)

@@ -13,6 +13,7 @@ from bnfold.algebra.rounding import cast
 from bnfold.errors import UsageError
 from bnfold.formats.torch.edit.statistics import STATISTICS
 from bnfold.formats.torch.graph.model import TorchModel
+from bnfold.formats.torch.run.moments import torch_moments
 from bnfold.formats.torch.run.runner import Runner, usable_device
 from bnfold.graph import Graph, Node, Norm
 from bnfold.recalibration.observer import CPU_PROVIDER, RuntimeOptions
@@ -31,6 +32,7 @@ class TorchObserver:
     """
 
     convention: Convention = "unbiased"
+    measure = staticmethod(torch_moments)
 
     def __init__(self, model: TorchModel, options: RuntimeOptions | None = None) -> None:
         """Takes an opened model, which is not changed.
@@ -50,7 +52,7 @@ class TorchObserver:
         device = usable_device(options.device)
         self.runtime = f"torch {torch.__version__}, eager, on {device}"
         self._model = model
-        self._runner = Runner(model.program, device)
+        self._runner = Runner(model.program, device, borrow=True)
         self.always = self._sized_inputs()
 
     @property
@@ -87,21 +89,35 @@ class TorchPiece:
         nodes: Sequence[Node],
     ) -> None:
         self._runner, self._outputs, self._names = runner, outputs, names
-        self._nodes = {node.name: node for node in nodes}
+        self._wanted = list(dict.fromkeys(name for _, name in outputs))
+        self._arguments = {node.name: _arguments(node) for node in nodes}
+        # What the runner gets for the statistics of a layer, which are the same for many batches.
+        self._cast: dict[str, tuple[Statistics, dict[str, NDArray[Any]]]] = {}
 
     def run(self, feeds: Arrays, statistics: Mapping[str, Statistics]) -> Arrays:
         """See `recalibration.observer.Piece`."""
         given = {self._names.get(name, name): array for name, array in feeds.items()}
         replaced: dict[str, NDArray[Any]] = {}
-        for name, node in self._nodes.items():
-            kind = node.kind
-            assert isinstance(kind, Norm)
-            pair = (statistics[name].mean, statistics[name].variance)
-            for argument, array in zip(STATISTICS, pair, strict=True):
-                replaced[node.native.parameter(argument).name] = cast(array, kind.dtype)
-        wanted = list(dict.fromkeys(name for _, name in self._outputs))
-        found = self._runner.values(given, wanted, replaced)
+        for name in self._arguments:
+            replaced |= self._parameters(name, statistics[name])
+        found = self._runner.values(given, self._wanted, replaced)
         return {name: found[call] for name, call in self._outputs}
+
+    def _parameters(self, name: str, statistics: Statistics) -> dict[str, NDArray[Any]]:
+        """The running mean and variance of a layer, by the names of the program's parameters."""
+        known = self._cast.get(name)
+        if known is None or known[0] is not statistics:
+            names, dtype = self._arguments[name]
+            pair = (statistics.mean, statistics.variance)
+            arrays = {n: cast(array, dtype) for n, array in zip(names, pair, strict=True)}
+            known = self._cast[name] = statistics, arrays
+        return known[1]
+
+
+def _arguments(node: Node) -> tuple[list[str], np.dtype[Any]]:
+    """The parameters that a layer reads its statistics from, and their type."""
+    assert isinstance(node.kind, Norm)
+    return [node.native.parameter(name).name for name in STATISTICS], node.kind.dtype
 
 
 def _name(argument: Any) -> str | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -17,8 +18,8 @@ from torch.fx import Node as Call
 
 from bnfold.errors import RuntimeUnavailableError, UsageError
 from bnfold.formats.torch.file.quiet import first_line
-from bnfold.formats.torch.file.tensors import has_numpy_dtype, numpy_dtype, to_numpy, to_torch
-from bnfold.formats.torch.graph.arguments import mapped, nodes_in, operator_of
+from bnfold.formats.torch.file.tensors import has_numpy_dtype, lent, numpy_dtype, to_numpy, to_torch
+from bnfold.formats.torch.graph.arguments import mapped, mutates, nodes_in, operator_of
 
 Arrays = Mapping[str, NDArray[Any]]
 _MANY = ("cuda", "xpu")
@@ -44,17 +45,26 @@ def usable_device(name: str) -> str:
 class Runner:
     """One program on one device. Arrays go in and come out on the host.
 
-    ``double``: floating-point numbers are float64, whatever their own type.
+    ``double``: floating-point numbers are float64, whatever their own type. ``borrow``: values that
+    are given are read where they lie, and what comes back may lie there too.
     """
 
     def __init__(
-        self, program: ExportedProgram, device: str = "cpu", *, double: bool = False
+        self,
+        program: ExportedProgram,
+        device: str = "cpu",
+        *,
+        double: bool = False,
+        borrow: bool = False,
     ) -> None:
         self.program = program
         self._double = double
+        self._borrow = borrow and not any(mutates(node) for node in program.graph.nodes)
         self._device = torch.device(device)
         self._nodes = {node.name: node for node in program.graph.nodes}
         self._parameters = _parameters(program)
+        # The same piece runs for batch after batch, perhaps by turns with another.
+        self._steps = lru_cache(maxsize=4)(self._planned)
         self._known: dict[str, Any] = {}  # those that were needed, on the device
         kinds = [s.kind.name for s in program.graph_signature.output_specs]
         returned: Any = program.graph.output_node().args[0]
@@ -113,19 +123,25 @@ class Runner:
         return prod(sizes) * value.element_size()
 
     def _evaluate(self, given: Arrays, wanted: Sequence[Call]) -> dict[Call, Any]:
-        needed, last_use = _needed(wanted, given)
+        taken = lent if self._borrow else to_torch
         found: dict[Call, Any] = {}
-        for node in self.program.graph.nodes:
-            if node not in needed:
-                continue
-            if node.name in given:
-                found[node] = self._placed(to_torch(np.asarray(given[node.name])))
+        for node, spent in self._steps(tuple(wanted), frozenset(given)):
+            array = given.get(node.name)
+            if array is not None:
+                found[node] = self._placed(taken(np.asarray(array)))
             else:
                 found[node] = self._run(node, found)
-            for spent in last_use.get(node, ()):
-                if spent not in wanted:
-                    found.pop(spent, None)
+            for value in spent:
+                found.pop(value, None)
         return found
+
+    def _planned(
+        self, wanted: tuple[Call, ...], given: frozenset[str]
+    ) -> list[tuple[Call, list[Call]]]:
+        """The nodes to compute in their order, each with the values that nobody reads after it."""
+        needed, last_use = _needed(wanted, given)
+        nodes = [node for node in self.program.graph.nodes if node in needed]
+        return [(n, [v for v in last_use.get(n, ()) if v not in wanted]) for n in nodes]
 
     def _run(self, node: Call, found: Mapping[Call, Any]) -> Any:
         if node.op == "placeholder":
@@ -168,7 +184,9 @@ def _parameters(program: ExportedProgram) -> dict[str, Any]:
     return known
 
 
-def _needed(wanted: Sequence[Call], given: Arrays) -> tuple[set[Call], dict[Call, list[Call]]]:
+def _needed(
+    wanted: Sequence[Call], given: Container[str]
+) -> tuple[set[Call], dict[Call, list[Call]]]:
     """The nodes to compute, and after which one each value is spent."""
     needed: set[Call] = set()
     stack = list(wanted)

@@ -14,9 +14,9 @@ from bnfold.jobs.common import ModelInfo, check_target, check_unchanged
 from bnfold.jobs.fold import FoldResult, Output
 from bnfold.jobs.fold_memory import fold_in_memory
 from bnfold.jobs.fold_options import FoldOptions
-from bnfold.planning import Decision, Plan, Rest
-from bnfold.proof.congruence import Congruence
-from bnfold.proof.verification import Verification
+from bnfold.jobs.parts.names import joined, prefixed, proof_of_whole, proofs_together
+from bnfold.planning import Rest
+from bnfold.progress import Progress, no_progress, of_part
 
 _ELSEWHERE = (
     "the submodules compute the same by themselves, yet the whole network does not; some code reads "
@@ -31,6 +31,7 @@ def fold_parts(
     options: FoldOptions,
     *,
     sampling: SampleOptions | None = None,
+    progress: Progress = no_progress,
 ) -> tuple[FoldResult, Any]:
     """Folds submodules of a network, each by itself; the network as a whole need not be traced.
 
@@ -39,6 +40,7 @@ def fold_parts(
         target: the state dict of the whole network to write; None writes nothing.
         options: what is folded, and what has to be so that something is made.
         sampling: as for `jobs.fold`.
+        progress: called with the stage, and how much of how much is done.
 
     Returns:
         What was done, and a copy of the network; None where ``options`` refused it.
@@ -53,13 +55,14 @@ def fold_parts(
         raise UsageError(_WHOLE)
     if target is not None:
         check_target(target, parts, force=options.force)
-    tensors, reports = _folded(parts, sampling, options)
+    tensors, reports = _folded(parts, sampling, options, progress)
     report = _together(parts, reports)
     if (refusal := options.refusal(report.plan)) is not None:
         return replace(report, refusal=refusal), None
     if target is None:
         result = parts.with_tensors(tensors)
         return _compared(parts, report, result), result
+    progress("writing", 0, 1)
     with scratch_folder(target) as scratch:
         written = scratch / target.name
         parts.write(written, tensors)
@@ -75,14 +78,20 @@ def fold_parts(
 
 
 def _folded(
-    parts: Any, sampling: SampleOptions | None, options: FoldOptions
+    parts: Any, sampling: SampleOptions | None, options: FoldOptions, progress: Progress
 ) -> tuple[dict[str, Any], list[FoldResult]]:
     """What changes in the whole network's tensors, and what was done to each part."""
     tensors: dict[str, Any] = {}
     reports: list[FoldResult] = []
     each = replace(options, keep_modules=True, strict=False, minimum=None)  # asked of the whole
     for name, model in parts.models.items():
-        report, outcome = fold_in_memory(model, parts.modules[name], each, sampling=sampling)
+        report, outcome = fold_in_memory(
+            model,
+            parts.modules[name],
+            each,
+            sampling=sampling,
+            progress=of_part(progress, name),
+        )
         changed = outcome.changed
         if parts.is_shared(name, list(changed)):
             parts.notes.append(f"{name} is not taken: it shares a tensor with another module")
@@ -104,28 +113,12 @@ def _compared(parts: Any, report: FoldResult, result: Any) -> FoldResult:
 
 def _together(parts: Any, reports: Sequence[FoldResult]) -> FoldResult:
     """One report for all parts."""
-    plans = [report.plan for report in reports]
     proofs = [report.verification for report in reports if report.verification is not None]
-    verification = None
-    if proofs:
-        verification = replace(
-            proofs[0],
-            inputs=f"{proofs[0].inputs}, each submodule by itself",
-            outputs=tuple(output for proof in proofs for output in proof.outputs),
-            congruence=_congruence(proofs),
-            pieces=tuple(piece for proof in proofs for piece in proof.pieces or ()),
-            problem=next((proof.problem for proof in proofs if proof.problem), None),
-        )
+    verification = proofs_together(proofs) if proofs else None
     names = ", ".join(parts.models)
     why = "" if parts.chosen else "torch.export cannot trace the whole network: "
     note = f"{why}of {parts.path} the submodules {names} were folded, each by itself"
-    own = dict.fromkeys(note for plan in plans for note in plan.notes)
-    plan = Plan(
-        tuple(decision for plan in plans for decision in plan.decisions),
-        tuple(edit for plan in plans for edit in plan.edits),
-        tuple(region for plan in plans for region in plan.regions),
-        (note, *parts.notes, *own),
-    )
+    plan = joined([report.plan for report in reports], (note, *parts.notes))
     info = ModelInfo.of(parts)
     left, before, after = (
         sum(numbers)
@@ -136,29 +129,11 @@ def _together(parts: Any, reports: Sequence[FoldResult]) -> FoldResult:
     return FoldResult(info, plan, verification, None, left, before, after)
 
 
-def _congruence(proofs: Sequence[Verification]) -> Congruence:
-    parts = [proof.congruence for proof in proofs if proof.congruence is not None]
-    return Congruence(
-        sum(part.calls for part in parts),
-        sum(part.tensors for part in parts),
-        sum(part.changed_tensors for part in parts),
-        tuple(difference for part in parts for difference in part.differences),
-    )
-
-
 def _of_whole(report: FoldResult, name: str) -> FoldResult:
     """The report on a part, under the names that its layers have in the whole."""
-    plan, proof = _prefixed(report.plan, name), report.verification
-    if proof is not None:
-        outputs = tuple(replace(o, name=f"{name}: {o.name}") for o in proof.outputs)
-        pieces = tuple(replace(p, name=f"{name}.{p.name}") for p in proof.pieces or ())
-        proof = replace(proof, outputs=outputs, pieces=pieces)
-    return replace(report, plan=plan, verification=proof)
-
-
-def _prefixed(plan: Plan, name: str) -> Plan:
-    def whole(decision: Decision) -> Decision:
-        into = tuple(f"{name}.{layer}" for layer in decision.into)
-        return replace(decision, name=f"{name}.{decision.name}", into=into)
-
-    return replace(plan, decisions=tuple(map(whole, plan.decisions)))
+    proof = report.verification
+    return replace(
+        report,
+        plan=prefixed(report.plan, name),
+        verification=None if proof is None else proof_of_whole(proof, name),
+    )
