@@ -32,7 +32,7 @@ from bnfold.errors import BnfoldError
 from bnfold.formats.onnx.format import FORMAT
 from bnfold.formats.onnx.graph.constants import Constants
 from bnfold.formats.onnx.graph.model import OnnxModel
-from bnfold.graph import Norm
+from bnfold.kinds import Norm
 from bnfold.planning import Plan, make_plan
 from bnfold.planning.decision import Reweight
 from bnfold.proof.regions import touched_nodes

@@ -30,7 +30,7 @@ from bnfold.formats.torch.format import FORMAT
 from bnfold.formats.torch.graph.constants import Constants
 from bnfold.formats.torch.graph.model import TorchModel
 from bnfold.formats.torch.graph.open import open_torch
-from bnfold.graph import Norm
+from bnfold.kinds import Norm
 from bnfold.planning import Plan, make_plan
 from bnfold.proof.regions import touched_nodes
 from bnfold.proof.verification import Verification, prove

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnfold.constants import Constant
-from bnfold.graph import Affine, Linear, Node
+from bnfold.graph import Node
+from bnfold.kinds import Affine, Linear
 from bnfold.proof.verification import Verification
 
 Array = NDArray[Any]

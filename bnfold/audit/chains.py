@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bnfold.graph import Affine, Graph, Node, Norm
+from bnfold.graph import Graph, Node
+from bnfold.kinds import Affine, Norm
 
 _SCALING, _SHIFTING = {"x*c", "x/c"}, {"x+c", "x-c", "c-x"}
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bnfold.algebra.affine import Array
-from bnfold.graph import Norm
+from bnfold.kinds import Norm
 
 PERCENTILES = (15.0, 50.0, 85.0)
 

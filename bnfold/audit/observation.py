@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from bnfold.algebra.moments import Moments
 from bnfold.audit.drift import PERCENTILES, Observed
 from bnfold.data import Sample
-from bnfold.graph import Node, Norm
+from bnfold.graph import Node
+from bnfold.kinds import Norm
 from bnfold.progress import Progress
 from bnfold.recalibration.batches import Batch, Batches
 from bnfold.recalibration.observer import Observer, Piece

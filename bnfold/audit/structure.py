@@ -9,7 +9,8 @@ from bnfold.planning.reasons import Reason
 
 if TYPE_CHECKING:
     from bnfold.audit.subject import Layer, Subject
-    from bnfold.graph import Kind, Node
+    from bnfold.graph import Node
+    from bnfold.kinds import Kind
 
 PRE_ACTIVATION = "pre-activation"
 SHARED = "shared-value"
@@ -54,7 +55,7 @@ def kept_because(layer: Layer) -> str | None:
 
 def is_pre_activation(layer: Layer) -> bool:
     """Whether it stands in front of an activation and has no linear layer of its own before it."""
-    from bnfold.graph import Homogeneous, Linear, Opaque, Product
+    from bnfold.kinds import Homogeneous, Linear, Opaque, Product
 
     producer = layer.source.producer
     if producer is None or isinstance(producer.kind, Opaque | Homogeneous | Product):
@@ -66,14 +67,14 @@ def is_pre_activation(layer: Layer) -> bool:
 
 
 def _is_nonlinear(kind: Kind) -> bool:
-    from bnfold.graph import Homogeneous, Opaque, Product
+    from bnfold.kinds import Homogeneous, Opaque, Product
 
     return kind.nonlinear if isinstance(kind, Opaque) else isinstance(kind, Homogeneous | Product)
 
 
 def _behind_scales(node: Node) -> list[Node]:
     """Who reads a layer; element-wise operations with a constant, which go into it, left out."""
-    from bnfold.graph import Affine
+    from bnfold.kinds import Affine
 
     readers = node.outputs[0].readers
     while len(readers) == 1 and isinstance(readers[0].kind, Affine):

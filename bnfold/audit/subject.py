@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from bnfold.algebra.affine import Array
 from bnfold.audit.drift import Drift, Observed
 from bnfold.audit.thresholds import Thresholds
-from bnfold.graph import Graph, Linear, Movement, Node, Norm, Value
+from bnfold.graph import Graph, Node, Value
+from bnfold.kinds import Linear, Movement, Norm
 from bnfold.planning import Decision, Plan, Reason
 
 # The smallest normal number of float32: what lies below it is denormal in the file.

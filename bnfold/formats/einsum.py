@@ -5,7 +5,7 @@ from __future__ import annotations
 from bnfold.algebra.rounding import is_float
 from bnfold.algebra.weights import WeightLayout
 from bnfold.constants import Constant
-from bnfold.graph import Linear
+from bnfold.kinds import Linear
 
 
 def einsum_layer(equation: str, flow: int, rank: int | None, weight: Constant) -> Linear | None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bnfold.constants import Constant
-from bnfold.graph import Affine, Linear, Node, Opaque, Product, Value
+from bnfold.graph import Node, Value
+from bnfold.kinds import Affine, Linear, Opaque, Product
 
 
 def join_biases(

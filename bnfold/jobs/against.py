@@ -10,8 +10,8 @@ import numpy as np
 
 from bnfold.algebra.affine import Array
 from bnfold.formats import Model
-from bnfold.graph import Norm
 from bnfold.jobs.common import ModelInfo
+from bnfold.kinds import Norm
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from bnfold.audit.thresholds import Thresholds
 from bnfold.data import Data, SampleOptions, open_sample
 from bnfold.files import scratch_folder
 from bnfold.formats import Model, format_of
-from bnfold.graph import Node, Norm
+from bnfold.graph import Node
 from bnfold.jobs.against import Against, against
 from bnfold.jobs.common import FORMAT_VERSION, ModelInfo, notes_of
+from bnfold.kinds import Norm
 from bnfold.planning import Decision, Plan, Reason, make_plan
 from bnfold.progress import Progress, no_progress
 from bnfold.recalibration.observer import RuntimeOptions

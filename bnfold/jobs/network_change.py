@@ -11,7 +11,8 @@ from math import prod
 from typing import Literal
 
 from bnfold.constants import Shape
-from bnfold.graph import Affine, Graph, Linear, Node, Norm, Value
+from bnfold.graph import Graph, Node, Value
+from bnfold.kinds import Affine, Linear, Norm
 from bnfold.planning import Plan
 from bnfold.planning.decision import Bypass, MergeBranches, Reweight
 

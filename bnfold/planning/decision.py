@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import cast
 from bnfold.constants import Constant, Quantised
-from bnfold.graph import Geometry, Linear, Node, Value
+from bnfold.graph import Node, Value
+from bnfold.kinds import Geometry, Linear
 from bnfold.planning.forms import Form, Lower
 from bnfold.planning.reasons import Reason
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from bnfold.graph import Graph, Linear, Norm
+from bnfold.graph import Graph
+from bnfold.kinds import Linear, Norm
 from bnfold.planning import quantised
 from bnfold.planning.decision import (
     Bypass,

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import cast
-from bnfold.graph import Node, Norm
+from bnfold.graph import Node
+from bnfold.kinds import Norm
 
 Form = Literal["affine", "depthwise"]
 

@@ -18,7 +18,7 @@ from bnfold.algebra.affine import Array
 from bnfold.algebra.kernels import Slide, common_steps, overlaid
 from bnfold.algebra.weights import WeightLayout
 from bnfold.constants import Constant
-from bnfold.graph import Geometry, Linear
+from bnfold.kinds import Geometry, Linear
 from bnfold.planning.ledger import LinearState
 
 

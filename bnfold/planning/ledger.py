@@ -15,7 +15,8 @@ from numpy.typing import DTypeLike
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import Loss, cast_loss, overflows
 from bnfold.constants import Obstacle
-from bnfold.graph import Linear, Node, Sum, Value
+from bnfold.graph import Node, Value
+from bnfold.kinds import Linear, Sum
 from bnfold.planning.quantised import rescaled
 from bnfold.planning.reasons import Reason, Refused
 

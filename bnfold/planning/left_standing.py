@@ -9,7 +9,8 @@ from fnmatch import fnmatchcase
 
 from bnfold.constants import Obstacle
 from bnfold.errors import UsageError
-from bnfold.graph import Graph, Node, Norm
+from bnfold.graph import Graph, Node
+from bnfold.kinds import Norm
 from bnfold.planning.reasons import Reason
 
 

@@ -11,7 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from bnfold.graph import Graph, Node, Norm
+from bnfold.graph import Graph, Node
+from bnfold.kinds import Norm
 from bnfold.planning.forms import Lower
 from bnfold.planning.kinds import norm
 from bnfold.planning.ledger import Ledger, check_vector

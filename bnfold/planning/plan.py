@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from bnfold.graph import Affine, Graph, Node, Norm, Sum, Value
+from bnfold.graph import Graph, Node, Value
+from bnfold.kinds import Affine, Norm, Sum
 from bnfold.planning.decision import (
     Action,
     Decision,

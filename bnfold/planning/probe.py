@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnfold.constants import Shape
-from bnfold.graph import Graph, Movement, Node, Oracle, Value
+from bnfold.graph import Graph, Node, Oracle, Value
+from bnfold.kinds import Movement
 from bnfold.planning.reasons import Reason, Refused
 
 Indices = NDArray[np.integer[Any]]

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from bnfold.algebra.affine import Array
 from bnfold.algebra.quantisation import Clash, Grid, Misfit, latent, limits, multiplied
 from bnfold.constants import Constant, Quantised
-from bnfold.graph import Linear, Node
+from bnfold.graph import Node
+from bnfold.kinds import Linear
 from bnfold.planning.decision import Requantise, Reweight
 from bnfold.planning.reasons import Reason, Refused, channels
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnfold.algebra.affine import Array
-from bnfold.graph import Affine, Graph, Linear, Node, Norm, Sum, Value
+from bnfold.graph import Graph, Node, Value
+from bnfold.kinds import Affine, Linear, Norm, Sum
 from bnfold.planning import joining
 from bnfold.planning.decision import MergeBranches
 from bnfold.planning.kinds import affine, norm

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from bnfold.algebra.affine import AffineMap
-from bnfold.graph import Affine, Node, Norm
+from bnfold.graph import Node
+from bnfold.kinds import Affine, Norm
 from bnfold.planning import kinds
 from bnfold.planning.kinds import norm
 from bnfold.planning.reasons import Reason, Refused

@@ -14,7 +14,8 @@ from functools import partial
 import numpy as np
 
 from bnfold.algebra.affine import AffineMap
-from bnfold.graph import Graph, Movement, Node, Opaque, Value
+from bnfold.graph import Graph, Node, Value
+from bnfold.kinds import Movement, Opaque
 from bnfold.planning import kinds
 from bnfold.planning.ledger import ConstantState, Ledger
 from bnfold.planning.reasons import Reason, Refused

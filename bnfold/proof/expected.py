@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bnfold.algebra.rounding import cast
 from bnfold.constants import Constant
-from bnfold.graph import Affine, Norm
+from bnfold.kinds import Affine, Norm
 from bnfold.planning.decision import (
     Bypass,
     DropAddends,

@@ -5,19 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bnfold.graph import (
-    Graph,
-    Homogeneous,
-    Linear,
-    Mixture,
-    Monotone,
-    Movement,
-    Node,
-    Norm,
-    Opaque,
-    Product,
-    Value,
-)
+from bnfold.graph import Graph, Node, Value
+from bnfold.kinds import Homogeneous, Linear, Mixture, Monotone, Movement, Norm, Opaque, Product
 from bnfold.planning.decision import MergeBranches, Plan, Requantise
 from bnfold.planning.groups import Groups
 

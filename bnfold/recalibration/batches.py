@@ -14,7 +14,7 @@ from bnfold.algebra.moments import SampleMoments, counted_moments, sample_moment
 from bnfold.data import Sample
 from bnfold.data.masks import Flags, padded
 from bnfold.errors import DataError
-from bnfold.graph import Norm
+from bnfold.kinds import Norm
 
 Measure = Callable[[NDArray[Any], int], SampleMoments]
 """The moments of each sample of an array whose channels lie along an axis."""

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnfold.algebra.affine import Array
-from bnfold.graph import Graph, Node, Norm
+from bnfold.graph import Graph, Node
+from bnfold.kinds import Norm
 from bnfold.recalibration.batches import Measure
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from bnfold.errors import UsageError
-from bnfold.graph import Node, Norm
+from bnfold.graph import Node
+from bnfold.kinds import Norm
 from bnfold.recalibration.observer import Observer, Population
 
 _SENTENCES = {

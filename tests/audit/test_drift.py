@@ -15,8 +15,8 @@ from bnfold.audit.drift import jeffreys
 from bnfold.data import open_sample
 from bnfold.formats.onnx import OnnxModel
 from bnfold.formats.onnx.run.observer import OnnxObserver
-from bnfold.graph import Norm
 from bnfold.jobs import inspect
+from bnfold.kinds import Norm
 
 from .networks import conv_bn, healthy, seen
 

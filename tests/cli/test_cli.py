@@ -481,7 +481,7 @@ def test_a_rule_is_explained_without_what_checks_it(words: list[str]) -> None:
     code = (
         f"import sys, bnfold.cli as cli; sys.argv = ['bnfold', 'rule', *{words!r}]\n"
         "try: cli.main()\nexcept SystemExit as done: code = done.code\n"
-        "heavy = {'numpy', 'onnx', 'onnxruntime', 'torch', 'bnfold.graph', 'bnfold.jobs'}\n"
+        "heavy = {'numpy', 'onnx', 'onnxruntime', 'torch', 'bnfold.graph', 'bnfold.kinds', 'bnfold.jobs'}\n"
         "print(code, heavy & set(sys.modules), len([m for m in sys.modules if '.rules.bn' in m]))"
     )
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=False)

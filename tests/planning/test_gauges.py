@@ -16,7 +16,8 @@ from onnx import TensorProto
 import bnfold
 from bnfold.algebra.running_error import Rounded
 from bnfold.formats import format_of
-from bnfold.graph import Kind, Node, Opaque
+from bnfold.graph import Node
+from bnfold.kinds import Kind, Opaque
 from bnfold.planning import make_plan
 from bnfold.planning.gauges import demands
 from bnfold.planning.gauges.conflicts import Conflict

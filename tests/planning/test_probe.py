@@ -13,7 +13,8 @@ from hypothesis import given
 from numpy.typing import NDArray
 
 from bnfold.constants import Shape
-from bnfold.graph import Graph, Movement, Node, Value
+from bnfold.graph import Graph, Node, Value
+from bnfold.kinds import Movement
 from bnfold.planning.probe import LARGEST, blocks, index_probe, trial_shapes
 from bnfold.planning.reasons import Refused
 

@@ -9,9 +9,9 @@ import pytest
 
 from bnfold.errors import UsageError
 from bnfold.formats import open_model
-from bnfold.graph import Norm
 from bnfold.jobs.recalibrate import recalibrate
 from bnfold.jobs.recalibration_result import RecalibrationOptions
+from bnfold.kinds import Norm
 
 from .networks import Builder, stored
 

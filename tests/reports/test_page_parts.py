@@ -16,8 +16,8 @@ from bnfold.algebra.affine import Array
 from bnfold.audit import Drift
 from bnfold.audit.thresholds import Thresholds
 from bnfold.formats.onnx import OnnxModel
-from bnfold.graph import Norm
 from bnfold.jobs import FoldResult, fold
+from bnfold.kinds import Norm
 from bnfold.reports.html.blocks import blocks_of
 from bnfold.reports.html.channels import Channels, as_script, packed, picked_channels
 from bnfold.reports.html.plot import Axis, Line, Plot

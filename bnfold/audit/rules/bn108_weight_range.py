@@ -60,7 +60,7 @@ def _peaks(layer: Layer) -> tuple[Array, Array] | None:
     """The largest weight of each live channel before and after the fold."""
     import numpy as np
 
-    from bnfold.graph import Linear
+    from bnfold.kinds import Linear
     from bnfold.planning import Action, Direction
 
     decision, linear = layer.decision, layer.linear_before

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def check(subject: Subject) -> Iterable[Hit]:
-    from bnfold.graph import Linear
+    from bnfold.kinds import Linear
     from bnfold.planning import Action
 
     users: dict[tuple[int, str], list[Node]] = {}

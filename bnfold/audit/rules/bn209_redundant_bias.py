@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def check(subject: Subject) -> Iterable[Hit]:
-    from bnfold.graph import Linear
+    from bnfold.kinds import Linear
 
     for layer in subject.layers:
         linear = layer.linear_before

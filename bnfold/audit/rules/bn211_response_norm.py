@@ -42,7 +42,7 @@ def check(subject: Subject) -> Iterable[Hit]:
 
 def _beside(layer: Layer) -> Iterator[Node]:
     """Two steps to either side, no linear layer crossed."""
-    from bnfold.graph import Linear
+    from bnfold.kinds import Linear
 
     for first in filter(None, [layer.source.producer]):
         yield first

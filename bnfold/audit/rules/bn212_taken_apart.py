@@ -45,7 +45,7 @@ def check(subject: Subject) -> Iterable[Hit]:
 
 def _what(chain: Chain) -> str:
     """The norm that the file tells of, or what it amounts to."""
-    from bnfold.graph import Affine
+    from bnfold.kinds import Affine
 
     parts = {n.kind.part_of for n in chain.nodes if isinstance(n.kind, Affine)}
     name = parts.pop() if len(parts) == 1 else None

@@ -38,7 +38,7 @@ def check(subject: Subject) -> Iterable[Hit]:
 
 
 def _expected(layer: Layer) -> tuple[str, str] | None:
-    from bnfold.graph import Linear
+    from bnfold.kinds import Linear
 
     linear = layer.linear_before
     if linear is None or not isinstance(linear.kind, Linear):

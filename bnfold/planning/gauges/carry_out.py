@@ -7,7 +7,8 @@ from collections.abc import Collection
 import numpy as np
 
 from bnfold.algebra.affine import AffineMap
-from bnfold.graph import Affine, Linear, Node, Norm, Sum, Value
+from bnfold.graph import Node, Value
+from bnfold.kinds import Affine, Linear, Norm, Sum
 from bnfold.planning.gauges.laws import Field
 from bnfold.planning.gauges.network import Network
 from bnfold.planning.gauges.refusals import check_rest

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnfold.algebra.affine import Array
-from bnfold.graph import Homogeneous, Node
+from bnfold.graph import Node
+from bnfold.kinds import Homogeneous
 from bnfold.planning.gauges.laws import Cells, Laws, ScaleLaw, ShiftLaw
 from bnfold.planning.gauges.network import Network
 from bnfold.planning.kinds import norm

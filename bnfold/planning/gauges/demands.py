@@ -8,21 +8,19 @@ from dataclasses import replace
 import numpy as np
 
 from bnfold.algebra.affine import Array
-from bnfold.graph import (
+from bnfold.graph import Graph, Node, Value
+from bnfold.kinds import (
     Affine,
     Average,
-    Graph,
     Homogeneous,
     Linear,
     Mixture,
     Monotone,
     Movement,
-    Node,
     Norm,
     Opaque,
     Product,
     Sum,
-    Value,
 )
 from bnfold.planning.gauges import constants, passing
 from bnfold.planning.gauges.laws import (

@@ -11,19 +11,8 @@ from math import prod
 
 from bnfold.algebra.affine import AffineMap
 from bnfold.algebra.rounding import is_float
-from bnfold.graph import (
-    Affine,
-    Average,
-    Graph,
-    Homogeneous,
-    Mixture,
-    Monotone,
-    Movement,
-    Node,
-    Product,
-    Sum,
-    Value,
-)
+from bnfold.graph import Graph, Node, Value
+from bnfold.kinds import Affine, Average, Homogeneous, Mixture, Monotone, Movement, Product, Sum
 from bnfold.planning.gauges.laws import (
     FIXED,
     Cells,

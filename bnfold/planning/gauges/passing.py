@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bnfold.graph import Average, Homogeneous, Mixture, Monotone, Movement, Node
+from bnfold.graph import Node
+from bnfold.kinds import Average, Homogeneous, Mixture, Monotone, Movement
 from bnfold.planning.gauges.laws import Cells, Field
 from bnfold.planning.gauges.movements import moved, writes_constants
 from bnfold.planning.gauges.network import Network, is_changeable, union

@@ -8,7 +8,8 @@ import numpy as np
 
 from bnfold.algebra.affine import Array
 from bnfold.algebra.rounding import is_half
-from bnfold.graph import Node, Norm
+from bnfold.graph import Node
+from bnfold.kinds import Norm
 from bnfold.planning.gauges.conflicts import Clash, Conflict
 from bnfold.planning.gauges.laws import Candidate
 from bnfold.planning.gauges.network import Network

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bnfold.algebra.rounding import float_info, is_half
-from bnfold.graph import Graph, Node, Norm, Value
+from bnfold.graph import Graph, Node, Value
+from bnfold.kinds import Norm
 from bnfold.planning.gauges.carry_out import Impossible, carry_out, changed
 from bnfold.planning.gauges.conflicts import Clash, Conflict
 from bnfold.planning.gauges.demands import network_of

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from bnfold import graph as g
+from bnfold import kinds as k
+from bnfold.graph import Node
 from bnfold.planning.kinds import (
     addition,
     affine,
@@ -25,22 +26,22 @@ from bnfold.planning.kinds import (
 )
 
 KINDS: dict[type, ModuleType] = {
-    g.Norm: norm,
-    g.Affine: affine,
-    g.Linear: linear,
-    g.Movement: movement,
-    g.Average: average,
-    g.Mixture: mixture,
-    g.Monotone: monotone,
-    g.Homogeneous: opaque,
-    g.Product: opaque,
-    g.Sum: addition,
-    g.Opaque: opaque,
+    k.Norm: norm,
+    k.Affine: affine,
+    k.Linear: linear,
+    k.Movement: movement,
+    k.Average: average,
+    k.Mixture: mixture,
+    k.Monotone: monotone,
+    k.Homogeneous: opaque,
+    k.Product: opaque,
+    k.Sum: addition,
+    k.Opaque: opaque,
 }
 
 __all__ = ["KINDS", "affine", "movement", "of"]
 
 
-def of(node: g.Node) -> ModuleType:
+def of(node: Node) -> ModuleType:
     """The file that knows the kind of ``node``."""
     return KINDS[type(node.kind)]

@@ -6,7 +6,8 @@ import numpy as np
 
 from bnfold.algebra.affine import AffineMap, Array
 from bnfold.constants import Constant, Shape
-from bnfold.graph import Affine, Graph, Node, Value
+from bnfold.graph import Graph, Node, Value
+from bnfold.kinds import Affine
 from bnfold.planning.kinds.walking import Walk
 from bnfold.planning.ledger import ConstantState, Ledger, check_vector
 from bnfold.planning.reasons import Reason, Refused

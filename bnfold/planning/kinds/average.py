@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bnfold.algebra.affine import AffineMap
 from bnfold.constants import Shape
-from bnfold.graph import Average, Graph, Node, Value
+from bnfold.graph import Graph, Node, Value
+from bnfold.kinds import Average
 from bnfold.planning.kinds.walking import Walk
 from bnfold.planning.probe import carries_shift
 from bnfold.planning.reasons import Reason, Refused

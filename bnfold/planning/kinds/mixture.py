@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bnfold.algebra.affine import AffineMap
-from bnfold.graph import Graph, Mixture, Node, Value
+from bnfold.graph import Graph, Node, Value
+from bnfold.kinds import Mixture
 from bnfold.planning.kinds import addition
 from bnfold.planning.kinds.walking import Walk
 from bnfold.planning.reasons import Reason, Refused

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bnfold.algebra.affine import AffineMap
-from bnfold.graph import Monotone, Node, Value
+from bnfold.graph import Node, Value
+from bnfold.kinds import Monotone
 from bnfold.planning.kinds.average import after_reduction, before_reduction
 from bnfold.planning.kinds.walking import Walk
 from bnfold.planning.reasons import Reason, Refused, channels

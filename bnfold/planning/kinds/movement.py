@@ -10,7 +10,8 @@ import numpy as np
 from bnfold.algebra.affine import AffineMap, Array
 from bnfold.algebra.rounding import float_info
 from bnfold.constants import Shape
-from bnfold.graph import Movement, Node, Value
+from bnfold.graph import Node, Value
+from bnfold.kinds import Movement
 from bnfold.planning.kinds.walking import Walk
 from bnfold.planning.probe import index_probe, touched_axes, trial_shapes
 from bnfold.planning.reasons import Reason, Refused

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bnfold.algebra.affine import AffineMap, Array
-from bnfold.graph import Node, Norm, Value
+from bnfold.graph import Node, Value
+from bnfold.kinds import Norm
 from bnfold.planning.kinds.walking import Walk
 from bnfold.planning.ledger import Ledger, NormState, check_vector
 from bnfold.planning.reasons import Reason, Refused

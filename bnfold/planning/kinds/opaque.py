@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NoReturn
 
 from bnfold.algebra.affine import AffineMap
-from bnfold.graph import Node, Opaque, Value
+from bnfold.graph import Node, Value
+from bnfold.kinds import Opaque
 from bnfold.planning.kinds.walking import Walk
 from bnfold.planning.reasons import Reason, Refused
 

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 import bnfold
 from bnfold.formats.torch import TorchModel, open_module
 from bnfold.formats.torch.format import FORMAT as TORCH
-from bnfold.graph import Affine, Norm
+from bnfold.kinds import Affine, Norm
 from bnfold.planning import Plan, make_plan
 from bnfold.planning.decision import Reweight
 from torch_cases import FOLDS, STAYS, Case, Lambda, bn, chain, conv, net, proved, randomised

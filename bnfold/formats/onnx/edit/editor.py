@@ -16,7 +16,8 @@ from bnfold.formats.onnx.edit.working_copy import WorkingCopy, set_attribute
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.operators import PRODUCTS
 from bnfold.formats.onnx.graph.scopes import Scope
-from bnfold.graph import Affine, Linear, Node, Norm, Value
+from bnfold.graph import Node, Value
+from bnfold.kinds import Affine, Linear, Norm
 from bnfold.planning.decision import (
     Bypass,
     DropAddends,

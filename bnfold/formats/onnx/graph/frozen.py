@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from bnfold.formats.onnx.graph.scopes import Scope
 from bnfold.formats.patterns import unused
-from bnfold.graph import Affine, Node
+from bnfold.graph import Node
+from bnfold.kinds import Affine
 
 _SCALING = {"weight", "running_var"}
 _SHIFTING = {*_SCALING, "bias", "running_mean"}

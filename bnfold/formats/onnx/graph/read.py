@@ -22,17 +22,8 @@ from bnfold.formats.onnx.graph.oracle import OnnxOracle
 from bnfold.formats.onnx.graph.scopes import Scope, bodies_of, captured_names, label, scopes_of
 from bnfold.formats.onnx.graph.sequences import find_cuts
 from bnfold.formats.patterns import ComputedNorms, join_biases, unused
-from bnfold.graph import (
-    Average,
-    Graph,
-    Linear,
-    Monotone,
-    Movement,
-    Node,
-    Norm,
-    Opaque,
-    Value,
-)
+from bnfold.graph import Graph, Node, Value
+from bnfold.kinds import Average, Linear, Monotone, Movement, Norm, Opaque
 
 _COMPUTED_NORMS = ComputedNorms(
     operators=frozenset(

@@ -23,7 +23,8 @@ from bnfold.formats.onnx.run.listing import listing_of, places_of, qualified, wi
 from bnfold.formats.onnx.run.parameters import FedModel, fed_model
 from bnfold.formats.onnx.run.readers import unseen_readers
 from bnfold.formats.onnx.run.session import Session
-from bnfold.graph import Linear, Node, Value
+from bnfold.graph import Node, Value
+from bnfold.kinds import Linear
 from bnfold.planning import Plan
 from bnfold.proof.congruence import Congruence, compare_files
 from bnfold.proof.regions import Region, channel_axis, rounded_biases, touched_nodes

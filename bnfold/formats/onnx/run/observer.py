@@ -19,7 +19,8 @@ from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.quiet import quiet_options
 from bnfold.formats.onnx.run.cutting import cut
 from bnfold.formats.onnx.run.session import Session, check_runtime
-from bnfold.graph import Graph, Node, Norm
+from bnfold.graph import Graph, Node
+from bnfold.kinds import Norm
 from bnfold.recalibration.observer import RuntimeOptions
 
 if TYPE_CHECKING:

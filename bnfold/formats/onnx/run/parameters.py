@@ -19,7 +19,8 @@ from bnfold.formats.onnx.edit.name_index import NameIndex
 from bnfold.formats.onnx.file.tensors import TensorStore
 from bnfold.formats.onnx.graph.model import OnnxModel
 from bnfold.formats.onnx.graph.scopes import Scope
-from bnfold.graph import Linear, Node
+from bnfold.graph import Node
+from bnfold.kinds import Linear
 from bnfold.proof.comparison import ALLOWED_RATIO
 from bnfold.proof.comparison import is_float_type as is_float
 from bnfold.proof.perturbation import perturb, rounding

@@ -29,7 +29,8 @@ from bnfold.formats.torch.graph.arguments import (
 from bnfold.formats.torch.graph.model import TorchModel
 from bnfold.formats.torch.graph.names import module_path
 from bnfold.formats.torch.graph.read import Native
-from bnfold.graph import Affine, Linear, Node, Norm
+from bnfold.graph import Node
+from bnfold.kinds import Affine, Linear, Norm
 from bnfold.planning.decision import (
     Bypass,
     Edit,

@@ -22,7 +22,8 @@ from bnfold.formats.torch.edit.editor import flow_argument, weight_argument
 from bnfold.formats.torch.file.tensors import same_memory, to_torch
 from bnfold.formats.torch.graph.arguments import arguments_of
 from bnfold.formats.torch.graph.model import TorchModel
-from bnfold.graph import Affine, Linear, Node, Norm
+from bnfold.graph import Node
+from bnfold.kinds import Affine, Linear, Norm
 from bnfold.planning import Action, Direction, Plan
 from bnfold.planning.decision import (
     Bypass,

@@ -16,7 +16,7 @@ from bnfold.formats.torch.edit.editor import Editor
 from bnfold.formats.torch.file.tensors import to_torch
 from bnfold.formats.torch.graph.arguments import set_argument
 from bnfold.formats.torch.graph.model import TorchModel
-from bnfold.graph import Norm
+from bnfold.kinds import Norm
 from bnfold.planning import Plan
 from bnfold.recalibration.new_statistics import NewStatistics
 

@@ -17,7 +17,8 @@ from bnfold.data import InputSpec
 from bnfold.files import SourceFile
 from bnfold.formats.torch.file.state import without_prefixes
 from bnfold.formats.torch.file.tensors import has_numpy_dtype, numpy_dtype, to_numpy
-from bnfold.graph import Graph, Node, Norm, Value
+from bnfold.graph import Graph, Node, Value
+from bnfold.kinds import Norm
 
 _MEAN = "running_mean"
 

@@ -20,7 +20,8 @@ from bnfold.formats.patterns import unused
 from bnfold.formats.torch.graph.arguments import base_name, nodes_in
 from bnfold.formats.torch.graph.constants import Constants
 from bnfold.formats.torch.graph.names import module_path
-from bnfold.graph import Affine, Node, Norm
+from bnfold.graph import Node
+from bnfold.kinds import Affine, Norm
 
 _LEAVES = ("weight", "bias", "running_mean", "running_var")
 _ROUNDINGS = 16

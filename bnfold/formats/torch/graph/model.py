@@ -32,7 +32,8 @@ from bnfold.formats.torch.graph.liveness import live_nodes
 from bnfold.formats.torch.graph.operators.batch_norm import READERS as BATCH_NORMS
 from bnfold.formats.torch.graph.oracle import TorchOracle
 from bnfold.formats.torch.graph.read import read_graph
-from bnfold.graph import Graph, Norm
+from bnfold.graph import Graph
+from bnfold.kinds import Norm
 
 
 class TorchModel:

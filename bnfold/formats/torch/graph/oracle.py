@@ -22,7 +22,8 @@ from bnfold.formats.torch.graph.arguments import (
 from bnfold.formats.torch.graph.constants import Constants
 from bnfold.formats.torch.graph.operators import SHAPE_READS
 from bnfold.formats.torch.graph.symbols import Symbols
-from bnfold.graph import Movement, Node, Value
+from bnfold.graph import Node, Value
+from bnfold.kinds import Movement
 
 # The arguments of these hold a type or a layout that a probe in float64 must not follow.
 _TYPED = ("dtype", "device", "layout", "pin_memory", "memory_format")

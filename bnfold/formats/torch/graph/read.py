@@ -36,7 +36,8 @@ from bnfold.formats.torch.graph.operators import (
 from bnfold.formats.torch.graph.operators.batch_norm import READERS as BATCH_NORMS
 from bnfold.formats.torch.graph.oracle import TorchOracle
 from bnfold.formats.torch.graph.symbols import Symbols
-from bnfold.graph import Graph, Linear, Node, Norm, Opaque, Value
+from bnfold.graph import Graph, Node, Value
+from bnfold.kinds import Linear, Norm, Opaque
 
 _COMPUTED_NORMS = ComputedNorms(
     operators=frozenset(

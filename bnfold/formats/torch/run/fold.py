@@ -31,7 +31,8 @@ from bnfold.formats.torch.run.listing import listing_of, places_of
 from bnfold.formats.torch.run.onnxruntime_file import OnnxFile
 from bnfold.formats.torch.run.readers import unseen_readers
 from bnfold.formats.torch.run.runner import Runner
-from bnfold.graph import Norm, Value
+from bnfold.graph import Value
+from bnfold.kinds import Norm
 from bnfold.proof.congruence import Congruence, compare_files
 from bnfold.proof.listing import same_bits
 from bnfold.proof.regions import Region, channel_axis, layers, touched_nodes

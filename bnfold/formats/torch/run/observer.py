@@ -15,7 +15,8 @@ from bnfold.formats.torch.edit.statistics import STATISTICS
 from bnfold.formats.torch.graph.model import TorchModel
 from bnfold.formats.torch.run.moments import torch_moments
 from bnfold.formats.torch.run.runner import Runner, usable_device
-from bnfold.graph import Graph, Node, Norm
+from bnfold.graph import Graph, Node
+from bnfold.kinds import Norm
 from bnfold.recalibration.observer import CPU_PROVIDER, RuntimeOptions
 
 if TYPE_CHECKING:

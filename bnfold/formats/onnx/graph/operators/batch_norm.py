@@ -14,7 +14,7 @@ from onnx import helper
 from bnfold.constants import Constant, Obstacle
 from bnfold.formats.onnx.graph.element_types import element_type
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading
-from bnfold.graph import Norm
+from bnfold.kinds import Norm
 
 # Attributes are float32: the default is the float32 nearest to 1e-5, not the double.
 _DEFAULT_EPSILON, _DEFAULT_MOMENTUM = float(np.float32(1e-5)), float(np.float32(0.9))

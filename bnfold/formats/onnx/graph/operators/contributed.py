@@ -8,7 +8,7 @@ from bnfold.formats.onnx.graph.evaluation import CONTRIBUTED
 from bnfold.formats.onnx.graph.operators.convolutions import read_conv
 from bnfold.formats.onnx.graph.operators.quantisation import read_rounding
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading
-from bnfold.graph import Homogeneous, Linear, Opaque
+from bnfold.kinds import Homogeneous, Linear, Opaque
 
 DOMAIN = CONTRIBUTED
 _ADDEND = 3

@@ -6,7 +6,7 @@ from bnfold.algebra.weights import WeightLayout
 from bnfold.constants import Obstacle
 from bnfold.formats.onnx.graph.operators.quantisation import in_steps
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading, is_float
-from bnfold.graph import Geometry, Linear, Opaque
+from bnfold.kinds import Geometry, Linear, Opaque
 
 
 def read_conv(view: NodeView) -> Reading:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading, is_float
-from bnfold.graph import Affine, Movement, Product, Sum
+from bnfold.kinds import Affine, Movement, Product, Sum
 
 # form with the constant on the right, with the constant on the left (None: not affine)
 _FORMS: dict[str, tuple[str, str | None]] = {

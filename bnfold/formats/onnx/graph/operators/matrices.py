@@ -8,7 +8,7 @@ from bnfold.algebra.weights import WeightLayout
 from bnfold.constants import Obstacle
 from bnfold.formats.onnx.graph.operators.quantisation import in_steps
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading, is_float
-from bnfold.graph import Linear, Mixture, Opaque
+from bnfold.kinds import Linear, Mixture, Opaque
 
 
 def read_gemm(view: NodeView) -> Reading:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bnfold.formats.onnx.graph.operators.averages import global_axes, reduced_axes
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading
-from bnfold.graph import Monotone
+from bnfold.kinds import Monotone
 
 
 def read_pool(view: NodeView) -> Reading | None:

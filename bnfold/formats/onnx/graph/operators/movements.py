@@ -7,7 +7,7 @@ import onnx
 
 from bnfold.formats.onnx.graph.element_types import element_type
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading
-from bnfold.graph import Mixture, Movement
+from bnfold.kinds import Mixture, Movement
 
 _FLOATS = {
     onnx.TensorProto.FLOAT,

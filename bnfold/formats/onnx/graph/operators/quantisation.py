@@ -8,7 +8,7 @@ import numpy as np
 
 from bnfold.constants import Constant, Obstacle
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading
-from bnfold.graph import Opaque
+from bnfold.kinds import Opaque
 
 _CLOSE = 1e-5  # float32 products of two scales, whoever rounded them
 

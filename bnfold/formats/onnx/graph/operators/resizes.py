@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading
-from bnfold.graph import Average, Movement
+from bnfold.kinds import Average, Movement
 
 
 def read(view: NodeView) -> Reading | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 
 from bnfold.formats.onnx.graph.operators.view import NodeView, Reading
-from bnfold.graph import Movement
+from bnfold.kinds import Movement
 
 
 def read_entry(view: NodeView) -> Reading | None:

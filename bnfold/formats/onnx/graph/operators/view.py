@@ -14,7 +14,7 @@ from bnfold.errors import ModelError
 from bnfold.formats.onnx.graph.constants import Constants
 from bnfold.formats.onnx.graph.oracle import OnnxOracle
 from bnfold.formats.onnx.graph.scopes import Scope, label
-from bnfold.graph import Kind
+from bnfold.kinds import Kind
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bnfold.formats.torch.graph.operators.view import CallView, Reading
-from bnfold.graph import Average
+from bnfold.kinds import Average
 
 Axes = tuple[int | None, ...]
 

@@ -13,7 +13,7 @@ from bnfold.constants import Obstacle
 from bnfold.formats.torch.file.tensors import numpy_dtype
 from bnfold.formats.torch.graph.arguments import fixed_size
 from bnfold.formats.torch.graph.operators.view import CallView, Reading
-from bnfold.graph import Norm
+from bnfold.kinds import Norm
 
 _INFERENCE = {"_native_batch_norm_legit_no_training", "_batch_norm_no_update"}
 _ARRAYS = ("running_mean", "running_var", "weight", "bias")

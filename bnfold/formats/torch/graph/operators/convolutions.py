@@ -5,7 +5,7 @@ from __future__ import annotations
 from bnfold.algebra.weights import WeightLayout
 from bnfold.constants import Obstacle
 from bnfold.formats.torch.graph.operators.view import CallView, Reading, is_float
-from bnfold.graph import Geometry, Linear, Opaque
+from bnfold.kinds import Geometry, Linear, Opaque
 
 
 def read(view: CallView) -> Reading:

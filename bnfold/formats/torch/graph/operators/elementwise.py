@@ -10,7 +10,7 @@ import numpy as np
 from bnfold.constants import Constant
 from bnfold.formats.torch.graph.constants import scalar_constant
 from bnfold.formats.torch.graph.operators.view import CallView, Reading, is_float
-from bnfold.graph import Affine, Movement, Product, Sum
+from bnfold.kinds import Affine, Movement, Product, Sum
 
 # form with the constant as ``other``, with the constant as ``self`` (None: not affine)
 _FORMS: dict[str, tuple[str, str | None]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bnfold.formats.torch.graph.operators.averages import reduced_axes
 from bnfold.formats.torch.graph.operators.view import CallView, Reading
-from bnfold.graph import Homogeneous
+from bnfold.kinds import Homogeneous
 
 
 def read_relu(view: CallView) -> Reading:

@@ -8,7 +8,7 @@ from bnfold.formats.torch.graph.arguments import value_of
 from bnfold.formats.torch.graph.operators.convolutions import computed_weight
 from bnfold.formats.torch.graph.operators.mixtures import attention
 from bnfold.formats.torch.graph.operators.view import CallView, Reading, is_float
-from bnfold.graph import Linear
+from bnfold.kinds import Linear
 
 
 def read_linear(view: CallView) -> Reading | None:

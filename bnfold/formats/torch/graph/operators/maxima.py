@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bnfold.formats.torch.graph.operators.averages import pooled_axes, reduced_axes
 from bnfold.formats.torch.graph.operators.view import CallView, Reading
-from bnfold.graph import Monotone
+from bnfold.kinds import Monotone
 
 
 def pool(spatial: int) -> Callable[[CallView], Reading | None]:

@@ -8,7 +8,7 @@ from torch.fx import Node as Call
 
 from bnfold.formats.torch.graph.arguments import arguments_of, base_name, value_of
 from bnfold.formats.torch.graph.operators.view import CallView, Reading
-from bnfold.graph import Mixture, Product
+from bnfold.kinds import Mixture, Product
 
 _SOFTMAX = ("softmax", "_softmax")  # not _safe_softmax, which makes zeros of a row without a key
 # What hands rows on as they are, where the last axis keeps its size.

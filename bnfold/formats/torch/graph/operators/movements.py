@@ -8,7 +8,7 @@ from bnfold.formats.torch.file.tensors import has_numpy_dtype, numpy_dtype
 from bnfold.formats.torch.graph.arguments import nodes_in
 from bnfold.formats.torch.graph.operators.mixtures import read_picked
 from bnfold.formats.torch.graph.operators.view import CallView, Reading
-from bnfold.graph import Movement
+from bnfold.kinds import Movement
 
 Reader = Callable[[CallView], Reading | None]
 

@@ -7,7 +7,7 @@ from torch.fx import Node as Call
 from bnfold.constants import Obstacle
 from bnfold.formats.torch.graph.arguments import nodes_in
 from bnfold.formats.torch.graph.operators.view import CallView, Reading, is_tensor
-from bnfold.graph import Opaque
+from bnfold.kinds import Opaque
 
 NAMESPACE = "quantized_decomposed"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bnfold.formats.torch.graph.operators.view import CallView, Reading
-from bnfold.graph import Average, Movement
+from bnfold.kinds import Average, Movement
 
 
 def _flow(view: CallView) -> str:

@@ -14,7 +14,7 @@ from torch.fx import Node
 from bnfold.constants import Constant
 from bnfold.formats.torch.graph.arguments import arguments_of, base_name, value_of
 from bnfold.formats.torch.graph.constants import Constants
-from bnfold.graph import Kind
+from bnfold.kinds import Kind
 
 
 @dataclass(frozen=True)

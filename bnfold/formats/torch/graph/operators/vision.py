@@ -5,7 +5,7 @@ from __future__ import annotations
 from bnfold.algebra.weights import WeightLayout
 from bnfold.formats.torch.graph.operators.convolutions import computed_weight
 from bnfold.formats.torch.graph.operators.view import CallView, Reading, is_float
-from bnfold.graph import Linear
+from bnfold.kinds import Linear
 
 NAMESPACE = "torchvision"
 
