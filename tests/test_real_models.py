@@ -115,9 +115,9 @@ def test_sinet(folding: Folding) -> None:
     assert _norms(target) == result.batch_norms_left == 10
     codes = Counter(d.reason.reason.code for d in result.plan.batch_norms if d.reason)
     assert codes == {
-        "negative_scale": 5,
-        "far_offset": 3,
-        "shared_value": 1,
+        "negative_scale": 6,
+        "shared_value": 2,
+        "scale_range": 1,
         "padded_reader": 1,
     }
 
