@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from fnmatch import fnmatchcase
@@ -26,10 +26,13 @@ class Accepted:
     where: str = ""
     until: date | None = None
 
-    def covers(self, finding: Finding) -> bool:
-        over = self.until is not None and date.today() > self.until
-        ours = finding.code.startswith(self.code) and fnmatchcase(finding.layer or "", self.layer)
-        return ours and not over
+    @property
+    def is_over(self) -> bool:
+        return self.until is not None and date.today() > self.until
+
+    def names(self, finding: Finding) -> bool:
+        ours = finding.code.startswith(self.code)
+        return ours and fnmatchcase(finding.layer or "", self.layer)
 
     def to_json(self) -> dict[str, str | None]:
         until = None if self.until is None else self.until.isoformat()
@@ -68,7 +71,8 @@ class Selection:
         shown: list[Finding] = []
         hidden: list[Suppressed] = []
         for finding in findings:
-            known = next((each for each in self.accepted if each.covers(finding)), None)
+            accepted = (each for each in self.accepted if each.names(finding) and not each.is_over)
+            known = next(accepted, None)
             if not self.picks(finding.code):
                 ignored = _longest(self.ignore, finding.code) >= 0
                 hidden.append(
@@ -79,6 +83,19 @@ class Selection:
             else:
                 shown.append(finding)
         return shown, hidden
+
+    def expired(self, findings: Sequence[Finding]) -> tuple[str, ...]:
+        """What to say of accepted ``findings`` whose day has passed."""
+        found = []
+        for each in filter(lambda a: a.is_over, self.accepted):
+            count = sum(map(each.names, findings))
+            if count:
+                verb = "is" if count == 1 else "are"
+                found.append(
+                    f"{count} {each.code} {verb} reported again: accepted until {each.until} "
+                    f"({each.reason}); {each.where}"
+                )
+        return tuple(found)
 
     def picks(self, code: str) -> bool:
         """Whether the rule of this code runs."""

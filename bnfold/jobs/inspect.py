@@ -229,7 +229,7 @@ def inspect(
         reports,
         plan,
         tuple(findings),
-        (*notes, *on_data),
+        (*notes, *on_data, *selection.expired(findings)),
         where,
         tuple(suppressed),
         None if other is None else against(model, other),

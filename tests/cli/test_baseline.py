@@ -94,6 +94,10 @@ def test_what_is_accepted_for_a_while_comes_back(
     document = command("inspect", model, "-f", "json").json
     assert document["configuration"]["accept"][0]["until"] == until
     assert bool(document["suppressed"]) == hidden
+    said = [
+        note for note in document["notes"] if "reported again: accepted until 2001-01-01" in note
+    ]
+    assert bool(said) != hidden
 
 
 @pytest.mark.parametrize(
