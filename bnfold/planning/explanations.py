@@ -26,6 +26,7 @@ _STRUCTURAL = {
     Reason.UNEQUAL_BRANCHES,
     Reason.PADDED_READER,
     Reason.SHIFT_AT_BORDERS,
+    Reason.SHIFT_BLOCKED,
 }
 
 

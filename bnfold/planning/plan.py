@@ -69,6 +69,7 @@ def _planned(graph: Graph, reparameterize: bool, gauges: bool) -> _Planner:
         other.run(reparameterize, gauges, gauges_first=True)
         if other.left < planner.left:
             return other
+        planner.gauges.heed(other.gauges)
     return planner
 
 
@@ -141,10 +142,11 @@ class _Planner:
 
         Of two factors of a product one keeps its gauge: what is left may go with the other one.
         """
-        found = self.gauges = self._chosen_gauges(turned=False)
+        before, found = self.gauges, self._chosen_gauges(turned=False)
         if found.has_choice and self.kept:
-            later = self._chosen_gauges(turned=True)
-            self.gauges.refusals |= later.refusals
+            found.refusals |= self._chosen_gauges(turned=True).refusals
+        found.heed(before)
+        self.gauges = found
 
     def _chosen_gauges(self, *, turned: bool) -> GaugeFold:
         found = fold_with_gauges(self.graph, self.ledger, self.kept, turned=turned)

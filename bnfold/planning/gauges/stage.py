@@ -42,6 +42,16 @@ class GaugeFold:
     impossible: frozenset[Node] = frozenset()
     has_choice: bool = False
 
+    def heed(self, other: GaugeFold) -> None:
+        """Takes over the reasons of a stage that ran when less had been merged: what a merge took away
+        from the gauges is no reason, and no theorem either."""
+        self.refusals = {**self.refusals, **other.refusals}
+        self.impossible = frozenset(
+            node
+            for node in self.impossible
+            if node not in other.refusals or node in other.impossible
+        )
+
 
 def fold_with_gauges(
     graph: Graph, ledger: Ledger, norms: list[Node], *, turned: bool = False

@@ -120,3 +120,20 @@ def test_it_is_proved(name: str) -> None:
     model = open_module(randomised(build()), inputs)
     verification = proved(TORCH.edit(model, make_plan(model.graph)), None)
     assert verification.passed and verification.pieces
+
+
+def test_what_a_merge_takes_from_the_gauges_is_no_reason() -> None:
+    """The bias is merged into the norm that stays; why it stays was found before that."""
+    build = net(
+        lambda m, x: torch.relu(_graph(m, x, True, 0.0)),
+        c=nn.Linear(4, 8, bias=False), o=Matrix(8), b=nn.BatchNorm1d(8),
+    )  # fmt: skip
+    module: Any = randomised(build())
+    with torch.no_grad():
+        module.b.weight.abs_()[3] = 0.004
+        module.b.bias.fill_(1.0)
+    plan = make_plan(open_module(module, (torch.randn(6, 4),)).graph)
+    assert [d.action.value for d in plan.affines] == ["merge"]
+    (reason,) = [d.reason for d in plan.batch_norms]
+    assert reason is not None and reason.reason.code == "far_offset"
+    assert "1 of 8 scales" in reason.message and "no exact fold" not in reason.message
