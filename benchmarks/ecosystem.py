@@ -14,7 +14,8 @@ from there. The table has one row for each library:
 - *floors*: the worst error in float32, in rounding floors of the network, as bnfold measures it.
 - *float32*, *float64*: the worst difference of any output over its largest value; in float64 the
   network is made double before it is folded, so that only exactness counts.
-- the peers of torch_peers.py: how many they leave of those in networks that they run on.
+- the peers of torch_peers.py: how many they leave of those in networks that they run on. *wrong*: off by
+  more than 1e-3, and by ten times as much as a fold that float64 shows to be right.
 - *s*: seconds of the CPU for one fold with its proof, the median.
 """
 
@@ -168,7 +169,7 @@ def _peer(name: str, rows: list[dict[str, Any]]) -> str:
     """What a peer leaves of the BatchNorm in the networks that it runs on."""
     found = [(row, row["peers"][name]) for row in rows if name in row["peers"]]
     ran = [(row, peer) for row, peer in found if "left" in peer]
-    wrong = sum(not peer["error"] <= WRONG for _, peer in ran)
+    wrong = sum(not peer["error"] <= max(WRONG, 10 * row["float32"]) for row, peer in ran)
     cell = f"{sum(peer['left'] for _, peer in ran)} of {sum(row['before'] for row, _ in ran)}"
     cell += f", fails on {len(found) - len(ran)}" if len(found) > len(ran) else ""
     return cell + (f", wrong on {wrong}" if wrong else "")
