@@ -9,8 +9,9 @@ import numpy as np
 from onnx import TensorProto
 
 from situations.build import Net
+from situations.run import RECENT
 
-OPSETS = tuple(range(7, 25))
+OPSETS = tuple(range(7, 25 if RECENT else 24))
 Expression = Callable[[Net], str]
 TABLE: dict[str, tuple[Expression, int]] = {}
 

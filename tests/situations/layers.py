@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from situations.build import Net, Table, ahead, back, both, keep
+from situations.run import RECENT
 
 TABLE = Table()
 UP = np.array([0.7, 1.3, 0.9, 1.1])
@@ -208,6 +209,9 @@ def fused_convolution_with_an_addend() -> onnx.ModelProto:
 # Convolutions that read between pixels
 
 
+_WHERE: dict[str, Any] = {"runs": RECENT, "doubles": RECENT}
+
+
 def _deformed(net: Net, x: str, *more: str, group: int = 1) -> str:
     offsets = net.conv(net.op("Sigmoid", x, name="gate"), 4, 18, name="offsets", pads=[1] * 4)
     return net.op(
@@ -232,9 +236,12 @@ for _group, _bias, _mask in (
     (1, False, True),
     (2, True, True),
 ):
-    TABLE.add({"bn": back("deformed")}, name=f"deformed_{_group}_{_bias:d}{_mask:d}")(
-        partial(_deform_then_norm, _group, _bias, _mask)
-    )
+    TABLE.add(
+        {"bn": back("deformed")},
+        name=f"deformed_{_group}_{_bias:d}{_mask:d}",
+        runs=RECENT,
+        doubles=RECENT,
+    )(partial(_deform_then_norm, _group, _bias, _mask))
 
 
 def _norm_then_deform(offsets: str, **settings: Any) -> onnx.ModelProto:
@@ -251,18 +258,24 @@ def _norm_then_deform(offsets: str, **settings: Any) -> onnx.ModelProto:
 
 
 _NO_SHIFT: dict[str, Any] = {"shift": 0.0, "mean": 0.0}
-TABLE.add({"bn": ahead("deformed")}, name="scale_in_front_of_deformed")(
+TABLE.add({"bn": ahead("deformed")}, name="scale_in_front_of_deformed", **_WHERE)(
     partial(_norm_then_deform, "elsewhere", **_NO_SHIFT)
 )
-TABLE.add({"bn": keep("padded_reader", "deformed")}, name="shift_in_front_of_deformed")(
-    partial(_norm_then_deform, "elsewhere")
-)
-TABLE.add({"bn": keep("nonlinear_reader", "steer")}, name="scale_that_steers_deformed")(
-    partial(_norm_then_deform, "own", **_NO_SHIFT)
-)
+TABLE.add(
+    {"bn": keep("padded_reader", "deformed")},
+    name="shift_in_front_of_deformed",
+    runs=RECENT,
+    doubles=RECENT,
+)(partial(_norm_then_deform, "elsewhere"))
+TABLE.add(
+    {"bn": keep("nonlinear_reader", "steer")},
+    name="scale_that_steers_deformed",
+    runs=RECENT,
+    doubles=RECENT,
+)(partial(_norm_then_deform, "own", **_NO_SHIFT))
 
 
-@TABLE.add({"bn": keep("opaque_reader", "deformed")})
+@TABLE.add({"bn": keep("opaque_reader", "deformed")}, **_WHERE)
 def scale_is_the_offset_of_deformed() -> onnx.ModelProto:
     net = Net(opset=19, ir=9)
     x = net.input("N", 4, 7, 7)

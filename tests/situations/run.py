@@ -9,11 +9,15 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 Arrays = dict[str, NDArray[Any]]
+# The newest onnxruntime for Python 3.10 knows neither operator set 24 nor DeformConv.
+RECENT = tuple(map(int, ort.__version__.split(".")[:2])) >= (1, 24)
+
 _HALVES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
@@ -47,8 +51,6 @@ def feeds_for(
 
 def run(model: onnx.ModelProto | Path, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
     """All outputs, by onnxruntime with its graph optimisations off."""
-    import onnxruntime as ort
-
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
