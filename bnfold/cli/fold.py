@@ -26,7 +26,7 @@ from bnfold.cli.options import (
     SkipOption,
 )
 from bnfold.cli.parsing import Option
-from bnfold.cli.reporting import Report, reported, write_page
+from bnfold.cli.reporting import Report, finished, reported
 from bnfold.errors import TracingError, UsageError
 
 if TYPE_CHECKING:
@@ -138,10 +138,7 @@ def fold(
                 result = job(
                     opened, target, data=data, sampling=sampling, options=options, progress=progress
                 )
-        result = targets.named(result)
-        written = None if result.output is None else result.output.path
-        write_page(result, shown.report, written)
-        return result, int(not result.ok), written
+        return finished(result, targets, shown.report)
 
     report = Report(
         "fold",

@@ -25,7 +25,7 @@ from bnfold.cli.options import (
     SkipOption,
 )
 from bnfold.cli.parsing import Option
-from bnfold.cli.reporting import Report, reported, write_page
+from bnfold.cli.reporting import Report, finished, reported
 from bnfold.errors import UsageError
 
 if TYPE_CHECKING:
@@ -220,10 +220,7 @@ def recalibrate(
                 )
         if result is None:  # the first of several processes speaks for all
             return None
-        result = targets.named(result)
-        written = None if result.output is None else result.output.path
-        write_page(result, shown.report, written)
-        return result, int(not result.ok), written
+        return finished(result, targets, shown.report)
 
     report = Report(
         "recalibrate",

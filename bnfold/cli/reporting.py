@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bnfold.cli.destinations import Destinations
 from bnfold.cli.models import on_model
 from bnfold.cli.streams import print_report, say
 from bnfold.errors import BnfoldError, OutputError
@@ -146,6 +147,14 @@ def reported(
                 raise
             report.fail(name, error)
     return report.close()
+
+
+def finished(result: Any, targets: Destinations, page: Path | None) -> tuple[Any, int, str | None]:
+    """Of a model that was written, or refused, what `Report.add` takes; its page is written as well."""
+    result = targets.named(result)
+    written = None if result.output is None else result.output.path
+    write_page(result, page, written)
+    return result, int(not result.ok), written
 
 
 def write_page(result: Any, page: Path | None, written: str | None = None) -> None:

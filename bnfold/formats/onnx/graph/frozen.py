@@ -56,17 +56,4 @@ def _owner(node: Node, wanted: set[str]) -> str | None:
 
 def _stored(scope: Scope, name: str) -> set[str]:
     """The stored tensors that a constant is computed from; numbers have no names."""
-    found: set[str] = set()
-    seen: set[tuple[int, str]] = set()
-    pending = [(scope, name)]
-    while pending:
-        scope, name = pending.pop()
-        owner = scope.owner(name)
-        if owner is None or (owner.index, name) in seen:
-            continue
-        seen.add((owner.index, name))
-        if name in owner.initializers:
-            found |= {name} if "." in name else set()
-        elif (producer := owner.producers.get(name)) is not None:
-            pending += [(owner, each) for each in producer.input if each]
-    return found
+    return {n for owner, n in scope.made_of(name) if n in owner.initializers and "." in n}

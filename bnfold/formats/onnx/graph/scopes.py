@@ -51,6 +51,21 @@ class Scope:
             scope = scope.parent
         return None
 
+    def made_of(self, name: str) -> Iterator[tuple[Scope, str]]:
+        """``name`` and all that it is computed from, each with the scope that defines it."""
+        seen: set[tuple[int, str]] = set()
+        pending = [(self, name)]
+        while pending:
+            scope, name = pending.pop()
+            owner = scope.owner(name)
+            if owner is None or (owner.index, name) in seen:
+                continue
+            seen.add((owner.index, name))
+            yield owner, name
+            producer = owner.producers.get(name)
+            if producer is not None and name not in owner.initializers:
+                pending += [(owner, each) for each in producer.input if each]
+
 
 def scopes_of(graph: onnx.GraphProto) -> list[Scope]:
     """The main scope first, then every body, outer ones before inner ones."""

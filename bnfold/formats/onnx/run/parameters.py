@@ -164,20 +164,10 @@ def _parameters(
 
 
 def _sources(scope: Scope, name: str) -> Iterator[Place]:
-    seen: set[Place] = set()
-    pending = [(scope, name)]
-    while pending:
-        scope, name = pending.pop()
-        owner = scope.owner(name)
-        if owner is None or (owner.index, name) in seen:
-            continue
-        seen.add((owner.index, name))
-        tensor = _stored(owner, name)
-        if tensor is not None:
-            if tensor.data_type in _FLOATS:
-                yield owner.index, name
-        elif (producer := owner.producers.get(name)) is not None:
-            pending += [(owner, each) for each in producer.input if each]
+    for owner, each in scope.made_of(name):
+        tensor = _stored(owner, each)
+        if tensor is not None and tensor.data_type in _FLOATS:
+            yield owner.index, each
 
 
 def _multiply(
