@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 import pytest
 
+from bnfold.cli import streams
 from situations.fold import ROOT
 
 _MODEL = ROOT / "sample_models" / "residual.onnx"
@@ -69,6 +70,16 @@ def test_another_encoding(encoding: str, tmp_path: Path) -> None:
     )
     assert (code, error) == (0, "")
     assert "folds ^ /stem/conv/Conv" in out
+
+
+def test_every_character_of_the_reports_has_a_plain_form() -> None:
+    places = [ROOT / "bnfold" / room for room in ("audit", "cli", "jobs", "planning", "proof")]
+    files = [
+        *(ROOT / "bnfold" / "reports").glob("*.py"),
+        *(f for p in places for f in p.rglob("*.py")),
+    ]
+    used = {c for f in files for c in f.read_text(encoding="utf-8") if not c.isascii()}
+    assert "↕" in used and used <= set(streams._PLAIN)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
